@@ -1,0 +1,61 @@
+"""Regression tests for the adversarial robustness of quantized TensorFlow Lite models.
+
+Public names load on first use (PEP 562): importing the package costs milliseconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_qnnrobust import attacks as attacks
+    from pytest_qnnrobust.data import Data as Data
+    from pytest_qnnrobust.data import load_data as load_data
+    from pytest_qnnrobust.errors import QnnRobustError as QnnRobustError
+    from pytest_qnnrobust.evaluation import Cell as Cell
+    from pytest_qnnrobust.evaluation import Outcome as Outcome
+    from pytest_qnnrobust.evaluation import evaluate as evaluate
+    from pytest_qnnrobust.models import Model as Model
+    from pytest_qnnrobust.models import load_model as load_model
+    from pytest_qnnrobust.tflite.convert import convert as convert
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Cell": "evaluation",
+    "Data": "data",
+    "Model": "models",
+    "Outcome": "evaluation",
+    "QnnRobustError": "errors",
+    "convert": "tflite.convert",
+    "evaluate": "evaluation",
+    "load_data": "data",
+    "load_model": "models",
+}
+_MODULES = ("attacks",)
+
+__all__ = [
+    "Cell",
+    "Data",
+    "Model",
+    "Outcome",
+    "QnnRobustError",
+    "attacks",
+    "convert",
+    "evaluate",
+    "load_data",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
+    if name in _HOMES:
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

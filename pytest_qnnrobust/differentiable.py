@@ -1,0 +1,119 @@
+"""Compiled logits, loss gradients and Jacobians of any TensorFlow function of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.losses import Loss, loss_named
+
+Float = NDArray[np.float32]
+
+BUCKETS = (16, 32, 64, 128, 256)
+"""Batch sizes that are really computed; a batch between two of them is padded."""
+
+
+class Differentiable:
+    """A differentiable classifier given by one TensorFlow function.
+
+    `function` maps a float32 tensor (n, *input_shape) to logits (n, classes) and treats every
+    sample alone. Each method takes any n >= 1, pads it to the next of `buckets` (a multiple of
+    the largest beyond) by repeating the last sample and cuts the result, so that a new n costs
+    neither a trace nor a new set of oneDNN primitives or XLA kernels.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        input_shape: tuple[int, ...],
+        classes: int,
+        buckets: tuple[int, ...] = BUCKETS,
+    ) -> None:
+        self.function = function
+        self.input_shape = input_shape
+        self.classes = classes
+        self.buckets = tuple(sorted(buckets))
+        self._gradients: dict[str, Callable[..., Any]] = {}
+
+    def logits(self, x: Float) -> Float:
+        """Logits float32 (n, classes)."""
+        return self._run(self._compiled_logits, x)[0]
+
+    def loss_gradient(
+        self, x: Float, y: NDArray[np.int64], loss: str
+    ) -> tuple[Float, Float, Float]:
+        """Logits (n, classes), loss (n,) and its gradient (n, *input_shape)."""
+        if loss not in self._gradients:
+            self._gradients[loss] = self._compile_gradient(loss_named(loss))
+        logits, value, gradient = self._run(self._gradients[loss], x, y)
+        return logits, value, gradient
+
+    def jacobian(self, x: Float) -> tuple[Float, Float]:
+        """Logits (n, classes) and their Jacobian (n, classes, *input_shape), one forward pass."""
+        logits, jacobian = self._run(self._compiled_jacobian, x)
+        return logits, jacobian
+
+    def _run(self, compiled: Callable[..., Any], *arrays: NDArray[Any]) -> list[Float]:
+        n = len(arrays[0])
+        size = bucket(n, self.buckets)
+        padded = [pad(array, size) for array in arrays]
+        return [result.numpy()[:n] for result in compiled(*padded)]
+
+    @cached_property
+    def _compiled_logits(self) -> Callable[..., Any]:
+        return self._compile(lambda x: (self.function(x),))
+
+    @cached_property
+    def _compiled_jacobian(self) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        def jacobian(x: Any) -> tuple[Any, Any]:
+            with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+                tape.watch(x)
+                logits = self.function(x)
+                columns = tf.unstack(logits, num=self.classes, axis=-1)
+            gradients = [tape.gradient(column, x) for column in columns]
+            return logits, tf.stack(gradients, axis=1)
+
+        return self._compile(jacobian)
+
+    def _compile_gradient(self, loss: Loss) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        def loss_gradient(x: Any, y: Any) -> tuple[Any, Any, Any]:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(x)
+                logits = self.function(x)
+                value = loss(logits, y)
+            return logits, value, tape.gradient(value, x)
+
+        return self._compile(loss_gradient, tf.TensorSpec((None,), tf.int64))
+
+    def _compile(self, function: Callable[..., Any], *more: Any) -> Callable[..., Any]:
+        import tensorflow as tf
+
+        signature = (tf.TensorSpec((None, *self.input_shape), tf.float32), *more)
+        compiled: Callable[..., Any] = tf.function(
+            function, input_signature=signature, autograph=False
+        )
+        return compiled
+
+
+def bucket(n: int, buckets: tuple[int, ...] = BUCKETS) -> int:
+    """The smallest bucket that holds n samples, or the next multiple of the largest."""
+    for size in buckets:
+        if n <= size:
+            return size
+    return -(-n // buckets[-1]) * buckets[-1]
+
+
+def pad(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """Repeat the last row until there are `size` rows."""
+    missing = size - len(array)
+    if missing == 0:
+        return array
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

@@ -1,0 +1,240 @@
+"""Keras model files -> Keras models, without running anything that the file brings along.
+
+A `.keras` file is a zip archive, an `.h5` file an HDF5 one; both hold the architecture as JSON.
+It is read and judged before Keras sees the file: every class in it has to be one that Keras itself
+ships and that computes (layer, operation, initializer, regularizer, constraint, dtype policy).
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pytest_qnnrobust.errors import ModelFileError, expected
+
+MAX_BYTES = 1 << 29
+"""Uncompressed size that a model file may claim (512 MiB)."""
+
+MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})
+PUBLIC_MODULES = ("layers", "initializers", "regularizers", "constraints", "dtype_policies")
+TRAINING_MODULES = ("optimizers", "optimizers.schedules", "losses", "metrics")
+"""A compiled model inside of a model brings these along."""
+
+OPERATIONS = ("keras.src.ops.nn", "keras.src.ops.numpy", "keras.src.ops.core")
+"""Where Keras 3 keeps the classes behind `keras.ops` (`relu`, `+`, ...)."""
+
+MODELS = frozenset({"Sequential", "Functional", "Model"})
+MARKERS = frozenset(
+    {"__keras_tensor__", "__tensor__", "__numpy__", "__tuple__", "__slice__", "__ellipsis__"}
+)
+"""Class names of plain values in a config: another layer's output, a constant, an index."""
+
+CODE_OR_FILES = frozenset(
+    {"Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "StringLookup"}
+    | {"IntegerLookup", "TextVectorization"}
+)
+"""Keras's own layers that run code of the file or open other files."""
+
+NO_CODE = "a model file never runs code here: rebuild the model from Keras's own layers"
+
+
+def load_network(path: str | Path) -> Any:
+    """Read a `.keras` or `.h5` file as an uncompiled Keras model (of tf_keras for Keras-2 files).
+
+    Raises ModelFileError, one line, for a file that is missing, malformed, oversized, needs code
+    of its own (Lambda, custom object) or needs tf-keras where that is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise expected("a model file", file=str(path), cure="no such file", error=ModelFileError)
+    if path.suffix == ".keras":
+        config, version = _read_archive(path)
+    elif path.suffix in (".h5", ".hdf5"):
+        config, version = _read_hdf5(path)
+    else:
+        raise expected("a .keras or .h5 file", file=path.name, error=ModelFileError)
+    check_config(config, path.name)
+    return _load(path, version)
+
+
+def check_config(config: Any, file: str) -> None:
+    """Refuse an architecture that names anything but Keras's own computing classes.
+
+    The model is loaded uncompiled, so what its top level says about training is never read.
+    """
+    try:
+        if isinstance(config, dict):
+            config = {key: config[key] for key in config if key != "compile_config"}
+        for node in _classes(config):
+            _check_class(node, file)
+    except RecursionError:
+        raise _malformed(file, "its architecture is nested too deeply") from None
+
+
+def _classes(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        if "class_name" in node or "module" in node:
+            yield node
+        for value in node.values():
+            yield from _classes(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _classes(value)
+
+
+def _check_class(node: dict[str, Any], file: str) -> None:
+    name = node.get("class_name")
+    module = node.get("module")
+    if not isinstance(name, str) or not isinstance(module, str | None):
+        raise _malformed(file, "a class without a name")
+    registered = node.get("registered_name")
+    if registered not in (None, name) or not _is_keras_class(module, name):
+        where = f"{module}.{name}" if module else name
+        if isinstance(registered, str) and registered not in (name, "function"):
+            where = registered
+        raise expected(
+            "only Keras's own layers", file=file, found=where, cure=NO_CODE, error=ModelFileError
+        )
+
+
+def _is_keras_class(module: str | None, name: str) -> bool:
+    """Whether Keras itself ships `module.name` and it computes; old files name no module."""
+    import keras
+
+    library = "keras" if module is None else module.split(".")[0]
+    if name in MARKERS:
+        return library in ("keras", "builtins")
+    if library not in ("keras", "tf_keras") or name in CODE_OR_FILES:
+        return False
+    if name in MODELS:
+        return True
+    bases = (
+        keras.Operation,
+        keras.initializers.Initializer,
+        keras.regularizers.Regularizer,
+        keras.constraints.Constraint,
+        keras.dtype_policies.DTypePolicy,
+        keras.optimizers.Optimizer,
+        keras.optimizers.schedules.LearningRateSchedule,
+        keras.losses.Loss,
+        keras.metrics.Metric,
+    )
+    public = [f"keras.{place}" for place in PUBLIC_MODULES + TRAINING_MODULES]
+    places = [str(module)] if module in OPERATIONS else public
+    found = (getattr(importlib.import_module(place), name, None) for place in places)
+    return any(isinstance(item, type) and issubclass(item, bases) for item in found)
+
+
+def _read_archive(path: Path) -> tuple[Any, str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {member.filename for member in archive.infolist()}
+            total = sum(member.file_size for member in archive.infolist())
+            _check_size(total, path.name)
+            if names != MEMBERS or len(archive.infolist()) != len(MEMBERS):
+                raise _malformed(path.name, f"its members are not {', '.join(sorted(MEMBERS))}")
+            config = json.loads(archive.read("config.json"))
+            version = str(json.loads(archive.read("metadata.json"))["keras_version"])
+            _check_hdf5(io.BytesIO(archive.read("model.weights.h5")), path.name)
+    except ModelFileError:
+        raise
+    except Exception as error:
+        raise _malformed(path.name, error) from None
+    return config, version
+
+
+def _read_hdf5(path: Path) -> tuple[Any, str]:
+    import h5py
+
+    _check_hdf5(path, path.name)
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" not in file.attrs:
+                cure = "save the whole model, not its weights alone"
+                raise expected(
+                    "an .h5 file with an architecture",
+                    file=path.name,
+                    cure=cure,
+                    error=ModelFileError,
+                )
+            config = json.loads(file.attrs["model_config"])
+            version = file.attrs.get("keras_version", "2")
+    except ModelFileError:
+        raise
+    except Exception as error:
+        raise _malformed(path.name, error) from None
+    return config, version.decode() if isinstance(version, bytes) else str(version)
+
+
+def _check_hdf5(source: Path | io.BytesIO, name: str) -> None:
+    """Refuse links and data outside of the file, and contents beyond `MAX_BYTES`."""
+    import h5py
+
+    total = 0
+    try:
+        with h5py.File(source, "r") as file:
+            for item in _hdf5_datasets(file, name):
+                if item.external or item.is_virtual:
+                    raise _malformed(name, "it points to data in other files")
+                total += item.nbytes
+                _check_size(total, name)
+    except ModelFileError:
+        raise
+    except Exception as error:
+        raise _malformed(name, error) from None
+
+
+def _hdf5_datasets(group: Any, file: str, depth: int = 0) -> Iterator[Any]:
+    import h5py
+
+    if depth > 64:
+        raise _malformed(file, "its groups are nested too deeply")
+    for key in group:
+        if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+            raise _malformed(file, "it points to data elsewhere")
+        item = group[key]
+        if isinstance(item, h5py.Dataset):
+            yield item
+        else:
+            yield from _hdf5_datasets(item, file, depth + 1)
+
+
+def _load(path: Path, version: str) -> Any:
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        if not version.startswith(("1.", "2")):
+            raise _malformed(path.name, error) from None
+    try:
+        tf_keras = importlib.import_module("tf_keras")
+    except ImportError:
+        raise expected(
+            "a model that Keras 3 can load",
+            file=path.name,
+            keras_version=version,
+            cure="pip install 'pytest-qnnrobust[keras2]' for Keras-2 files",
+            error=ModelFileError,
+        ) from None
+    try:
+        return tf_keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise _malformed(path.name, error) from None
+
+
+def _check_size(total: int, file: str) -> None:
+    if total > MAX_BYTES:
+        rule = f"at most {MAX_BYTES >> 20} MiB of uncompressed content"
+        raise expected(rule, file=file, bytes=total, error=ModelFileError)
+
+
+def _malformed(file: str, reason: object) -> ModelFileError:
+    """One line about a broken file: of a long reason only the first sentence is kept."""
+    lines = str(reason).strip().splitlines() or [type(reason).__name__]
+    return ModelFileError(f"{file} is not a readable Keras model: {lines[0][:160]}")

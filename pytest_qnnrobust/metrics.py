@@ -1,0 +1,108 @@
+"""Distances between images and accuracy under attack, in the conventions of the literature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.errors import expected
+
+Distance = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+NORMS: tuple[float, ...] = (0.0, 1.0, 2.0, np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Distances:
+    """Four distances per sample, float64 (N,); `l0` counts elements (pixel x channel) changed."""
+
+    l0: Distance
+    l1: Distance
+    l2: Distance
+    linf: Distance
+
+
+def norm_name(norm: float) -> str:
+    """`l0`, `l1`, `l2` or `linf`."""
+    return "linf" if np.isinf(norm) else f"l{norm:g}"
+
+
+def flat(x: NDArray[Any]) -> NDArray[Any]:
+    """Samples (N, ...) as rows (N, elements); N may be 0."""
+    return x.reshape(len(x), int(np.prod(x.shape[1:])))
+
+
+def lp_norm(delta: NDArray[Any], norm: float) -> Distance:
+    """The L0, L1, L2 or Linf norm of each sample of `delta` (N, ...), in float64."""
+    if norm not in NORMS:
+        raise expected("norm to be one of 0, 1, 2, inf", norm=norm)
+    size = np.abs(flat(np.asarray(delta, np.float64)))
+    if norm == 0:
+        return np.asarray((size != 0).sum(axis=1), np.float64)
+    if norm == 1:
+        return np.asarray(size.sum(axis=1))
+    if norm == 2:
+        return np.asarray(np.sqrt((size * size).sum(axis=1)))
+    return np.asarray(size.max(axis=1, initial=0.0))
+
+
+def distances(x_adv: NDArray[Any], x: NDArray[Any]) -> Distances:
+    """All four distances between two sets of samples (N, ...) of one shape."""
+    x_adv, x = np.asarray(x_adv), np.asarray(x)
+    if x_adv.shape != x.shape:
+        raise expected("two arrays of one shape", x_adv=x_adv.shape, x=x.shape)
+    return delta_distances(x_adv.astype(np.float64) - x.astype(np.float64))
+
+
+def delta_distances(delta: NDArray[np.float64]) -> Distances:
+    """The four norms of a perturbation (N, ...)."""
+    return Distances(*(lp_norm(delta, norm) for norm in NORMS))
+
+
+def adversarial_accuracy(
+    y: NDArray[Any],
+    clean_label: NDArray[Any],
+    adv_label: NDArray[Any],
+    *,
+    among: Literal["all", "correct"] = "all",
+) -> float:
+    """The share of samples that are still classified as `y` under attack.
+
+    `among="all"` divides by every sample, so that clean errors count against the model: the
+    convention of RobustBench and of the figures of "David and Goliath". `among="correct"` divides
+    by the samples that were right before the attack: one minus the attack's success rate.
+    NaN where there is nothing to divide by.
+    """
+    y, clean_label, adv_label = (np.asarray(a) for a in (y, clean_label, adv_label))
+    if not y.shape == clean_label.shape == adv_label.shape:
+        shapes = (y.shape, clean_label.shape, adv_label.shape)
+        raise expected("three label arrays of one shape", shapes=shapes)
+    if among not in ("all", "correct"):
+        raise expected("among to be 'all' or 'correct'", among=among)
+    correct = clean_label == y
+    counted = len(y) if among == "all" else int(correct.sum())
+    if counted == 0:
+        return float("nan")
+    return float((correct & (adv_label == y)).sum() / counted)
+
+
+def mean_distance(
+    distance: NDArray[Any],
+    success: NDArray[Any],
+    *,
+    over: Literal["all", "successes"] = "successes",
+) -> float:
+    """The mean of a distance over the samples that were fooled, or over all of them.
+
+    NaN where there is no sample to average.
+    """
+    if over not in ("all", "successes"):
+        raise expected("over to be 'all' or 'successes'", over=over)
+    kept = np.asarray(distance, np.float64)
+    if over == "successes":
+        kept = kept[np.asarray(success, bool)]
+    return float(kept.mean()) if len(kept) else float("nan")

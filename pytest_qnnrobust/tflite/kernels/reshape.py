@@ -1,0 +1,86 @@
+"""RESHAPE and SHAPE (M/reshape_common.cc, M/shape.cc)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
+from pytest_qnnrobust.tflite.kernels.base import Array, Kernel, Node, Settings
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reshape(Kernel):
+    """(N, ...) -> (N, *shape); `shape` has at most one -1.
+
+    The shape operand is not read at run time: the batch axis stays, and the rest is static. So
+    the operators that compute it (Keras' SHAPE, STRIDED_SLICE, PACK) are dead.
+    """
+
+    shape: tuple[int, ...]
+
+    def run(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return x.reshape((len(x), *resolve_shape(self.shape, math.prod(x.shape[1:]))))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Shape(Kernel):
+    """int32 sizes of all axes, the batch included."""
+
+    def run(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        return np.array(x.shape, np.int32)
+
+
+def resolve_shape(shape: tuple[int, ...], elements: int) -> tuple[int, ...]:
+    """`shape` with its -1 replaced so that it holds `elements` values."""
+    if -1 not in shape:
+        return shape
+    known = math.prod(size for size in shape if size != -1)
+    return tuple(elements // known if size == -1 else size for size in shape)
+
+
+def prepare_reshape(operator: Operator, graph: Graph, settings: Settings) -> Reshape:
+    node = Node(operator, graph, settings)
+    values, output = node.tensor(0, "input"), node.result
+    node.same_dtype(values, output)
+    return Reshape(
+        name=operator.name,
+        inputs=(values.index,),
+        output=output.index,
+        shape=_sample_shape(node, values, output),
+    )
+
+
+def _sample_shape(node: Node, values: Tensor, output: Tensor) -> tuple[int, ...]:
+    """The output's shape without the batch axis; (-1,) where a rank-2 output is dynamic."""
+    if not output.shape or not values.shape:
+        raise node.refuse("input and output with a batch axis", output, shape=output.shape)
+    shape, source = output.shape[1:], values.shape[1:]
+    if any(size < 1 for size in source):
+        if len(shape) == 1:
+            return (-1,)
+        raise node.refuse("input with a static shape", values, shape=values.shape)
+    elements = math.prod(source)
+    if shape.count(-1) <= 1 and math.prod(resolve_shape(shape, elements)) == elements:
+        return resolve_shape(shape, elements)
+    if len(shape) == 1 and _is_unknown(output):
+        return (elements,)
+    raise node.refuse(
+        "to keep the batch axis first", output, input=values.shape, output=output.shape
+    )
+
+
+def _is_unknown(output: Tensor) -> bool:
+    """A flattened size that the converter left dynamic is written as -1 or as 1."""
+    return output.shape[1] in (-1, 1) and output.shape[0] in (-1, 1)
+
+
+def prepare_shape(operator: Operator, graph: Graph, settings: Settings) -> Shape:
+    node = Node(operator, graph, settings)
+    values = node.tensor(0, "input")
+    output = node.check_dtype(node.result, ("int32",), "output")
+    return Shape(name=operator.name, inputs=(values.index,), output=output.index)

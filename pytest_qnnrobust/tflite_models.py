@@ -1,0 +1,167 @@
+"""`.tflite` files as models: integer graphs as the device computes them, and float graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.differentiable import Differentiable
+from pytest_qnnrobust.models import Float, InputGrid, Labels, Model, Runtime, Width
+from pytest_qnnrobust.tflite.graph import Graph, Tensor
+from pytest_qnnrobust.tflite.interpreter import Interpreter
+from pytest_qnnrobust.tflite.plan import INTEGER_WIDTHS, check_signature
+from pytest_qnnrobust.tflite.surrogate import FloatTwin
+
+WIDTHS: dict[str, Width] = {"int8": "int8", "int16": "int16", "float32": "float32"}
+
+
+class IntegerModel(Model):
+    """A quantized `.tflite` on the exact integers of TensorFlow Lite Micro.
+
+    `loss_gradient` and `jacobian` are straight-through: their forward pass is the integer graph.
+    """
+
+    runtime: Runtime = "tflm"
+    grid: InputGrid
+
+    def __init__(
+        self, name: str, graph: Graph, scale_arithmetic: Literal["double", "float"] = "double"
+    ) -> None:
+        self.interpreter = Interpreter(graph, scale_arithmetic)
+        plan = self.interpreter.plan
+        self.width = WIDTHS[plan.input.dtype]
+        self.grid = InputGrid(plan.input.scale, plan.input.zero_point, plan.input.dtype)
+        super().__init__(name, self.interpreter.input_shape, plan.output.shape[1], self.grid.range)
+
+    def predict_quantized(self, q: NDArray[Any]) -> NDArray[Any]:
+        """Input integers (N, *input_shape) -> output integers (N, classes), bit for bit TFLM's."""
+        self.queries += len(q)
+        return self.interpreter.invoke(q)
+
+    def _evaluate(self, x: Float) -> tuple[Float, Float]:
+        plan = self.interpreter.plan
+        wanted = [plan.output.index, plan.logits.index]
+        output, logits = self.interpreter.tensors(self.grid.quantize(x), wanted)
+        return _real(output, plan.output), _real(logits, plan.logits)
+
+    def _loss_gradient(self, x: Float, y: Labels, loss: str) -> tuple[Float, Float, Float]:
+        return self._straight_through.loss_gradient(self.grid.snap(x), y, loss)
+
+    def _jacobian(self, x: Float) -> tuple[Float, Float]:
+        return self._straight_through.jacobian(self.grid.snap(x))
+
+    @cached_property
+    def _straight_through(self) -> Differentiable:
+        plan = self.interpreter.plan
+        twin = FloatTwin(plan.graph, plan.input, plan.logits)
+        return Differentiable(
+            straight_through_logits(self.interpreter, twin), self.input_shape, self.classes
+        )
+
+    @cached_property
+    def surrogate(self) -> Model:
+        """The dequantized float twin, on the same input domain."""
+        plan = self.interpreter.plan
+        twin = FloatGraphModel(
+            f"{self.name}-surrogate", plan.graph, plan.input, plan.output, "surrogate"
+        )
+        return twin.with_bounds(*self.bounds)
+
+    def with_bounds(self, low: float, high: float) -> Model:
+        model = super().with_bounds(low, high)
+        model.__dict__.pop("surrogate", None)
+        return model
+
+
+class FloatGraphModel(Model):
+    """A graph computed in float32 from `start` to `end`, differentiable: a float `.tflite`, or the
+    dequantized twin of an integer one."""
+
+    width: Width = "float32"
+
+    def __init__(
+        self,
+        name: str,
+        graph: Graph,
+        start: Tensor,
+        end: Tensor,
+        runtime: Runtime,
+        bounds: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        self.runtime = runtime
+        shape, classes = start.shape[1:], end.shape[1]
+        writer = next(o for o in graph.operators if end.index in o.outputs)
+        ends_in_softmax = writer.name == "SOFTMAX"
+        logits = graph.tensors[writer.inputs[0]] if ends_in_softmax else end
+        self._beta = float(writer.options["beta"]) if ends_in_softmax else None
+        self._network = Differentiable(FloatTwin(graph, start, logits), shape, classes)
+        super().__init__(name, shape, classes, bounds)
+
+    def _evaluate(self, x: Float) -> tuple[Float, Float]:
+        logits = self._network.logits(x)
+        return logits if self._beta is None else _softmax(self._beta * logits), logits
+
+    def _loss_gradient(self, x: Float, y: Labels, loss: str) -> tuple[Float, Float, Float]:
+        return self._network.loss_gradient(x, y, loss)
+
+    def _jacobian(self, x: Float) -> tuple[Float, Float]:
+        return self._network.jacobian(x)
+
+
+def straight_through_logits(interpreter: Interpreter, twin: FloatTwin) -> Callable[[Any], Any]:
+    """Real inputs on the grid -> the integer graph's logits, with the float twin's gradient."""
+    plan = interpreter.plan
+    behind_logits = plan.output.index if plan.logits is not plan.output else None
+    wanted = tuple(step.output for step in plan.steps if step.output != behind_logits)
+
+    def logits(x: Any) -> Any:
+        import tensorflow as tf
+
+        scaled = tf.cast(tf.stop_gradient(x), tf.float64) / plan.input.scale
+        q = tf.cast(tf.round(scaled) + plan.input.zero_point, plan.input.dtype)
+        exact = interpreter.compiled.trace(q, wanted)
+        return twin(x, dict(zip(wanted, exact, strict=True)))
+
+    return logits
+
+
+def float_twin(name: str, graph: Graph) -> FloatGraphModel:
+    """The float twin of a whole graph, integer or float."""
+    return FloatGraphModel(f"{name}-surrogate", graph, graph.input, graph.output, "surrogate")
+
+
+def load_tflite(
+    name: str,
+    data: bytes,
+    graph: Graph,
+    runtime: Runtime,
+    scale_arithmetic: Literal["double", "float"],
+) -> Model:
+    """The model of a graph that was read from `data`.
+
+    Raises ModelFileError where the graph is no classifier of one input and one output.
+    """
+    check_signature(graph)
+    if runtime in ("litert", "litert-builtin"):
+        from pytest_qnnrobust.litert_models import LiteRtModel
+
+        return LiteRtModel(name, data, graph, runtime)
+    if any(tensor.dtype in INTEGER_WIDTHS for tensor in graph.tensors):
+        return IntegerModel(name, graph, scale_arithmetic)
+    return FloatGraphModel(name, graph, graph.input, graph.output, "litert")
+
+
+def _real(q: NDArray[Any], tensor: Tensor) -> Float:
+    from pytest_qnnrobust.tflite.fixed_point import dequantize
+
+    return dequantize(q, tensor.scale, tensor.zero_point)
+
+
+def _softmax(logits: Float) -> Float:
+    weights: Float = np.exp(logits - logits.max(axis=1, keepdims=True))
+    total: Float = weights.sum(axis=1, keepdims=True)
+    return weights / total

@@ -1,0 +1,19 @@
+"""Fixtures shared by the tests of the plugin itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real models and CIFAR-10 images that stands beside the project."""
+    if not (SHARED / "models").is_dir():
+        pytest.skip(f"no real models: {SHARED} is absent")
+    return SHARED

@@ -1,0 +1,179 @@
+"""Models through `load_model`: what each runtime returns, counts and refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pytest_qnnrobust as qnn
+from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.errors import ModelFileError, UnsupportedOperatorError
+from tests.tflite.graphs import GraphBuilder
+from tests.tflite.tflm import run_tflm
+
+FILES = ("digits_int8.tflite", "digits_int16.tflite", "digits_float.keras")
+
+
+@pytest.fixture(scope="module")
+def digits() -> qnn.Data:
+    return qnn.load_data("digits")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_contract(name: str, digits: qnn.Data) -> None:
+    model = qnn.load_model(demo_path(name)).with_bounds(*digits.bounds)
+    x, y = digits.x[:300], digits.y[:300]
+    scores = model.evaluate(x)
+    assert scores.labels.dtype == np.int64
+    assert scores.logits.shape == model.predict(x).shape == (300, 10)
+    np.testing.assert_array_equal(scores.labels, model.predict(x).argmax(axis=1))
+    assert (scores.labels == y).mean() > 0.95
+    assert model.queries == 900
+    assert model.loss_gradient(x[:3], y[:3]).gradient.shape == (3, *model.input_shape)
+    assert model.gradients == 3
+    assert model.predict(x[:0]).shape == (0, 10)
+    assert model.jacobian(x[:0])[1].shape == (0, 10, *model.input_shape)
+
+
+def test_the_device_decides_on_its_output_and_ties_go_to_the_lowest_class() -> None:
+    model = qnn.load_model(demo_path("digits_int8.tflite"))
+    x = np.random.default_rng(0).uniform(0, 1, (500, *model.input_shape)).astype(np.float32)
+    output = model.predict(x)
+    best = output.max(axis=1, keepdims=True)
+    lowest = np.array([np.flatnonzero(row)[0] for row in output == best])
+    np.testing.assert_array_equal(model.classify(x), lowest)
+
+
+def test_input_grid_is_the_quantize_operator_of_tflm() -> None:
+    grid = qnn.load_model(demo_path("digits_int8.tflite")).grid
+    assert grid is not None
+    rng = np.random.default_rng(1)
+    ties = (np.arange(-140, 140) + 0.5) * grid.scale
+    x = np.concatenate([rng.uniform(-2, 3, 500), ties, [np.inf, -np.inf]]).astype(np.float32)
+    builder = GraphBuilder()
+    source = builder.tensor((1, 1), "float32")
+    target = builder.tensor((1, 1), "int8", grid.scale, grid.zero_point)
+    builder.operator("QUANTIZE", [source], [target])
+    oracle = run_tflm(builder.build([source], [target]), [x[:-2, None]])
+    np.testing.assert_array_equal(grid.quantize(x[:-2]), oracle[:, 0])
+    np.testing.assert_array_equal(grid.quantize(x[-2:]), [127, -128])
+    np.testing.assert_array_equal(grid.snap(grid.snap(x)), grid.snap(x))
+
+
+@pytest.mark.parametrize("runtime", ["litert", "litert-builtin"])
+@pytest.mark.parametrize("width", ["int8", "int16"])
+def test_litert_is_near_the_device_and_says_what_it_is(
+    runtime: str, width: str, digits: qnn.Data
+) -> None:
+    path = demo_path(f"digits_{width}.tflite")
+    phone, device = qnn.load_model(path, runtime=runtime), qnn.load_model(path)
+    assert phone.runtime == runtime
+    assert device.runtime == "tflm"
+    agree = phone.classify(digits.x[:200]) == device.classify(digits.x[:200])
+    assert agree.mean() > 0.98
+    assert phone.loss_gradient(digits.x[:2], digits.y[:2]).gradient.shape[0] == 2
+
+
+def test_older_firmware_derives_other_multipliers() -> None:
+    path = demo_path("digits_int8.tflite")
+    double, single = (qnn.load_model(path, scale_arithmetic=kind) for kind in ("double", "float"))
+    x = np.random.default_rng(2).uniform(0, 1, (64, *double.input_shape)).astype(np.float32)
+    assert np.abs(double.logits(x) - single.logits(x)).max() < 1
+
+
+def test_gradients_do_not_depend_on_the_batch(digits: qnn.Data) -> None:
+    model = qnn.load_model(demo_path("digits_int8.tflite"))
+    x, y = digits.x[:40], digits.y[:40]
+    whole = model.loss_gradient(x, y).gradient
+    parts = [model.loss_gradient(x[i : i + 7], y[i : i + 7]).gradient for i in range(0, 40, 7)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def unknown_operator() -> bytes:
+    builder = GraphBuilder()
+    x = builder.tensor((1, 4), "int8", 0.1, 0)
+    y = builder.tensor((1, 4), "int8", 0.1, 0)
+    builder.operator("FLOOR_MOD", [x, x], [y])
+    return builder.build([x], [y])
+
+
+def two_outputs() -> bytes:
+    builder = GraphBuilder()
+    x = builder.tensor((1, 4), "int8", 0.1, 0)
+    ends = [builder.tensor((1, 4), "int8", 0.1, 0) for _ in range(2)]
+    for end in ends:
+        builder.operator("RELU", [x], [end])
+    return builder.build([x], ends)
+
+
+def no_class_scores() -> bytes:
+    builder = GraphBuilder()
+    x = builder.tensor((1, 4, 4, 1), "int8", 0.1, 0)
+    y = builder.tensor((1, 4, 4, 1), "int8", 0.1, 0)
+    builder.operator("RELU", [x], [y])
+    return builder.build([x], [y])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("absent.tflite", None, "expected a model file, got path="),
+        ("model.pb", b"", "expected a model file that ends in .tflite, .keras or .h5"),
+        ("text.tflite", b"no model, only text", "is not a readable TFLite model"),
+        ("empty.tflite", b"", "is not a readable TFLite model"),
+        ("unknown.tflite", unknown_operator(), "operator='0 FLOOR_MOD'"),
+        ("two.tflite", two_outputs(), "one input and one output"),
+        ("image.tflite", no_class_scores(), "expected class scores"),
+    ],
+)
+def test_bad_files_get_one_line(
+    name: str, content: bytes | None, reason: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ModelFileError) as error:
+        qnn.load_model(path)
+    assert reason in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unsupported_operator_lists_the_supported_ones(tmp_path: Path) -> None:
+    path = tmp_path / "unknown.tflite"
+    path.write_bytes(unknown_operator())
+    with pytest.raises(UnsupportedOperatorError, match="ADD, AVERAGE_POOL_2D, CONCATENATION"):
+        qnn.load_model(path)
+
+
+def test_importing_the_package_imports_no_framework() -> None:
+    code = (
+        "import sys, pytest_qnnrobust; "
+        "print([m for m in ('tensorflow', 'art', 'scipy', 'hypothesis', 'numpy') "
+        "if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.real_models
+@pytest.mark.parametrize(
+    ("name", "runtime", "accuracy"),
+    [
+        ("cifar_resnet_float.h5", "tflm", 0.883),
+        ("cifar_resnet_int16.tflite", "tflm", 0.882),
+        ("cifar_resnet_int8.tflite", "tflm", 0.880),
+        ("cifar_resnet_int8.tflite", "litert-builtin", 0.875),
+    ],
+)
+def test_clean_accuracy_on_the_first_1000_images(
+    shared: Path, name: str, runtime: str, accuracy: float
+) -> None:
+    """The paper's Table 4 gives 87.5 % for int8: TFLite without delegates, not the device."""
+    model = qnn.load_model(shared / "models" / name, runtime=runtime)
+    data = qnn.load_data(shared / "data" / "cifar10_test.npz", model=model, limit=1000)
+    assert (model.classify(data.x) == data.y).mean() == pytest.approx(accuracy, abs=1e-9)

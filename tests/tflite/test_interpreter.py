@@ -1,0 +1,88 @@
+"""Whole graphs: both engines against TensorFlow Lite Micro's interpreter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.tflite.flatbuffer import read_graph
+from pytest_qnnrobust.tflite.interpreter import Interpreter
+from tests.tflite.tflm import run_tflm
+
+DEMO = ("digits_int8.tflite", "digits_int16.tflite")
+INTEGER_FILES = [
+    f"cifar_{name}_{width}"
+    for name in ("resnet", "adv_train", "distil", "ens_adv", "sat")
+    for width in ("int8", "int16")
+] + ["vww_int8", "vww_int16"]
+
+
+def probes(interpreter: Interpreter, images: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Images, uniform noise, all-minimum, all-maximum and one-hot inputs: `count` in all."""
+    tensor = interpreter.plan.input
+    limits = np.iinfo(tensor.dtype)
+    rng = np.random.default_rng(seed)
+    shape = interpreter.input_shape
+    size = int(np.prod(shape))
+    hot = np.full((10, size), limits.min)
+    hot[np.arange(10), rng.integers(0, size, 10)] = limits.max
+    extremes = np.stack([np.full(shape, limits.min), np.full(shape, limits.max)])
+    noise = rng.integers(limits.min, limits.max + 1, (count - 12 - len(images), *shape))
+    return np.concatenate([images, extremes, hot.reshape(10, *shape), noise]).astype(tensor.dtype)
+
+
+@pytest.mark.parametrize("name", DEMO)
+def test_demo_models_equal_tflm(name: str) -> None:
+    data = demo_path(name).read_bytes()
+    graph = read_graph(data)
+    compiled, reference = Interpreter(graph), Interpreter(graph, engine="reference")
+    q = probes(compiled, np.empty((0, *compiled.input_shape)), 200)
+    oracle = run_tflm(data, [q])
+    np.testing.assert_array_equal(compiled.invoke(q), oracle)
+    np.testing.assert_array_equal(reference.invoke(q), oracle)
+
+
+@pytest.mark.parametrize("name", DEMO)
+def test_every_activation_is_the_same_in_both_engines(name: str) -> None:
+    graph = read_graph(demo_path(name).read_bytes())
+    compiled, reference = Interpreter(graph), Interpreter(graph, engine="reference")
+    wanted = [step.output for step in compiled.plan.steps]
+    q = probes(compiled, np.empty((0, *compiled.input_shape)), 70)
+    for ours, theirs in zip(compiled.tensors(q, wanted), reference.tensors(q, wanted), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 64, 65, 300])
+def test_any_batch_size_gives_the_same_integers(size: int) -> None:
+    interpreter = Interpreter(read_graph(demo_path(DEMO[0]).read_bytes()))
+    q = probes(interpreter, np.empty((0, *interpreter.input_shape)), 300)
+    whole = interpreter.invoke(q)
+    part = interpreter.invoke(q[:size])
+    assert part.shape == (size, whole.shape[1])
+    np.testing.assert_array_equal(part, whole[:size])
+
+
+@pytest.mark.parametrize("bad", [np.zeros((2, 3), np.int8), np.zeros((1, 8, 8, 1), np.float32)])
+def test_refuses_other_inputs(bad: np.ndarray) -> None:
+    interpreter = Interpreter(read_graph(demo_path(DEMO[0]).read_bytes()))
+    with pytest.raises(QnnRobustError, match="expected int8 integers of shape"):
+        interpreter.invoke(bad)
+
+
+@pytest.mark.real_models
+@pytest.mark.parametrize("name", INTEGER_FILES)
+def test_real_models_equal_tflm(shared: Path, name: str) -> None:
+    data = (shared / "models" / f"{name}.tflite").read_bytes()
+    interpreter = Interpreter(read_graph(data))
+    tensor = interpreter.plan.input
+    images = np.empty((0, *interpreter.input_shape))
+    if name.startswith("cifar"):
+        with np.load(shared / "data" / "cifar10_test.npz") as archive:
+            pixels = archive["x"][:100].astype(np.float64) / 255
+        images = np.round(pixels / tensor.scale) + tensor.zero_point
+    q = probes(interpreter, images, 200)
+    np.testing.assert_array_equal(interpreter.invoke(q), run_tflm(data, [q]))
