@@ -1,0 +1,232 @@
+"""The two kinds of attack, and the grading that they share."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import checks, geometry
+from pytest_qnnrobust.attacks.result import AttackResult, Recorder
+from pytest_qnnrobust.attacks.streams import Streams
+from pytest_qnnrobust.attacks.target import Float, Labels, OutOfBudgetError, Rows, Target
+from pytest_qnnrobust.errors import AttackError, expected
+from pytest_qnnrobust.models import Model
+
+Knowledge = Literal["white", "gray", "black"]
+Progress = Callable[[int, int, str], None]
+"""`progress(done, total, text)`: samples finished, samples to attack, what is going on."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Attack(ABC):
+    """An attack with its settings; calling it attacks a model.
+
+    Authors subclass FixedBudgetAttack or MinimalDistortionAttack, add their settings as dataclass
+    fields, check them in `_validate`, and write `run`. They never grade: `run` hands candidates to
+    `target.propose`, and what is reported is what `__call__` measured on the target afterwards.
+    """
+
+    knowledge: ClassVar[Knowledge]
+    """white: gradients; gray: scores; black: decisions."""
+    norms: ClassVar[tuple[float, ...]]
+    batch: ClassVar[int] = 256
+    """Samples attacked together at most; lower where one sample needs many inputs at a time."""
+
+    def __post_init__(self) -> None:
+        self._validate()
+
+    def __repr__(self) -> str:
+        settings = (f"{field.name}={_literal(getattr(self, field.name))}" for field in fields(self))
+        return f"{type(self).__name__}({', '.join(settings)})"
+
+    def __call__(
+        self,
+        model: Model,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        *,
+        seed: int = 0,
+        index: NDArray[Any] | None = None,
+        query_budget: int | None = None,
+        time_budget: float | None = None,
+        progress: Progress | None = None,
+        batch_size: int = 256,
+    ) -> AttackResult:
+        """Attack samples `x` float32 (N, *input_shape), labelled `y` (N,), and grade the outcome.
+
+        Sample i draws its random numbers from (seed, index[i]); `index` defaults to 0..N-1.
+        `query_budget` caps queries plus gradients per sample, `time_budget` is in seconds for the
+        whole call. A sample that a budget, or Ctrl-C, cut short keeps its best proposal and is
+        marked `exhausted`. Samples that are misclassified already are not attacked.
+
+        A quantized target sees the clean image snapped to its input grid: that one is attacked,
+        the budget is a ball around it, and distances are measured from it, in whole steps.
+
+        Raises AttackError where settings, data and model do not fit.
+        """
+        deadline = None if time_budget is None else time.perf_counter() + time_budget
+        checks.call_arguments(seed, query_budget, time_budget, batch_size)
+        self.check(model)
+        x, y, index = checks.samples(model, x, y, index)
+        recorder = Recorder(model, x, y)
+        attacked = np.flatnonzero(recorder.clean_label == y)
+        size = min(batch_size, self.batch)
+        for start in range(0, len(attacked), size):
+            rows = attacked[start : start + size]
+            if recorder.interrupted or (deadline and time.perf_counter() > deadline):
+                recorder.exhausted[attacked[start:]] = True
+                break
+            watch = _watcher(progress, type(self).__name__, start, len(rows), len(attacked))
+            target = self._target(model, recorder.clean[rows], y[rows], query_budget, deadline)
+            target.on_progress = watch
+            recorder.interrupted = self._attack(target, Streams(seed, index[rows]))
+            self._grade(model, target, rows, recorder)
+            if watch is not None:
+                watch(1.0)
+        return recorder.result()
+
+    @abstractmethod
+    def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
+        """Attack the batch `x` (B, *input_shape) with labels `y` (B,), all classified correctly.
+
+        Every candidate worth keeping goes to `target.propose(rows, x_adv)`: the latest proposal of
+        a sample replaces the one before. Random numbers come from `streams` alone, and nothing
+        computed for one sample may depend on the others in the batch.
+        """
+
+    def check(self, model: Model) -> None:
+        """Raise AttackError where this attack cannot run on `model`."""
+        if self.knowledge == "white" and not model.differentiable:
+            cure = "attack model.surrogate, or use a gray- or black-box attack"
+            rule = f"a differentiable model for {type(self).__name__}"
+            raise expected(rule, model=model.name, cure=cure, error=AttackError)
+
+    @abstractmethod
+    def _validate(self) -> None:
+        """Raise AttackError for a bad setting."""
+
+    @abstractmethod
+    def _target(
+        self,
+        model: Model,
+        x: Float,
+        y: Labels,
+        query_budget: int | None,
+        deadline: float | None,
+    ) -> Target:
+        """The view of `model` that `run` gets."""
+
+    @abstractmethod
+    def _grade(self, model: Model, target: Target, rows: Rows, recorder: Recorder) -> None:
+        """Seal the proposals, score them on the model and record them for samples `rows`."""
+
+    def _attack(self, target: Target, streams: Streams) -> bool:
+        """Run on one batch; true when the user interrupted it."""
+        try:
+            if target.eps > 0:
+                self.run(target, target.x, target.y, streams)
+        except OutOfBudgetError:
+            return False
+        except KeyboardInterrupt:
+            target.exhausted[:] = True
+            return True
+        return False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FixedBudgetAttack(Attack):
+    """Look for a misclassified input within `eps` (model input units) of the clean one, in `norm`.
+
+    A sample that withstood returns the attack's last proposal.
+    """
+
+    norm: float
+    eps: float
+
+    def _validate(self) -> None:
+        object.__setattr__(self, "norm", checks.norm(self.norm, self.norms))
+        checks.positive(eps=self.eps, cure="eps is in model input units")
+
+    def check(self, model: Model) -> None:
+        super().check(model)
+        diameter = _diameter(model, self.norm)
+        if self.eps > diameter * (1 + geometry.BUDGET_TOLERANCE):
+            rule = f"eps to be in (0, {diameter:g}]"
+            cure = f"eps is in model input units, and this model's input is in {model.bounds}"
+            raise expected(rule, eps=self.eps, cure=cure, error=AttackError)
+
+    def _target(
+        self,
+        model: Model,
+        x: Float,
+        y: Labels,
+        query_budget: int | None,
+        deadline: float | None,
+    ) -> Target:
+        eps = self.eps
+        if model.grid is not None and np.isinf(self.norm):
+            eps = min(eps, geometry.whole_steps(eps, model.grid) * model.grid.scale)
+        return Target(
+            model, x, y, norm=self.norm, eps=eps, query_budget=query_budget, deadline=deadline
+        )
+
+    def _grade(self, model: Model, target: Target, rows: Rows, recorder: Recorder) -> None:
+        sealed = target.seal(target.proposals) if target.eps > 0 else target.x
+        labels = model.classify(sealed)
+        exhausted = target.exhausted & (labels == target.y)
+        recorder.record(rows, sealed, labels, target.queries, target.gradients, exhausted)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MinimalDistortionAttack(Attack):
+    """Look for the misclassified input nearest to the clean one.
+
+    A sample that withstood returns the clean image, at distance 0.
+    """
+
+    def _target(
+        self,
+        model: Model,
+        x: Float,
+        y: Labels,
+        query_budget: int | None,
+        deadline: float | None,
+    ) -> Target:
+        return Target(model, x, y, query_budget=query_budget, deadline=deadline)
+
+    def _grade(self, model: Model, target: Target, rows: Rows, recorder: Recorder) -> None:
+        sealed = target.seal(target.proposals)
+        labels = model.classify(sealed)
+        found = labels != target.y
+        withstood = np.flatnonzero(~found)
+        sealed[withstood] = target.x[withstood]
+        recorder.record(rows, sealed, labels, target.queries, target.gradients, target.exhausted)
+
+
+def _diameter(model: Model, norm: float) -> float:
+    """The largest distance between two inputs of the domain."""
+    span = model.bounds[1] - model.bounds[0]
+    size = float(np.prod(model.input_shape))
+    return span if np.isinf(norm) else span * size ** (1 / norm)
+
+
+def _literal(value: Any) -> str:
+    return "np.inf" if isinstance(value, float) and np.isinf(value) else repr(value)
+
+
+def _watcher(
+    progress: Progress | None, name: str, done: int, batch: int, total: int
+) -> Callable[[float], None] | None:
+    if progress is None:
+        return None
+
+    def watch(fraction: float) -> None:
+        progress(done + int(fraction * batch), total, name)
+
+    return watch

@@ -1,0 +1,241 @@
+"""Norm balls, input bounds and input grids: projections that hold exactly in float32.
+
+Arrays are (N, ...) with one sample per row; the arithmetic is float64 and treats each row alone,
+so that a result does not depend on the batch it was computed in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.metrics import lp_norm
+from pytest_qnnrobust.models import InputGrid
+
+Float = NDArray[np.float32]
+Double = NDArray[np.float64]
+Bounds = tuple[float, float]
+
+BUDGET_TOLERANCE = 1e-6
+"""Relative slack of a budget on a quantized input: 8/255 has to hold 8 steps of float32(1/255)."""
+
+
+def whole_steps(eps: float, grid: InputGrid) -> int:
+    """How many input LSBs fit into `eps`."""
+    return int(eps / grid.scale * (1 + BUDGET_TOLERANCE))
+
+
+def project(x: NDArray[Any], clean: NDArray[Any], norm: float, eps: float, bounds: Bounds) -> Float:
+    """Into the ball of radius `eps` around `clean` and into `bounds`; float32, never outside.
+
+    L1 is the Euclidean projection onto the intersection of both. L2 and Linf project onto the ball
+    and then clip, which cannot leave it again because `clean` lies inside the bounds.
+    """
+    if np.isinf(norm):
+        return np.clip(np.asarray(x, np.float32), *linf_box(clean, eps, bounds))
+    start = np.asarray(clean, np.float64)
+    delta = np.asarray(x, np.float64) - start
+    if norm == 1:
+        delta = l1_projection(delta, *rooms(start, bounds), eps)
+    else:
+        delta = l2_projection(delta, eps)
+    inside = np.clip((start + delta).astype(np.float32), *float32_bounds(bounds))
+    return _tighten(inside, start, norm, eps)
+
+
+def linf_box(clean: NDArray[Any], eps: float, bounds: Bounds) -> tuple[Float, Float]:
+    """The smallest and largest float32 values within `eps` of `clean` and inside the bounds."""
+    start = np.asarray(clean, np.float64)
+    low, high = float32_bounds(bounds)
+    lowest, highest = (start - eps).astype(np.float32), (start + eps).astype(np.float32)
+    lowest = np.where(lowest < start - eps, np.nextafter(lowest, np.float32(np.inf)), lowest)
+    highest = np.where(highest > start + eps, np.nextafter(highest, np.float32(-np.inf)), highest)
+    return np.maximum(lowest, low), np.minimum(highest, high)
+
+
+def project_to_grid(
+    x: NDArray[Any],
+    clean: NDArray[Any],
+    norm: float,
+    eps: float,
+    bounds: Bounds,
+    grid: InputGrid,
+) -> Float:
+    """Like `project`, onto the points of a quantized input; `clean` is on the grid already.
+
+    Each element is rounded to the nearest step; where that leaves the ball, the elements that
+    rounding moved away from `clean` go back, those closest to a tie first, until the rest fits.
+    """
+    inside = project(x, clean, norm, eps, bounds)
+    wanted = (inside.astype(np.float64) - np.asarray(clean, np.float64)) / grid.scale
+    steps = np.rint(wanted)
+    if np.isinf(norm):
+        most = whole_steps(eps, grid)
+        steps = np.clip(steps, -most, most)
+    else:
+        limit = eps / grid.scale * (1 + BUDGET_TOLERANCE)
+        steps = _trim(steps, wanted, norm, limit)
+    start = grid.quantize(np.asarray(clean)).astype(np.int64)
+    low, high = integer_bounds(bounds, grid)
+    return grid.dequantize(np.clip(start + steps.astype(np.int64), low, high))
+
+
+def integer_bounds(bounds: Bounds, grid: InputGrid) -> tuple[int, int]:
+    """The integers of the least and greatest grid point in `bounds`, to 0.01 of a step."""
+    info = np.iinfo(grid.dtype)
+    low, high = (bound / grid.scale + grid.zero_point for bound in bounds)
+    return max(int(np.ceil(low - 0.01)), info.min), min(int(np.floor(high + 0.01)), info.max)
+
+
+def float32_bounds(bounds: Bounds) -> tuple[np.float32, np.float32]:
+    """The widest float32 interval inside `bounds`."""
+    low, high = np.float32(bounds[0]), np.float32(bounds[1])
+    if float(low) < bounds[0]:
+        low = np.nextafter(low, np.float32(np.inf))
+    if float(high) > bounds[1]:
+        high = np.nextafter(high, np.float32(-np.inf))
+    return low, high
+
+
+def rooms(clean: Double, bounds: Bounds) -> tuple[Double, Double]:
+    """How far each element may fall and rise before it meets the bounds, both >= 0."""
+    return np.maximum(clean - bounds[0], 0.0), np.maximum(bounds[1] - clean, 0.0)
+
+
+def l2_projection(delta: Double, eps: float) -> Double:
+    """Scale each row that is longer than `eps`."""
+    length = lp_norm(delta, 2)
+    factor = eps / np.maximum(length, eps)
+    return delta * _column(factor, delta)
+
+
+def l1_projection(delta: Double, fall: Double | float, rise: Double | float, eps: float) -> Double:
+    """The nearest point with L1 norm <= `eps` inside the box [-fall, rise] around zero.
+
+    The solution is min(max(|d| - t, 0), room); its norm is piecewise linear in t with one knee at
+    |d| - room and one at |d| for each element, so that sorting the knees gives t exactly
+    (Duchi et al. 2008 without the box; Croce and Hein, "Mind the box", 2021, with it).
+    """
+    flat = delta.reshape(len(delta), -1)
+    size = np.abs(flat)
+    room = np.where(delta > 0, rise, fall).reshape(flat.shape)
+    capped = np.minimum(size, room)
+    outside = np.flatnonzero(capped.sum(axis=1) > eps)
+    threshold = np.zeros(len(flat))
+    if len(outside):
+        threshold[outside] = _l1_threshold(size[outside], room[outside], eps)
+    kept = np.minimum(np.maximum(size - threshold[:, None], 0.0), room)
+    return (np.sign(flat) * kept).reshape(delta.shape)
+
+
+def _l1_threshold(size: Double, room: Double, eps: float) -> Double:
+    knees = np.concatenate([np.maximum(size - room, 0.0), size], axis=1)
+    slopes = np.concatenate([np.full(size.shape, -1.0), np.full(size.shape, 1.0)], axis=1)
+    order = np.argsort(knees, axis=1, kind="stable")
+    knees = np.take_along_axis(knees, order, axis=1)
+    slope = np.cumsum(np.take_along_axis(slopes, order, axis=1), axis=1)
+    falls = slope[:, :-1] * np.diff(knees, axis=1)
+    start = np.minimum(size, room).sum(axis=1, keepdims=True)
+    norm = np.concatenate([start, start + np.cumsum(falls, axis=1)], axis=1)
+    # The last knee whose norm is still above eps: norm(t) = norm + slope * (t - knee) from there.
+    last = np.maximum((norm > eps).sum(axis=1) - 1, 0)[:, None]
+    at, height, incline = (np.take_along_axis(a, last, axis=1)[:, 0] for a in (knees, norm, slope))
+    return np.asarray(at + (eps - height) / np.minimum(incline, -1.0))
+
+
+def steepest(
+    gradient: NDArray[Any], x: NDArray[Any], norm: float, eps: float, bounds: Bounds
+) -> Double:
+    """The step inside ball and bounds that raises a linear function with this gradient most.
+
+    Exact in each norm: signs (Linf), the largest elements first up to their room (L1), the
+    gradient's direction with the elements that meet the bounds held there (L2).
+    """
+    shape = np.shape(gradient)
+    slope = np.asarray(gradient, np.float64).reshape(len(gradient), -1)
+    fall, rise = rooms(np.asarray(x, np.float64).reshape(slope.shape), bounds)
+    room = np.where(slope > 0, rise, fall)
+    size = np.abs(slope)
+    if np.isinf(norm):
+        length = np.where(size > 0, np.minimum(room, eps), 0.0)
+    elif norm == 1:
+        length = _fill_largest(size, room, eps)
+    else:
+        length = _fill_direction(size, room, eps)
+    return (np.sign(slope) * length).reshape(shape)
+
+
+def _fill_largest(size: Double, room: Double, eps: float) -> Double:
+    order = np.argsort(-size, axis=1, kind="stable")
+    sorted_room = np.where(size > 0, room, 0.0)
+    sorted_room = np.take_along_axis(sorted_room, order, axis=1)
+    used = np.cumsum(sorted_room, axis=1) - sorted_room
+    filled = np.clip(eps - used, 0.0, sorted_room)
+    length = np.empty_like(filled)
+    np.put_along_axis(length, order, filled, axis=1)
+    return length
+
+
+def _fill_direction(size: Double, room: Double, eps: float) -> Double:
+    """min(t * size, room) with the largest t whose L2 norm stays within `eps`."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        knee = np.where(size > 0, room / size, np.inf)
+    order = np.argsort(knee, axis=1, kind="stable")
+    knees, sizes, capped = (np.take_along_axis(a, order, axis=1) for a in (knee, size, room))
+    moving = np.where(np.isfinite(knees), sizes * sizes, 0.0)
+    held = np.cumsum(capped * capped * (moving > 0), axis=1)
+    held = np.concatenate([np.zeros((len(size), 1)), held], axis=1)
+    rest = moving.sum(axis=1, keepdims=True) - np.cumsum(moving, axis=1)
+    rest = np.concatenate([moving.sum(axis=1, keepdims=True), np.maximum(rest, 0.0)], axis=1)
+    # With the first j elements held, t = sqrt((eps^2 - held_j) / rest_j), valid below knee j + 1.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.sqrt(np.maximum(eps * eps - held, 0.0) / rest)
+    upper = np.concatenate([knees, np.full((len(size), 1), np.inf)], axis=1)
+    t = np.where(np.isnan(t), np.inf, t)
+    first = np.argmax(t <= upper, axis=1)[:, None]
+    scale = np.take_along_axis(t, first, axis=1)
+    with np.errstate(invalid="ignore"):
+        length = np.minimum(scale * size, room)
+    return np.where(size > 0, length, 0.0)
+
+
+def _tighten(x: Float, clean: Double, norm: float, eps: float) -> Float:
+    """Take back what rounding to float32 put outside the ball."""
+    shrink = 2.0**-23
+    while True:
+        over = np.flatnonzero(lp_norm(x - clean, norm) > eps)
+        if not len(over):
+            return x
+        part = clean[over]
+        delta = x[over] - part
+        factor = eps / lp_norm(delta, norm) * max(1.0 - shrink, 0.0)
+        x[over] = part + delta * _column(factor, delta)
+        shrink *= 2
+
+
+def _trim(steps: Double, wanted: Double, norm: float, limit: float) -> Double:
+    """Undo outward roundings, cheapest first, in the rows whose norm is above `limit`."""
+    over = np.flatnonzero(lp_norm(steps, norm) > limit)
+    if not len(over):
+        return steps
+    rows = steps[over].reshape(len(over), -1)
+    real = wanted[over].reshape(rows.shape)
+    excess = np.abs(rows) - np.abs(real)
+    outward = excess > 0
+    order = np.argsort(np.where(outward, -excess, np.inf), axis=1, kind="stable")
+    gain = np.where(outward, np.abs(rows) ** norm - (np.abs(rows) - 1) ** norm, 0.0)
+    gains = np.cumsum(np.take_along_axis(gain, order, axis=1), axis=1)
+    needed = (np.abs(rows) ** norm).sum(axis=1, keepdims=True) - limit**norm
+    undone = gains - np.take_along_axis(gain, order, axis=1) < needed
+    back = np.zeros_like(outward)
+    np.put_along_axis(back, order, undone, axis=1)
+    rows = np.where(back & outward, np.sign(rows) * (np.abs(rows) - 1), rows)
+    steps = steps.copy()
+    steps[over] = rows.reshape(steps[over].shape)
+    return steps
+
+
+def _column(values: Double, like: NDArray[Any]) -> Double:
+    return values.reshape(-1, *[1] * (like.ndim - 1))

@@ -1,0 +1,51 @@
+"""Random noise: the control that every attack has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import checks
+from pytest_qnnrobust.attacks.base import FixedBudgetAttack
+from pytest_qnnrobust.attacks.streams import Streams
+from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class NoiseAttack(FixedBudgetAttack):
+    """Uniform noise in [-eps, eps] (Linf), or of length eps in a random direction (L2).
+
+    `repeats` independent draws; the first that is misclassified is kept, else the last.
+    Black-box, one query per repeat.
+    """
+
+    knowledge = "black"
+    norms = (2.0, np.inf)
+
+    norm: float = np.inf
+    eps: float = 0.015
+    repeats: int = 1
+
+    def _validate(self) -> None:
+        super()._validate()
+        checks.count(repeats=self.repeats)
+
+    def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
+        rows = target.all_rows
+        for repeat in range(self.repeats):
+            noisy = target.seal(x[rows] + self._noise(target, rows, streams), rows)
+            target.propose(rows, noisy)
+            rows = rows[target.evaluate(noisy, rows).labels == y[rows]]
+            target.progress(repeat + 1, self.repeats)
+            if not len(rows):
+                return
+
+    def _noise(self, target: Target, rows: Rows, streams: Streams) -> NDArray[np.float64]:
+        if np.isinf(self.norm):
+            return (2 * streams.uniform(rows, *target.input_shape) - 1) * target.eps
+        direction = streams.normal(rows, *target.input_shape).astype(np.float64)
+        flat = direction.reshape(len(rows), -1)
+        flat *= target.eps / np.sqrt((flat * flat).sum(axis=1, keepdims=True))
+        return flat.reshape(direction.shape)

@@ -1,0 +1,107 @@
+"""What an attack returns, and how the base class gathers it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows
+from pytest_qnnrobust.metrics import delta_distances, flat
+from pytest_qnnrobust.models import Model
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """The graded outcome for N samples; every array has length N.
+
+    `x_adv` float32 (N, *input_shape). `success`: the target classifies `x_adv` as something else
+    than the label (a sample that was wrong already is a success at distance 0, and unchanged).
+    `queries` and `gradients` are what the attack asked for, without the grading. `l0`, `l1`, `l2`,
+    `linf` float64: between `x_adv` and the clean image as the target sees it, which is the given
+    one on a float target and the given one snapped to the grid on a quantized one; `l0` counts
+    elements. `exhausted`: a budget or an interruption cut the sample short.
+    """
+
+    x_adv: Float
+    success: Mask
+    queries: Labels
+    gradients: Labels
+    l0: NDArray[np.float64]
+    l1: NDArray[np.float64]
+    l2: NDArray[np.float64]
+    linf: NDArray[np.float64]
+    clean_label: Labels
+    adv_label: Labels
+    exhausted: Mask
+    seconds: float
+    interrupted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.success)
+
+
+class Recorder:
+    """The arrays of a result while the batches of a call fill them."""
+
+    def __init__(self, model: Model, x: Float, y: Labels) -> None:
+        self._started = time.perf_counter()
+        self._model = model
+        self._y = y
+        self.clean = x if model.grid is None else model.grid.snap(x)
+        self.clean_label = model.classify(self.clean)
+        self.x_adv = x.copy()
+        self.adv_label = self.clean_label.copy()
+        self.queries = np.zeros(len(x), np.int64)
+        self.gradients = np.zeros(len(x), np.int64)
+        self.exhausted = np.zeros(len(x), bool)
+        self.interrupted = False
+        self._distances = np.zeros((4, len(x)))
+
+    def record(
+        self,
+        rows: Rows,
+        x_adv: Float,
+        labels: Labels,
+        queries: Labels,
+        gradients: Labels,
+        exhausted: Mask,
+    ) -> None:
+        """Store what the target said of `x_adv` for samples `rows`."""
+        delta = self._delta(x_adv, self.clean[rows])
+        moved = np.flatnonzero(flat(delta).any(axis=1))
+        self.x_adv[rows[moved]] = x_adv[moved]
+        self.adv_label[rows[moved]] = labels[moved]
+        found = delta_distances(delta)
+        self._distances[:, rows] = found.l0, found.l1, found.l2, found.linf
+        self.queries[rows] = queries
+        self.gradients[rows] = gradients
+        self.exhausted[rows] = exhausted
+
+    def result(self) -> AttackResult:
+        l0, l1, l2, linf = self._distances
+        return AttackResult(
+            x_adv=self.x_adv,
+            success=self.adv_label != self._y,
+            queries=self.queries,
+            gradients=self.gradients,
+            l0=l0,
+            l1=l1,
+            l2=l2,
+            linf=linf,
+            clean_label=self.clean_label,
+            adv_label=self.adv_label,
+            exhausted=self.exhausted,
+            seconds=time.perf_counter() - self._started,
+            interrupted=self.interrupted,
+        )
+
+    def _delta(self, x_adv: Float, clean: Float) -> NDArray[np.float64]:
+        """The perturbation; exact multiples of the step where the input is quantized."""
+        grid = self._model.grid
+        if grid is None:
+            return x_adv.astype(np.float64) - clean.astype(np.float64)
+        steps = grid.quantize(x_adv).astype(np.int64) - grid.quantize(clean).astype(np.int64)
+        return np.asarray(steps * grid.scale, np.float64)

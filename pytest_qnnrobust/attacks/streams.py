@@ -1,0 +1,64 @@
+"""One random stream per sample, drawn in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Rows = NDArray[np.int64]
+
+BLOCK = 512
+"""Uniform numbers that a sample's stream hands out at a time."""
+
+
+class Streams:
+    """The random streams of a batch of samples.
+
+    Sample i draws from `SeedSequence(seed, spawn_key=(index[i],))` and from nothing else, so that
+    what it draws depends on its own requests only: not on the batch, its order or its size.
+    `rows` names samples by their position in the batch, each at most once per call.
+    """
+
+    def __init__(self, seed: int, index: Sequence[int] | NDArray[Any]) -> None:
+        self._generators = [
+            np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(int(i),))))
+            for i in index
+        ]
+        self._block = np.empty((len(self._generators), BLOCK))
+        self._used = np.full(len(self._generators), BLOCK)
+
+    def __len__(self) -> int:
+        return len(self._generators)
+
+    def uniform(self, rows: Rows, *shape: int) -> NDArray[np.float64]:
+        """Uniform numbers in [0, 1): float64 (len(rows), *shape)."""
+        count = int(np.prod(shape))
+        if count > BLOCK:
+            draws = np.empty((len(rows), count))
+            for draw, row in zip(draws, rows, strict=True):
+                self._generators[row].random(out=draw)
+            return draws.reshape(len(rows), *shape)
+        for row in rows[self._used[rows] + count > BLOCK]:
+            self._generators[row].random(out=self._block[row])
+            self._used[row] = 0
+        columns = self._used[rows][:, None] + np.arange(count)
+        self._used[rows] += count
+        return self._block[rows[:, None], columns].reshape(len(rows), *shape)
+
+    def signs(self, rows: Rows, *shape: int) -> NDArray[np.float64]:
+        """-1.0 or 1.0, each with probability one half: float64 (len(rows), *shape)."""
+        return np.where(self.uniform(rows, *shape) < 0.5, -1.0, 1.0)
+
+    def integers(self, rows: Rows, high: int) -> Rows:
+        """One integer of [0, high) for each row."""
+        return (self.uniform(rows, 1)[:, 0] * high).astype(np.int64)
+
+    def normal(self, rows: Rows, *shape: int) -> NDArray[np.float32]:
+        """Standard normal numbers: float32 (len(rows), *shape)."""
+        draws = np.empty((len(rows), *shape), np.float32)
+        for draw, row in zip(draws, rows, strict=True):
+            self._generators[row].standard_normal(dtype=np.float32, out=draw)
+        return draws

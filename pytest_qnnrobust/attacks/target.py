@@ -1,0 +1,209 @@
+"""What an attack sees of the model it attacks: one batch of samples, counted and budgeted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import geometry
+from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.models import Gradient, InputGrid, Model, Scores
+
+Float = NDArray[np.float32]
+Labels = NDArray[np.int64]
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class OutOfBudgetError(Exception):
+    """Nothing more can be asked for this batch; the base class grades what was proposed so far."""
+
+
+class Target:
+    """A batch of correctly classified samples of one model.
+
+    `x` float32 (B, *input_shape) is the clean batch as the model sees it (on the grid of a
+    quantized input), `y` int64 (B,) its labels, `eps` the budget that is left once the grid is
+    taken into account (Linf: whole input steps), infinite for a minimal-distortion attack.
+
+    Every question names, in `rows`, the sample of the batch that each input belongs to (default:
+    the whole batch in order); a sample may appear several times. Once a sample's budget is used
+    up, its inputs are no longer evaluated: they come back with the label `y`, scores NaN and
+    gradient 0, so that they read as "not adversarial, no better". When that holds for every input
+    of a question, or the time is up, OutOfBudgetError ends the attack on this batch.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        x: Float,
+        y: Labels,
+        *,
+        norm: float = np.inf,
+        eps: float = np.inf,
+        query_budget: int | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        self._model = model
+        self._norm = norm
+        self._budget = query_budget
+        self._deadline = deadline
+        self.x = x
+        self.y = y
+        self.eps = eps
+        self.on_progress: Callable[[float], None] | None = None
+        self.queries = np.zeros(len(x), np.int64)
+        self.gradients = np.zeros(len(x), np.int64)
+        self.exhausted = np.zeros(len(x), bool)
+        self.proposals = x.copy()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return self._model.bounds
+
+    @property
+    def span(self) -> float:
+        """The width of the input domain: high - low."""
+        return self.bounds[1] - self.bounds[0]
+
+    @property
+    def classes(self) -> int:
+        return self._model.classes
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self._model.input_shape
+
+    @property
+    def grid(self) -> InputGrid | None:
+        return self._model.grid
+
+    @property
+    def all_rows(self) -> Rows:
+        return np.arange(len(self.x), dtype=np.int64)
+
+    @cached_property
+    def box(self) -> tuple[Float, Float]:
+        """Lowest and highest value of every element within `eps` (Linf) and the bounds."""
+        return geometry.linf_box(self.x, self.eps, self.bounds)
+
+    def evaluate(self, x: Float, rows: Rows | None = None) -> Scores:
+        """Labels and logits of inputs (n, *input_shape); one query each."""
+        rows = self.all_rows if rows is None else rows
+        answered = self._charge(self.queries, rows, 1)
+        if answered is None:
+            return self._model.evaluate(x)
+        scores = self._model.evaluate(x[answered])
+        labels = self.y[rows]
+        labels[answered] = scores.labels
+        return Scores(labels, _spread(scores.logits, answered, np.nan))
+
+    def loss_gradient(
+        self, x: Float, rows: Rows | None = None, loss: str = "cross-entropy"
+    ) -> Gradient:
+        """Loss against the samples' own labels and its input gradient; one gradient each.
+
+        Where a confident model's cross-entropy has no gradient left in float32, the gradient is
+        that of the margin, which points the same way and does not saturate; one gradient more.
+        """
+        rows = self.all_rows if rows is None else rows
+        found = self._loss_gradient(x, rows, loss)
+        flat_rows = np.flatnonzero(~flat(found.gradient).any(axis=1) & np.isfinite(found.loss))
+        if loss == "cross-entropy" and len(flat_rows):
+            instead = self._loss_gradient(x[flat_rows], rows[flat_rows], "margin")
+            found.gradient[flat_rows] = instead.gradient
+        return found
+
+    def _loss_gradient(self, x: Float, rows: Rows, loss: str) -> Gradient:
+        answered = self._charge(self.gradients, rows, 1)
+        if answered is None:
+            return self._model.loss_gradient(x, self.y[rows], loss)
+        part = self._model.loss_gradient(x[answered], self.y[rows][answered], loss)
+        return Gradient(
+            _spread(part.logits, answered, np.nan),
+            _spread(part.loss, answered, np.nan),
+            _spread(part.gradient, answered, 0.0),
+        )
+
+    def jacobian(self, x: Float, rows: Rows | None = None) -> tuple[Float, Float]:
+        """Logits (n, K) and Jacobian (n, K, *input_shape); K gradients each."""
+        rows = self.all_rows if rows is None else rows
+        answered = self._charge(self.gradients, rows, self.classes)
+        if answered is None:
+            return self._model.jacobian(x)
+        logits, jacobian = self._model.jacobian(x[answered])
+        return _spread(logits, answered, np.nan), _spread(jacobian, answered, 0.0)
+
+    def project(self, x: NDArray[Any], rows: Rows | None = None) -> Float:
+        """Into the eps ball around the clean samples and into the bounds; float32."""
+        clean = self.x if rows is None else self.x[rows]
+        if np.isinf(self.eps):
+            return np.clip(np.asarray(x, np.float32), *geometry.float32_bounds(self.bounds))
+        if np.isinf(self._norm):
+            low, high = self.box
+            chosen = slice(None) if rows is None else rows
+            return np.clip(np.asarray(x, np.float32), low[chosen], high[chosen])
+        return geometry.project(x, clean, self._norm, self.eps, self.bounds)
+
+    def seal(self, x: NDArray[Any], rows: Rows | None = None) -> Float:
+        """What grading makes of a proposal: `project`, then onto the grid of a quantized input."""
+        if self.grid is None:
+            return self.project(x, rows)
+        if np.isinf(self.eps):
+            return self._nearest(self.project(x, rows), self.grid)
+        clean = self.x if rows is None else self.x[rows]
+        bounds = self.bounds
+        return geometry.project_to_grid(x, clean, self._norm, self.eps, bounds, self.grid)
+
+    def propose(self, rows: Rows, x_adv: NDArray[Any]) -> None:
+        """Keep the best input found so far for each of these samples; NaN is not kept."""
+        sound = np.isfinite(flat(x_adv)).all(axis=1)
+        self.proposals[rows[sound]] = x_adv[sound]
+
+    def progress(self, step: int, steps: int) -> None:
+        """Tell whoever watches that `step` of `steps` rounds on this batch are done."""
+        if self.on_progress is not None:
+            self.on_progress(step / steps)
+
+    def _nearest(self, x: Float, grid: InputGrid) -> Float:
+        low, high = geometry.integer_bounds(self.bounds, grid)
+        return grid.dequantize(np.clip(grid.quantize(x).astype(np.int64), low, high))
+
+    def _charge(self, counter: Labels, rows: Rows, cost: int) -> Mask | None:
+        """Count what can be answered: a mask over `rows`, or None for all of them."""
+        if self._deadline is not None and time.perf_counter() > self._deadline:
+            self.exhausted[:] = True
+            raise OutOfBudgetError
+        if self._budget is None:
+            counter += cost * np.bincount(rows, minlength=len(counter))
+            return None
+        left = self._budget - self.queries - self.gradients
+        answered = (_rank(rows) + 1) * cost <= left[rows]
+        counter += cost * np.bincount(rows[answered], minlength=len(counter))
+        self.exhausted[rows[~answered]] = True
+        if len(rows) and not answered.any():
+            raise OutOfBudgetError
+        return answered
+
+
+def _rank(rows: Rows) -> Rows:
+    """How often the same row occurred before: [4, 2, 4, 4] -> [0, 0, 1, 2]."""
+    order = np.argsort(rows, kind="stable")
+    _, starts, counts = np.unique(rows[order], return_index=True, return_counts=True)
+    rank = np.empty(len(rows), np.int64)
+    rank[order] = np.arange(len(rows)) - np.repeat(starts, counts)
+    return rank
+
+
+def _spread(values: Float, mask: Mask, missing: float) -> Float:
+    full = np.full((len(mask), *values.shape[1:]), missing, np.float32)
+    full[mask] = values
+    return full

@@ -1,0 +1,108 @@
+"""Query and time budgets, Ctrl-C and progress."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pytest_qnnrobust import attacks
+from tests.attacks.linear import problem
+
+HARD = {
+    "noise": {"eps": 1e-4, "repeats": 50},
+    "pgd": {"eps": 1e-4, "step": 1e-5, "restarts": 5},
+    "square-linf": {"eps": 1e-4},
+    "square-l2": {"eps": 1e-4},
+    "boundary": {},
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_no_sample_spends_more_than_the_query_budget(name):
+    model, x, y = problem()
+    result = attacks.create(name, **HARD[name])(model, x, y, query_budget=37)
+    assert (result.queries + result.gradients <= 37).all()
+    assert result.exhausted.all()
+
+
+@pytest.mark.parametrize("name", [*HARD, "deepfool", "fgsm"])
+def test_a_budget_that_suffices_changes_nothing(name):
+    model, x, y = problem(samples=5)
+    quick = {"boundary": {"max_iter": 5}, "square-l2": {"max_iter": 40}}
+    attack = attacks.create(name, **({**HARD, **quick}.get(name, {})))
+    free = attack(model, x, y)
+    capped = attack(model, x, y, query_budget=int((free.queries + free.gradients).max()))
+    np.testing.assert_array_equal(free.x_adv, capped.x_adv)
+    assert not capped.exhausted.any()
+
+
+def test_the_query_budget_is_each_samples_own():
+    model, x, y = problem()
+    attack = attacks.create("boundary", max_iter=50)
+    whole = attack(model, x, y, query_budget=333)
+    single = attack(model, x, y, query_budget=333, batch_size=1)
+    np.testing.assert_array_equal(whole.x_adv, single.x_adv)
+    np.testing.assert_array_equal(whole.queries, single.queries)
+
+
+def test_an_exhausted_boundary_attack_keeps_what_it_has():
+    model, x, y = problem()
+    result = attacks.create("boundary")(model, x, y, query_budget=400)
+    assert result.success.all()
+    assert result.exhausted.all()
+
+
+def test_queries_and_gradients_are_those_of_the_model_without_the_grading():
+    model, x, y = problem()
+    result = attacks.create("square-linf", eps=0.001, max_iter=20)(model, x, y)
+    graded = 2 * len(x)
+    assert model.queries == result.queries.sum() + graded
+    result = attacks.create("deepfool", max_iter=1)(model, x, y)
+    assert model.gradients == result.gradients.sum() == model.classes * len(x)
+
+
+def test_a_time_budget_that_is_over_marks_every_sample():
+    model, x, y = problem()
+    result = attacks.create("square-linf", eps=1e-4)(model, x, y, time_budget=1e-9)
+    assert result.exhausted.all()
+    assert not result.success.any()
+
+
+class Interrupting:
+    """A progress display during which the user presses Ctrl-C."""
+
+    def __init__(self, after: int) -> None:
+        self.calls = 0
+        self.after = after
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        self.calls += 1
+        if self.calls == self.after:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_keeps_what_is_finished_and_marks_the_rest():
+    model, x, y = problem(samples=12)
+    attack = attacks.create("boundary", max_iter=5)
+    free = attack(model, x, y, batch_size=4)
+    rounds = Interrupting(after=10**9)
+    attack(model, x[:4], y[:4], progress=rounds)
+    result = attack(model, x, y, batch_size=4, progress=Interrupting(after=rounds.calls + 3))
+    assert result.interrupted
+    np.testing.assert_array_equal(result.x_adv[:4], free.x_adv[:4])
+    assert not result.exhausted[:4].any()
+    assert result.exhausted[4:].all()
+    assert result.queries[4:8].all()
+    assert not result.queries[8:].any()
+    np.testing.assert_array_equal(result.success, model.classify(result.x_adv) != y)
+
+
+def test_progress_counts_up_to_the_samples_attacked():
+    model, x, y = problem(samples=9)
+    y[3] = 1 - y[3]
+    seen = []
+    attack = attacks.create("square-linf", eps=1e-4, max_iter=5)
+    attack(model, x, y, batch_size=4, progress=lambda *event: seen.append(event))
+    done = [event[0] for event in seen]
+    assert done == sorted(done)
+    assert seen[-1] == (8, 8, "SquareAttack")

@@ -1,0 +1,117 @@
+"""Projections against brute force, and budgets that hold exactly in float32."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from pytest_qnnrobust.attacks import geometry
+from pytest_qnnrobust.metrics import lp_norm
+from tests.attacks.linear import grid_for
+
+BOUNDS = (0.0, 1.0)
+ELEMENTS = st.floats(0, 1, width=32)
+SLOPES = st.sampled_from([0.0]) | st.floats(-5, 5).filter(lambda v: abs(v) > 1e-6)
+
+
+def pictures(n=3, size=7):
+    return arrays(np.float32, (n, size), elements=ELEMENTS)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    pictures(),
+    arrays(np.float64, (3, 7), elements=st.floats(-2, 3)),
+    st.sampled_from([1.0, 2.0, np.inf]),
+    st.floats(1e-9, 2),
+)
+def test_projected_points_are_inside_ball_and_bounds_to_the_last_bit(clean, x, norm, eps):
+    inside = geometry.project(x, clean, norm, eps, BOUNDS)
+    assert inside.dtype == np.float32
+    assert (lp_norm(inside.astype(np.float64) - clean, norm) <= eps).all()
+    assert (inside >= 0).all()
+    assert (inside <= 1).all()
+    np.testing.assert_allclose(
+        geometry.project(inside, clean, norm, eps, BOUNDS), inside, rtol=0, atol=2e-7
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    arrays(np.float64, (2, 6), elements=st.floats(-3, 3)),
+    arrays(np.float64, (2, 6), elements=st.floats(0, 1)),
+    arrays(np.float64, (2, 6), elements=st.floats(0, 1)),
+    st.floats(0.01, 4),
+)
+def test_l1_projection_is_soft_thresholding_at_the_level_that_bisection_finds(
+    delta, fall, rise, eps
+):
+    room = np.where(delta > 0, rise, fall)
+
+    def shrunk(level):
+        return np.clip(np.abs(delta) - level[:, None], 0, room)
+
+    low, high = np.zeros(2), np.full(2, 4.0)
+    for _ in range(60):
+        middle = (low + high) / 2
+        too_long = shrunk(middle).sum(axis=1) > eps
+        low, high = np.where(too_long, middle, low), np.where(too_long, high, middle)
+    level = np.where(shrunk(np.zeros(2)).sum(axis=1) > eps, high, 0.0)
+    expected = np.sign(delta) * shrunk(level)
+    found = geometry.l1_projection(delta, fall, rise, eps)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    arrays(np.float64, (2, 5), elements=SLOPES),
+    pictures(2, 5),
+    st.sampled_from([1.0, 2.0, np.inf]),
+    st.floats(0.01, 3),
+    st.integers(0, 1000),
+)
+def test_no_other_step_raises_a_linear_function_more(slope, clean, norm, eps, seed):
+    step = geometry.steepest(slope, clean, norm, eps, BOUNDS)
+    assert (lp_norm(step, norm) <= eps * (1 + 1e-9)).all()
+    assert ((clean + step >= -1e-12) & (clean + step <= 1 + 1e-12)).all()
+    gain = (slope * step).sum(axis=1)
+    rng = np.random.default_rng(seed)
+    for _ in range(50):
+        other = rng.normal(size=slope.shape) * (rng.random(slope.shape) < 0.7)
+        other *= eps / np.maximum(lp_norm(other, norm), 1e-9)[:, None]
+        other = np.clip(clean + other, 0, 1) - clean
+        assert (gain >= (slope * other).sum(axis=1) - 1e-9).all()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@settings(max_examples=100, deadline=None)
+@given(
+    x=arrays(np.float64, (3, 7), elements=st.floats(-1, 2)),
+    clean=pictures(),
+    norm=st.sampled_from([1.0, 2.0, np.inf]),
+    eps=st.floats(1e-4, 2),
+)
+def test_grid_points_stay_inside_the_ball_and_lose_little(dtype, x, clean, norm, eps):
+    grid = grid_for(dtype, BOUNDS)
+    clean = grid.snap(clean)
+    found = geometry.project_to_grid(x, clean, norm, eps, BOUNDS, grid)
+    steps = grid.quantize(found).astype(int) - grid.quantize(clean)
+    np.testing.assert_array_equal(grid.snap(found), found)
+    assert (lp_norm(steps * grid.scale, norm) <= eps * (1 + geometry.BUDGET_TOLERANCE)).all()
+    free = geometry.project(x, clean, norm, eps, BOUNDS)
+    assert np.abs(found - free).max() <= grid.scale * 1.001
+
+
+def test_eight_of_255_hold_eight_steps_of_a_pixel_grid():
+    grid = grid_for("int8", BOUNDS)
+    assert geometry.whole_steps(8 / 255, grid) == 8
+    assert geometry.whole_steps(7.99 / 255, grid) == 7
+
+
+def test_bounds_that_float32_cannot_hold_are_narrowed():
+    low, high = geometry.float32_bounds((0.1, 0.3))
+    assert 0.1 <= float(low) < 0.1 + 1e-8
+    assert 0.3 - 3e-8 < float(high) <= 0.3

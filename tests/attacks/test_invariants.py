@@ -1,0 +1,125 @@
+"""What holds for every attack on every model: budget, bounds, grid, honest success."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_qnnrobust import attacks, metrics
+from tests.attacks.linear import problem, quantized_problem
+
+SHAPES = [(6, 6, 3), (32, 32, 3), (49, 10, 1), (12, 4), (25,), (1, 1, 1), (3, 1, 2)]
+DOMAINS = [(0.0, 1.0), (0.0, 255.0), (-7.0, 2.5)]
+QUICK = {
+    "pgd": {"restarts": 2, "max_iter": 4},
+    "square-linf": {"max_iter": 25},
+    "square-l2": {"max_iter": 25},
+    "boundary": {"max_iter": 4, "sample_size": 5, "num_trial": 3, "init_size": 6},
+    "deepfool": {"max_iter": 5},
+}
+NORMS = {"noise": (2, np.inf), "fgsm": (1, 2, np.inf), "pgd": (1, 2, np.inf)}
+
+
+@st.composite
+def cases(draw):
+    name = draw(st.sampled_from(attacks.NAMES))
+    dtype = draw(st.sampled_from([None, "int8", "int16"]))
+    shape = draw(st.sampled_from(SHAPES))
+    bounds = draw(st.sampled_from(DOMAINS))
+    classes = draw(st.sampled_from([2, 12]))
+    seed = draw(st.integers(0, 50))
+    build = problem if dtype is None else lambda *a, **k: quantized_problem(dtype, *a, **k)
+    model, x, y = build(shape, classes, bounds, samples=4, seed=seed)
+    y[0] = (y[0] + draw(st.integers(0, 1))) % classes
+    settings = dict(QUICK.get(name, {}))
+    if name in NORMS:
+        settings["norm"] = draw(st.sampled_from(NORMS[name]))
+    attack = attacks.preset(name, span=bounds[1] - bounds[0], **settings)
+    if isinstance(attack, attacks.FixedBudgetAttack):
+        share = draw(st.sampled_from([1e-7, 0.001, 0.03, 0.4, 1.0]))
+        size = 1.0 if np.isinf(attack.norm) else np.prod(shape) ** (1 / attack.norm)
+        eps = float(share * size * (bounds[1] - bounds[0]))
+        settings |= {"eps": eps} | ({"step": eps / 3} if name == "pgd" else {})
+        attack = attacks.preset(name, **settings)
+    return attack, model, x, y
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_results_are_inside_budget_and_bounds_and_confirmed(case):
+    attack, model, x, y = case
+    result = attack(model, x, y, seed=3)
+    span = model.bounds[1] - model.bounds[0]
+    clean = x if model.grid is None else model.grid.snap(x)
+    untouched = (result.clean_label != y) | (result.l0 == 0)
+
+    assert result.x_adv.shape == x.shape
+    assert result.x_adv.dtype == np.float32
+    np.testing.assert_array_equal(result.x_adv[untouched], x[untouched])
+    np.testing.assert_array_equal(result.clean_label, model.classify(x))
+    np.testing.assert_array_equal(result.adv_label, model.classify(result.x_adv))
+    np.testing.assert_array_equal(result.success, result.adv_label != y)
+    assert result.success[result.clean_label != y].all()
+    assert result.queries[result.clean_label != y].sum() == 0
+    changed = result.x_adv[~untouched]
+    assert (changed >= model.bounds[0]).all()
+    assert (changed <= model.bounds[1]).all()
+    if model.grid is not None:
+        np.testing.assert_array_equal(model.grid.snap(changed), changed)
+    found = metrics.distances(changed, clean[~untouched])
+    np.testing.assert_allclose(result.linf[~untouched], found.linf, rtol=1e-4, atol=1e-6 * span)
+    np.testing.assert_allclose(result.l2[~untouched], found.l2, rtol=1e-4, atol=1e-6 * span)
+    if isinstance(attack, attacks.FixedBudgetAttack):
+        norm = getattr(result, metrics.norm_name(attack.norm))
+        slack = 0.0 if model.grid is None else 1e-6
+        assert (norm <= attack.eps * (1 + slack)).all()
+    else:
+        assert (result.l0[~result.success] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("name", attacks.NAMES)
+def test_the_same_result_in_any_batch_and_order(name, dtype):
+    model, x, y = quantized_problem(dtype, samples=16)
+    attack = attacks.create(name, **QUICK.get(name, {}))
+    whole = attack(model, x, y, seed=5)
+    for batch_size in (1, 7):
+        again = attack(model, x, y, seed=5, batch_size=batch_size)
+        np.testing.assert_array_equal(again.x_adv, whole.x_adv)
+        np.testing.assert_array_equal(again.queries, whole.queries)
+    order = np.random.default_rng(1).permutation(len(x))
+    again = attack(model, x[order], y[order], seed=5, index=order)
+    np.testing.assert_array_equal(again.x_adv, whole.x_adv[order])
+
+
+def test_another_seed_draws_other_noise():
+    model, x, y = problem()
+    noise = attacks.create("noise")
+    first, second = noise(model, x, y, seed=0).x_adv, noise(model, x, y, seed=1).x_adv
+    assert (first != second).mean() > 0.9
+
+
+@pytest.mark.parametrize("name", attacks.NAMES)
+def test_no_samples_at_all(name):
+    model, x, y = problem()
+    result = attacks.create(name)(model, x[:0], y[:0])
+    assert len(result) == 0
+    assert result.x_adv.shape == x[:0].shape
+
+
+def test_a_budget_below_half_a_step_changes_nothing_on_a_quantized_input():
+    model, x, y = quantized_problem("int8")
+    result = attacks.create("square-linf", eps=0.0008)(model, x, y)
+    assert not result.success.any()
+    assert result.queries.sum() == 0
+    np.testing.assert_array_equal(result.x_adv, x)
+
+
+def test_a_budget_of_eight_pixel_steps_is_eight_steps():
+    model, x, y = quantized_problem("int8", bounds=(0.0, 1.0))
+    result = attacks.FGSM(eps=8 / 255, loss="margin")(model, x, y)
+    moved = model.grid.quantize(result.x_adv).astype(int) - model.grid.quantize(x)
+    assert np.abs(moved).max() == 8
+    np.testing.assert_allclose(result.linf, 8 * model.grid.scale, rtol=1e-12)

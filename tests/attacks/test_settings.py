@@ -1,0 +1,149 @@
+"""Settings are checked at construction; ids, presets and `repr` build the same objects."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from pytest_qnnrobust import attacks
+from pytest_qnnrobust.errors import AttackError, DataError
+from tests.attacks.linear import LinearModel, problem
+
+BAD_SETTINGS = [
+    ("noise", {"norm": 1}, "expected norm to be one of l2, linf, got norm=1"),
+    ("noise", {"repeats": 0}, "expected repeats to be an integer >= 1, got repeats=0"),
+    ("fgsm", {"norm": 3}, "expected norm to be one of l1, l2, linf, got norm=3"),
+    ("fgsm", {"norm": True}, "got norm=True"),
+    ("fgsm", {"eps": 0}, "expected eps to be a number > 0, got eps=0; eps is in model input units"),
+    ("fgsm", {"eps": -0.1}, "got eps=-0.1"),
+    ("fgsm", {"eps": float("nan")}, "got eps=nan"),
+    ("fgsm", {"eps": np.inf}, "got eps=inf"),
+    ("fgsm", {"eps": "8/255"}, "got eps='8/255'"),
+    ("fgsm", {"loss": "hinge"}, "expected loss to be one of cross-entropy, margin"),
+    ("pgd", {"step": 0}, "expected step to be a number > 0, got step=0"),
+    ("pgd", {"restarts": 1.5}, "expected restarts to be an integer >= 1, got restarts=1.5"),
+    ("pgd", {"max_iter": 0}, "got max_iter=0"),
+    ("pgd", {"max_iter": True}, "got max_iter=True"),
+    ("pgd", {"random_start": 1}, "expected random_start to be True or False"),
+    ("pgd", {"random_start": False, "restarts": 2}, "expected restarts=1 without random_start"),
+    ("deepfool", {"overshoot": -1}, "expected overshoot to be a number >= 0, got overshoot=-1"),
+    ("deepfool", {"max_iter": 0}, "got max_iter=0"),
+    ("square-linf", {"p_init": 0}, "expected p_init to be a number in (0, 1], got p_init=0"),
+    ("square-linf", {"p_init": 1.01}, "got p_init=1.01"),
+    ("square-l2", {"norm": 1}, "expected norm to be one of l2, linf, got norm=1"),
+    ("boundary", {"step_adapt": 1}, "expected step_adapt to be in (0, 1), got step_adapt=1"),
+    ("boundary", {"delta": 0}, "expected delta to be a number > 0, got delta=0"),
+    ("boundary", {"sample_size": 0}, "got sample_size=0"),
+]
+
+
+@pytest.mark.parametrize(("name", "settings", "text"), BAD_SETTINGS)
+def test_a_bad_setting_is_one_clear_line(name, settings, text):
+    with pytest.raises(AttackError, match=re.escape(text)) as caught:
+        attacks.create(name, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_attack_lists_the_known_ones():
+    listed = "attack to be one of " + ", ".join(attacks.NAMES)
+    with pytest.raises(AttackError, match=re.escape(f"{listed}, got attack='pdg'")):
+        attacks.create("pdg")
+
+
+def test_an_unknown_setting_lists_the_known_ones():
+    text = "a setting of deepfool (max_iter, overshoot), got setting='epsilon'"
+    with pytest.raises(AttackError, match=re.escape(text)):
+        attacks.create("deepfool", epsilon=1)
+
+
+def test_an_unknown_profile_lists_the_known_ones():
+    with pytest.raises(AttackError, match="smoke, standard, paper, got profile='quick'"):
+        attacks.preset("pgd", "quick")
+
+
+@pytest.mark.parametrize("profile", attacks.PROFILES)
+@pytest.mark.parametrize("name", attacks.available())
+def test_repr_rebuilds_the_attack(name, profile):
+    attack = attacks.preset(name, profile, span=255.0)
+    rebuilt = eval(repr(attack), {"np": np} | vars(attacks))
+    assert rebuilt == attack
+
+
+def test_settings_of_the_paper():
+    table = {
+        "pgd": {"eps": 0.0008, "step": 0.00008, "restarts": 20, "max_iter": 10},
+        "deepfool": {"max_iter": 100, "overshoot": 0.008},
+        "square-l2": {"max_iter": 2000, "p_init": 0.8},
+        "square-linf": {"eps": 0.015, "max_iter": 1000, "p_init": 0.05},
+        "boundary": {"epsilon": 1.0, "delta": 0.1, "init_size": 100, "max_iter": 500},
+    }
+    for name, settings in table.items():
+        attack = dataclasses.asdict(attacks.create(name))
+        assert {key: attack[key] for key in settings} == settings
+
+
+def test_presets_scale_lengths_with_the_span_and_nothing_else():
+    unit, wide = attacks.preset("pgd"), attacks.preset("pgd", span=255.0)
+    assert wide == dataclasses.replace(unit, eps=unit.eps * 255.0, step=unit.step * 255.0)
+    assert attacks.preset("boundary", span=255.0) == attacks.preset("boundary")
+
+
+def test_overrides_are_in_model_units():
+    assert attacks.preset("pgd", "smoke", span=255.0, eps=2.0).eps == 2.0
+
+
+def test_norms_have_names():
+    assert attacks.FGSM(norm="linf") == attacks.FGSM(norm=np.inf) == attacks.FGSM(norm="inf")
+    assert attacks.FGSM(norm="L2") == attacks.FGSM(norm=2)
+
+
+BAD_CALLS = [
+    ({"x": np.zeros((2, 5), np.float32)}, DataError, r"x of shape \(N, 4\), got shape=\(2, 5\)"),
+    ({"x": np.zeros((2, 4), np.uint8)}, DataError, "x of floats, got dtype='uint8'"),
+    ({"x": np.full((2, 4), np.nan)}, DataError, "x without NaN"),
+    ({"x": np.full((2, 4), 255.0)}, DataError, r"x in \[0, 1\].*with_bounds"),
+    ({"y": np.zeros(3, int)}, DataError, r"y of shape \(2,\), got shape=\(3,\)"),
+    ({"y": np.zeros(2)}, DataError, "y of integers, got dtype='float64'"),
+    ({"y": np.array([0, 2])}, DataError, r"labels in 0\.\.1, got smallest=0, largest=2"),
+    ({"index": np.array([0])}, DataError, r"index of shape \(2,\)"),
+    ({"index": np.array([0, -1])}, DataError, "index >= 0"),
+    ({"seed": -1}, AttackError, "seed to be an integer >= 0"),
+    ({"batch_size": 0}, AttackError, "batch_size to be an integer >= 1"),
+    ({"query_budget": 0}, AttackError, "query_budget to be an integer >= 1"),
+    ({"time_budget": -1}, AttackError, "time_budget to be a number > 0"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "text"), BAD_CALLS)
+def test_a_call_that_does_not_fit_the_model_is_one_clear_line(change, error, text):
+    model, x, y = problem((4,), samples=2)
+    arguments = {"x": x, "y": y} | change
+    with pytest.raises(error, match=text) as caught:
+        attacks.FGSM()(model, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_budget_beyond_the_domain_is_refused():
+    model, x, y = problem((4,))
+    with pytest.raises(AttackError, match=r"eps to be in \(0, 1\], got eps=8; eps is in model"):
+        attacks.FGSM(eps=8)(model, x, y)
+
+
+def test_a_white_box_attack_needs_gradients():
+    model, x, y = problem((4,))
+    model.differentiable = False
+    with pytest.raises(AttackError, match=r"differentiable model for PGD.*surrogate"):
+        attacks.create("pgd")(model, x, y)
+
+
+def test_a_model_on_a_coarse_grid_accepts_data_between_its_steps():
+    from tests.attacks.linear import grid_for
+
+    bounds = (-40.0, 108.0)
+    grid = grid_for("int8", bounds)
+    model = LinearModel(np.ones((2, 4)), np.array([0.0, 1.0]), (4,), grid.range, grid)
+    result = attacks.create("noise")(model, np.full((2, 4), 0.2, np.float32), np.ones(2, int))
+    np.testing.assert_array_equal(result.clean_label, [1, 1])
