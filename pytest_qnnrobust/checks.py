@@ -1,0 +1,81 @@
+"""What the shipped suite requires of a cell: pytest outcomes with the number that decided."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from pytest_qnnrobust.attacks import Attack
+from pytest_qnnrobust.attacks.geometry import whole_steps
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.metrics import lp_norm
+from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.subjects import WIDTHS, MissingError
+
+
+def require_selected(session: Session, *names: str) -> None:
+    """Skip where --qnn-attack leaves out an attack that the test is about."""
+    left_out = [name for name in names if name not in session.attack_ids]
+    if left_out:
+        pytest.skip(f"--qnn-attack leaves out {', '.join(left_out)}")
+
+
+def comparable_models(session: Session) -> dict[str, Model]:
+    """The models of all widths that there are; skips where there are fewer than two."""
+    found = {}
+    for width in WIDTHS:
+        with suppress(MissingError):
+            found[width] = session.subject(width).model
+    if len(found) < 2:
+        pytest.skip("a comparison of widths needs two of them")
+    return found
+
+
+def require_reachable_budget(model: Model, attack: Attack) -> None:
+    """Skip an Linf attack whose budget is less than one input step: it could change nothing."""
+    eps = getattr(attack, "eps", None)
+    if model.grid is None or eps is None or cast(Any, attack).norm != np.inf:
+        return
+    if whole_steps(eps, model.grid) == 0:
+        pytest.skip(
+            f"eps={eps:.3g} is less than one {model.width} input step ({model.grid.scale:.3g})"
+        )
+
+
+def require_legal_examples(session: Session, model: Model, attack: Attack) -> None:
+    """Fail where an example leaves the bounds, the eps ball or the input grid."""
+    x_adv = session.craft(model, attack).x_adv
+    clean = session.data.x
+    if model.grid is not None:
+        clean = model.grid.snap(clean)
+    low, high = model.bounds
+    slack = 1e-5 * (high - low)
+    problems = []
+    if len(x_adv) and (x_adv.min() < low - slack or x_adv.max() > high + slack):
+        problems.append(f"outside of {model.bounds}")
+    eps = getattr(attack, "eps", None)
+    moved = (x_adv != session.data.x).reshape(len(x_adv), -1).any(axis=1)
+    if eps is not None:
+        reach = lp_norm(x_adv.astype(np.float64) - clean, cast(Any, attack).norm)[moved]
+        if reach.max(initial=0.0) > eps + slack:
+            problems.append(f"{reach.max():.6g} away, eps={eps:.6g}")
+    if model.grid is not None and np.any(model.grid.snap(x_adv[moved]) != x_adv[moved]):
+        problems.append("off the input grid")
+    if problems:
+        pytest.fail(f"adversarial examples {' and '.join(problems)}", pytrace=False)
+
+
+def require_accuracy(session: Session, outcome: Outcome) -> None:
+    """Fail where the cell is below its --qnn-min-accuracy."""
+    threshold = session.threshold(outcome)
+    if threshold is not None and outcome.accuracy < threshold.accuracy:
+        interval = outcome.interval(1 - session.options.alpha)
+        pytest.fail(
+            f"{outcome.id}: accuracy {outcome.accuracy:.3f} [{interval.low:.3f}, "
+            f"{interval.high:.3f}] of {len(outcome)} samples is below {threshold.accuracy:g}",
+            pytrace=False,
+        )

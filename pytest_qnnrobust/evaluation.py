@@ -1,0 +1,255 @@
+"""Cells (model x attack x mode) and their outcomes, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust import metrics, stats
+from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
+from pytest_qnnrobust.attacks.registry import ENTRIES
+from pytest_qnnrobust.errors import DataError, expected
+from pytest_qnnrobust.models import Model
+
+Mode = Literal["direct", "transfer", "surrogate"]
+MODES: tuple[Mode, ...] = ("direct", "transfer", "surrogate")
+
+
+def attack_id(attack: Attack) -> str:
+    """The registered id that the attack's class and norm stand for, else the class name."""
+    norm = getattr(attack, "norm", None)
+    for name, entry in ENTRIES.items():
+        if entry.attack is type(attack) and entry.paper.get("norm", norm) == norm:
+            return name
+    return type(attack).__name__.lower()
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One attack on one model.
+
+    `direct`: the attack asks `target` itself. `transfer`: it attacks the float model `source`, and
+    what it found is given to `target`. `surrogate`: the same with the dequantized twin of an
+    integer file as `source`.
+    """
+
+    target: Model
+    attack: Attack
+    mode: Mode = "direct"
+    source: Model | None = None
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise expected(f"mode to be one of {', '.join(MODES)}", mode=self.mode)
+        if (self.source is None) != (self.mode == "direct"):
+            source = self.source.name if self.source else None
+            rule = "a source model for mode transfer or surrogate, and none for direct"
+            raise expected(rule, mode=self.mode, source=source)
+
+    @property
+    def id(self) -> str:
+        """Such as `int8-square-linf-direct`: what thresholds and reports name."""
+        return f"{self.target.width}-{attack_id(self.attack)}-{self.mode}"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one cell did to N samples; every array has length N.
+
+    A sample that was wrong before the attack counts as wrong in every accuracy. Distances are
+    float64 in model input units, `l0` in elements: between the clean image and the adversarial one
+    as the attacked model sees them (in a transfer cell: as the source does). `queries` and
+    `gradients` are those of the attack, without the grading; `exhausted` marks samples that a
+    budget cut short.
+    """
+
+    id: str
+    target: str
+    width: str
+    runtime: str
+    attack: str
+    settings: str
+    mode: str
+    source: str | None
+    seed: int
+    seconds: float
+    index: NDArray[np.int64]
+    label: NDArray[np.int64]
+    clean_label: NDArray[np.int64]
+    adv_label: NDArray[np.int64]
+    queries: NDArray[np.int64]
+    gradients: NDArray[np.int64]
+    l0: NDArray[np.float64]
+    l1: NDArray[np.float64]
+    l2: NDArray[np.float64]
+    linf: NDArray[np.float64]
+    exhausted: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def key(self) -> str:
+        """Equal for the same cell at the same settings, in whichever process it was computed."""
+        return f"{self.id}|{self.target}|{self.source}|{self.runtime}|{self.settings}|{self.seed}"
+
+    @property
+    def clean_correct(self) -> NDArray[np.bool_]:
+        return np.asarray(self.clean_label == self.label)
+
+    @property
+    def robust(self) -> NDArray[np.bool_]:
+        """Right before the attack and still right after it."""
+        return np.asarray(self.clean_correct & (self.adv_label == self.label))
+
+    @property
+    def fooled(self) -> NDArray[np.bool_]:
+        """Right before the attack and wrong after it."""
+        return np.asarray(self.clean_correct & (self.adv_label != self.label))
+
+    @property
+    def clean_accuracy(self) -> float:
+        return float(np.mean(self.clean_correct)) if len(self) else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all samples that the model classifies correctly under attack."""
+        return metrics.adversarial_accuracy(self.label, self.clean_label, self.adv_label)
+
+    def interval(self, level: float = 0.95) -> stats.Interval:
+        """Clopper-Pearson interval of `accuracy`."""
+        return stats.proportion_interval(int(self.robust.sum()), len(self), level)
+
+    def mean_distance(self, norm: Literal["l0", "l1", "l2", "linf"]) -> float:
+        """Mean over the samples that the attack fooled; NaN where there is none."""
+        return metrics.mean_distance(getattr(self, norm), self.fooled)
+
+    def to_json(self) -> dict[str, Any]:
+        """Built-in types only; `from_json` brings back an equal outcome."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Outcome:
+        """Raises DataError where a field is missing, unknown or of another length."""
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            wrong = sorted(names ^ set(values))
+            raise expected("the fields of an outcome", missing_or_unknown=wrong, error=DataError)
+        loaded = dict(values)
+        for name, dtype in _ARRAYS.items():
+            loaded[name] = np.asarray(values[name], dtype)
+            if loaded[name].shape != (len(values["label"]),):
+                shape = loaded[name].shape
+                rule = f"{name} to hold one value per sample"
+                raise expected(rule, shape=shape, error=DataError)
+        return cls(**loaded)
+
+
+_ARRAYS: dict[str, type] = {
+    **dict.fromkeys(("index", "label", "clean_label", "adv_label", "queries", "gradients"), int),
+    **dict.fromkeys(("l0", "l1", "l2", "linf"), float),
+    "exhausted": bool,
+}
+
+
+class Evaluator:
+    """Evaluates cells on samples `x` (N, *input_shape), `y` (N,), and remembers what it computed.
+
+    What an attack found on a source is kept as well: one attack on the float model serves every
+    target that its examples are transferred to.
+    """
+
+    def __init__(
+        self,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        seed: int = 0,
+        time_budget: float | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.x = np.asarray(x)
+        self.y = np.asarray(y, np.int64)
+        self.seed = seed
+        self.time_budget = time_budget
+        self.progress = progress
+        self._crafted: dict[tuple[int, str, int], tuple[Model, AttackResult]] = {}
+        self._outcomes: dict[tuple[int, int, str, str, int], tuple[Cell, Outcome]] = {}
+        self._clean: dict[int, tuple[Model, NDArray[np.int64]]] = {}
+
+    def evaluate(self, cell: Cell, samples: int | None = None) -> Outcome:
+        """The outcome of the cell on the first `samples` samples (default: all)."""
+        n = self._count(samples)
+        key = (id(cell.target), id(cell.source), cell.mode, repr(cell.attack), n)
+        if key not in self._outcomes:
+            self._outcomes[key] = cell, self._compute(cell, n)
+        return self._outcomes[key][1]
+
+    def craft(self, model: Model, attack: Attack, samples: int | None = None) -> AttackResult:
+        """What `attack` finds on `model` itself, adversarial images included."""
+        n = self._count(samples)
+        key = (id(model), repr(attack), n)
+        if key not in self._crafted:
+            result = attack(
+                model,
+                self.x[:n],
+                self.y[:n],
+                seed=self.seed,
+                index=np.arange(n),
+                time_budget=self.time_budget,
+                progress=self.progress,
+            )
+            if result.interrupted:
+                raise KeyboardInterrupt
+            self._crafted[key] = (model, result)
+        return self._crafted[key][1]
+
+    def clean_labels(self, model: Model) -> NDArray[np.int64]:
+        """The model's decisions on the whole clean data set."""
+        if id(model) not in self._clean:
+            self._clean[id(model)] = (model, model.classify(self.x))
+        return self._clean[id(model)][1]
+
+    def _count(self, samples: int | None) -> int:
+        return len(self.y) if samples is None else min(samples, len(self.y))
+
+    def _compute(self, cell: Cell, n: int) -> Outcome:
+        crafted = self.craft(cell.source or cell.target, cell.attack, n)
+        clean_label, adv_label = crafted.clean_label, crafted.adv_label
+        if cell.source is not None:
+            low, high = cell.target.bounds
+            clean_label = self.clean_labels(cell.target)[:n]
+            adv_label = cell.target.classify(np.clip(crafted.x_adv, low, high))
+        return Outcome(
+            id=cell.id,
+            target=cell.target.name,
+            width=cell.target.width,
+            runtime=cell.target.runtime,
+            attack=attack_id(cell.attack),
+            settings=repr(cell.attack),
+            mode=cell.mode,
+            source=cell.source.name if cell.source else None,
+            seed=self.seed,
+            seconds=crafted.seconds,
+            index=np.arange(n),
+            label=self.y[:n],
+            clean_label=clean_label,
+            adv_label=adv_label,
+            queries=crafted.queries,
+            gradients=crafted.gradients,
+            l0=crafted.l0,
+            l1=crafted.l1,
+            l2=crafted.l2,
+            linf=crafted.linf,
+            exhausted=crafted.exhausted,
+        )
+
+
+def evaluate(cell: Cell, data: Iterable[NDArray[Any]], seed: int = 0) -> Outcome:
+    """Attack all of `data` = (x, y) as the cell says; nothing is remembered."""
+    x, y = data
+    return Evaluator(x, y, seed).evaluate(cell)

@@ -1,0 +1,386 @@
+"""Every `--qnn-*` flag and its ini key: one table, one parser each, one frozen `Options`.
+
+A flag wins over its ini key, which wins over the default. Paths on the command line are relative
+to the folder where pytest was started, paths in the ini file to the folder of that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_qnnrobust import ini
+
+PROFILES = ("smoke", "standard", "paper")
+RUNTIMES = ("tflm", "litert", "litert-builtin")
+SCALE_ARITHMETIC = ("double", "float")
+MODEL_FIELDS = ("model", "float32", "int16", "int8", "demo")
+"""The options that name a model: one of them on the command line starts the gate."""
+
+INCONCLUSIVE = "inconclusive: "
+"""How the reason starts with which an inconclusive verdict skips its test."""
+
+DIGITS = "digits"
+"""As a data source: the embedded test digits."""
+
+_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The least accuracy under attack of the cells whose id contains `pattern`."""
+
+    pattern: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line and the ini file ask for."""
+
+    model: Path | None = None
+    float32: Path | None = None
+    int16: Path | None = None
+    int8: Path | None = None
+    demo: bool = False
+    data: str | None = None
+    calibration: str | None = None
+    profile: str = "smoke"
+    samples: int | None = None
+    seed: int = 0
+    attacks: tuple[str, ...] | None = None
+    eps: float | None = None
+    domain: tuple[float, float] | None = None
+    runtime: str = "tflm"
+    scale_arithmetic: str = "double"
+    min_accuracy: tuple[Threshold, ...] = ()
+    alpha: float = 0.05
+    margin: float = 0.02
+    time_budget: float | None = None
+    gate: bool = False
+
+    @property
+    def names_a_model(self) -> bool:
+        return self.demo or any((self.model, self.float32, self.int16, self.int8))
+
+
+@dataclass(frozen=True)
+class Option:
+    """One flag; `path` marks a value that is resolved against the folder it was written in."""
+
+    field: str
+    flag: str
+    help: str
+    metavar: str | None = None
+    parse: Callable[[str], Any] = str
+    path: bool = False
+    switch: bool = False
+
+    @property
+    def key(self) -> str:
+        """The ini key, which is also the argparse destination: `--qnn-int8` is `qnn_int8`."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
+    def add_to(self, group: pytest.OptionGroup, parser: pytest.Parser) -> None:
+        text = f"{self.help} (ini key: {self.key})"
+        if self.switch:
+            group.addoption(
+                self.flag, dest=self.key, action="store_const", const=True, default=None, help=text
+            )
+        else:
+            group.addoption(
+                self.flag,
+                dest=self.key,
+                type=self.parse,
+                default=None,
+                metavar=self.metavar,
+                help=text,
+            )
+        parser.addini(self.key, self.help.replace("%%", "%"), default=None)
+
+
+def parse_number(text: str) -> float:
+    """A finite number, also as a fraction: `0.03`, `8/255`."""
+    try:
+        return float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError) as error:
+        rule = f"expected a number such as 0.03 or 8/255, got {text!r}"
+        raise argparse.ArgumentTypeError(rule) from error
+
+
+def parse_eps(text: str) -> float:
+    value = parse_number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected eps > 0 in model input units, got {text!r}")
+    return value
+
+
+def parse_domain(text: str) -> tuple[float, float]:
+    """`LOW,HIGH`, the real values between which every input of the model lies."""
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise argparse.ArgumentTypeError(f"expected LOW,HIGH such as 0,255, got {text!r}")
+    low, high = parse_number(parts[0]), parse_number(parts[1])
+    if not low < high:
+        raise argparse.ArgumentTypeError(f"expected LOW < HIGH, got {text!r}")
+    return low, high
+
+
+def parse_attacks(text: str) -> tuple[str, ...]:
+    """Comma-separated attack ids; whether each one exists is asked when the run starts."""
+    ids = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not ids:
+        raise argparse.ArgumentTypeError("expected attack ids such as pgd,square-linf, got none")
+    return ids
+
+
+def parse_fraction(text: str) -> float:
+    value = parse_number(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a fraction between 0 and 1, got {text!r}")
+    return value
+
+
+def parse_margin(text: str) -> float:
+    value = parse_number(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a margin in [0, 1), got {text!r}")
+    return value
+
+
+def parse_positive(text: str) -> float:
+    value = parse_number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
+    return value
+
+
+def parse_count(text: str) -> int:
+    return _parse_integer(text, least=1)
+
+
+def parse_seed(text: str) -> int:
+    return _parse_integer(text, least=0)
+
+
+def parse_thresholds(text: str) -> tuple[Threshold, ...]:
+    """`0.5` for every cell, or `CELL:0.5[,CELL:0.5...]` for cells whose id contains CELL."""
+    thresholds = []
+    for part in text.split(","):
+        pattern, _, value = part.strip().rpartition(":")
+        accuracy = parse_number(value)
+        if not 0 <= accuracy <= 1:
+            raise argparse.ArgumentTypeError(f"expected an accuracy in [0, 1], got {value!r}")
+        thresholds.append(Threshold(pattern, accuracy))
+    return tuple(thresholds)
+
+
+def parse_switch(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"expected {' or '.join(choices)}, got {text!r}")
+        return text
+
+    return parse
+
+
+OPTIONS = (
+    Option(
+        "model",
+        "--qnn-model",
+        "model to gate: .tflite (int8, int16x8, float), .keras or .h5; its width is read from it",
+        "PATH",
+        path=True,
+    ),
+    Option("float32", "--qnn-float", "float model: .keras, .h5 or .tflite", "PATH", path=True),
+    Option("int16", "--qnn-int16", "int16x8 model: .tflite", "PATH", path=True),
+    Option("int8", "--qnn-int8", "int8 model: .tflite", "PATH", path=True),
+    Option(
+        "data",
+        "--qnn-data",
+        "labelled test data: .npz with x and y, a folder of class folders of images, "
+        "module:function, or digits",
+        "SOURCE",
+        path=True,
+    ),
+    Option(
+        "calibration",
+        "--qnn-calibration",
+        "data for the widths derived from a float model; default: the inputs of --qnn-data",
+        "SOURCE",
+        path=True,
+    ),
+    Option(
+        "demo",
+        "--qnn-demo",
+        "run the gate on the digits models and data that the package carries",
+        parse=parse_switch,
+        switch=True,
+    ),
+    Option(
+        "profile",
+        "--qnn-profile",
+        "samples and attack budgets: smoke (default, minutes), standard, or paper (hours)",
+        "smoke|standard|paper",
+        one_of(PROFILES),
+    ),
+    Option(
+        "samples",
+        "--qnn-samples",
+        "attack the first N samples of the data; default: the profile's number",
+        "N",
+        parse_count,
+    ),
+    Option("seed", "--qnn-seed", "seed of every random stream; default 0", "N", parse_seed),
+    Option(
+        "attacks",
+        "--qnn-attack",
+        "run these attacks only; default: the profile's list",
+        "ID[,ID...]",
+        parse_attacks,
+    ),
+    Option(
+        "eps",
+        "--qnn-eps",
+        "perturbation budget of the fixed-budget attacks in model input units, such as 8/255; "
+        "default: the profile's",
+        "EPS",
+        parse_eps,
+    ),
+    Option(
+        "domain",
+        "--qnn-domain",
+        "range of the model's real-valued inputs, such as 0,255 (write --qnn-domain=-1,1 for a "
+        "negative LOW); default: what the file implies",
+        "LOW,HIGH",
+        parse_domain,
+    ),
+    Option(
+        "runtime",
+        "--qnn-runtime",
+        "arithmetic of integer models: tflm (default, what a microcontroller returns) or litert "
+        "(what a phone returns)",
+        "tflm|litert|litert-builtin",
+        one_of(RUNTIMES),
+    ),
+    Option(
+        "scale_arithmetic",
+        "--qnn-scale-arithmetic",
+        "how the firmware derives multipliers from scales: double (default, current TFLM) or "
+        "float (older TFLM)",
+        "double|float",
+        one_of(SCALE_ARITHMETIC),
+    ),
+    Option(
+        "min_accuracy",
+        "--qnn-min-accuracy",
+        "fail a cell whose accuracy under attack is below this: 0.5 for all cells, or "
+        "CELL:0.5[,CELL:0.4...] for cells whose id contains CELL; default: none",
+        "[CELL:]VALUE",
+        parse_thresholds,
+    ),
+    Option(
+        "alpha",
+        "--qnn-alpha",
+        "level of the tests; intervals have level 1 - alpha; default 0.05",
+        "ALPHA",
+        parse_fraction,
+    ),
+    Option(
+        "margin",
+        "--qnn-margin",
+        "loss that counts as none, as a fraction of the samples (or of a distance); default 0.02",
+        "FRACTION",
+        parse_margin,
+    ),
+    Option(
+        "time_budget",
+        "--qnn-time-budget",
+        "seconds that one attack may take; samples it did not reach are reported as exhausted",
+        "SECONDS",
+        parse_positive,
+    ),
+)
+
+
+def add_options(parser: pytest.Parser) -> None:
+    group = parser.getgroup("qnnrobust", "adversarial robustness of quantized networks")
+    for option in OPTIONS:
+        option.add_to(group, parser)
+
+
+def resolve(config: pytest.Config) -> Options:
+    """Join command line, ini file and defaults; pytest.UsageError on a bad ini value."""
+    values: dict[str, Any] = {}
+    gate = False
+    near, near_values = ini.nearest(config.invocation_params.dir)
+    for option in OPTIONS:
+        value, folder = config.getoption(option.key), config.invocation_params.dir
+        if value is not None:
+            gate = gate or option.field in MODEL_FIELDS
+        elif text := config.getini(option.key):
+            path = config.inipath or config.rootpath / "pytest.ini"
+            value, folder = _parsed(option, str(text), path), path.parent
+        elif near and (text := near_values.get(option.key)):
+            value, folder = _parsed(option, text, near), near.parent
+        if value is not None:
+            values[option.field] = _located(option, value, folder)
+    return _checked(Options(**values, gate=gate))
+
+
+def _parsed(option: Option, text: str, path: Path) -> Any:
+    try:
+        return option.parse(text.strip())
+    except argparse.ArgumentTypeError as error:
+        raise pytest.UsageError(f"{option.key} in {path}: {error}") from error
+
+
+def _located(option: Option, value: Any, folder: Path) -> Any:
+    if not option.path:
+        return value
+    path = folder / Path(value).expanduser()
+    if _field_types()[option.field] == "str | None":
+        return value if value == DIGITS or _CALLABLE.fullmatch(value) else str(path)
+    return path
+
+
+def _field_types() -> dict[str, Any]:
+    return {field.name: field.type for field in fields(Options)}
+
+
+def _checked(options: Options) -> Options:
+    if not options.demo:
+        return options
+    for option in OPTIONS:
+        others = ("model", "float32", "int16", "int8", "data", "calibration", "domain")
+        if options.gate and option.field in others and getattr(options, option.field):
+            raise pytest.UsageError(
+                f"--qnn-demo brings its own models and data; drop {option.flag}"
+            )
+    return options
+
+
+def _parse_integer(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected an integer >= {least}, got {text!r}")
+    return value

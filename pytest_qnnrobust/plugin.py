@@ -1,0 +1,309 @@
+"""The pytest plugin: hooks and fixtures. Nothing heavier than pytest is imported at start-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from pytest_qnnrobust import options
+
+if TYPE_CHECKING:
+    from pytest_qnnrobust.attacks import Attack
+    from pytest_qnnrobust.data import Data
+    from pytest_qnnrobust.evaluation import Outcome
+    from pytest_qnnrobust.models import Model
+    from pytest_qnnrobust.session import Session
+
+SUITE = Path(__file__).resolve().parents[1] / "robustness_tests"
+WORKEROUTPUT = "qnnrobust"
+WIDTHS = ("float32", "int16", "int8")
+MARKERS = (
+    "qnn: test of a model's robustness",
+    "qnn_clean: accuracy without an attack",
+    "qnn_direct: attack on the model itself",
+    "qnn_transfer: attack on the float model, its examples given to a quantized one",
+    "qnn_takeaway: a published relation, judged on these models",
+    "qnn_sanity: keeps a weak attack from passing as robustness",
+    "qnn_law: law of the integer graph; needs no data",
+)
+
+Found = TypeVar("Found")
+
+options_key = pytest.StashKey[options.Options]()
+session_key = pytest.StashKey["Session"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    chosen = config.stash[options_key] = options.resolve(config)
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        if chosen.gate:
+            _stay_in_this_folder(config)
+            config.args = [str(path) for path in sorted(SUITE.glob("test_*.py"))]
+    else:
+        config.args = [_suite_argument(arg, config.invocation_params.dir) for arg in config.args]
+    if not _is_worker(config):
+        config.pluginmanager.register(_Reporter(config), "qnnrobust-reporter")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.stash[options_key].gate and not _is_worker(session.config):
+        _load(session.config)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    session = config.stash.get(session_key, None)
+    return session.header() if session and config.stash[options_key].gate else []
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module | None:
+    if module_path.parent != SUITE:
+        return None
+    nodeid = f"{SUITE.name}/{module_path.name}"
+    module: pytest.Module = _SuiteModule.from_parent(parent, path=module_path, nodeid=nodeid)
+    return module
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for fixture in ("qnn_model", "qnn_attack"):
+        if fixture not in metafunc.fixturenames or _is_parametrized(metafunc, fixture):
+            continue
+        is_width = fixture == "qnn_model"
+        values = WIDTHS if is_width else _session(metafunc.config).attack_ids
+        metafunc.parametrize(fixture, values, indirect=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.path.parent == SUITE:
+        item.location = (item.nodeid.split("::")[0], *item.location[1:])
+        item.add_marker(pytest.mark.filterwarnings("ignore"))
+    if any(name.startswith("qnn_") for name in getattr(item, "fixturenames", ())):
+        item.add_marker("qnn")
+
+
+class _Reporter:
+    """Collects, in the process that prints, what the tests and the workers report."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and "qnn" in report.keywords:
+            tail = report.longrepr[2] if isinstance(report.longrepr, tuple) else "xfail"
+            _session(self._config).skipped[report.nodeid] = tail.removeprefix("Skipped: ")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        values = getattr(node, "workeroutput", {}).get(WORKEROUTPUT)
+        if values:
+            _session(self._config).merge(values)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        session = self._config.stash.get(session_key, None)
+        if session is not None:
+            from pytest_qnnrobust.report import terminal
+
+            terminal.write(terminalreporter, session)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self) -> Generator[None, object, object]:
+        result = yield
+        session = self._config.stash.get(session_key, None)
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        listing = self._config.getoption("collectonly")
+        if session and terminal and not session.outcomes and not listing:
+            from pytest_qnnrobust.report.terminal import not_measured
+
+            terminal.write_line(not_measured(session))
+        return result
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    gathered = session.config.stash.get(session_key, None)
+    if gathered is not None and _is_worker(session.config):
+        session.config.workeroutput[WORKEROUTPUT] = gathered.to_json()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def qnn_session(pytestconfig: pytest.Config) -> Session:
+    """What this run gathers: models, data, outcomes, verdicts, notes."""
+    session = _session(pytestconfig)
+    _load(pytestconfig)
+    return session
+
+
+@pytest.fixture(scope="session")
+def qnn_float(qnn_session: Session) -> Model:
+    """The float model, given or derived from an integer file; skips where there is none."""
+    return _model(qnn_session, "float32")
+
+
+@pytest.fixture(scope="session")
+def qnn_int16(qnn_session: Session) -> Model:
+    """The int16x8 model, given or quantized from the float one; skips where there is none."""
+    return _model(qnn_session, "int16")
+
+
+@pytest.fixture(scope="session")
+def qnn_int8(qnn_session: Session) -> Model:
+    """The int8 model, given or quantized from the float one; skips where there is none."""
+    return _model(qnn_session, "int8")
+
+
+@pytest.fixture
+def qnn_model(request: pytest.FixtureRequest, qnn_session: Session) -> Model:
+    """Each width in turn; a width that is neither given nor derivable is skipped."""
+    return _model(qnn_session, request.param)
+
+
+@pytest.fixture(scope="session")
+def qnn_data(qnn_session: Session) -> Data:
+    """The labelled test data, `x, y = qnn_data`; skips where there is none."""
+    return _or_skip(lambda: qnn_session.data)
+
+
+@pytest.fixture
+def qnn_attack(request: pytest.FixtureRequest, qnn_session: Session) -> Attack:
+    """Each attack of the run in turn, at the profile's budget."""
+    return qnn_session.attack(request.param)
+
+
+@pytest.fixture
+def qnn_evaluate(
+    request: pytest.FixtureRequest, qnn_session: Session, qnn_data: Data
+) -> Callable[..., Outcome]:
+    """`qnn_evaluate(model, attack, mode="direct")` -> the cell's Outcome, kept for the summary.
+
+    `mode="transfer"` attacks the float model and gives its examples to `model`. `samples` limits
+    the cell to the first ones, `record=False` keeps it out of the summary.
+    """
+
+    def evaluate(
+        model: Model,
+        attack: Attack,
+        mode: str = "direct",
+        samples: int | None = None,
+        record: bool = True,
+    ) -> Outcome:
+        cell = _or_skip(lambda: qnn_session.cell(model, attack, mode))
+        outcome = qnn_session.evaluate(cell, samples, record)
+        if record:
+            text = f"{outcome.accuracy:.4f} of {len(outcome)}"
+            request.node.user_properties.append((outcome.id, text))
+        return outcome
+
+    return evaluate
+
+
+@pytest.fixture
+def qnn_judge(request: pytest.FixtureRequest, qnn_session: Session) -> Callable[[Any], None]:
+    """`qnn_judge(verdict)`: pass where it holds, fail where violated, skip where inconclusive."""
+
+    def judge(verdict: Any) -> None:
+        qnn_session.judge(verdict)
+        request.node.user_properties.append((verdict.name, str(verdict)))
+        if verdict.value == "violated":
+            pytest.fail(str(verdict), pytrace=False)
+        if verdict.value == "inconclusive":
+            text = f"{verdict.name}: {verdict.statement}; {verdict.sensitivity}"
+            pytest.skip(options.INCONCLUSIVE + text)
+
+    return judge
+
+
+class _SuiteModule(pytest.Module):
+    """A module of the shipped suite: collected whatever naming patterns the user's ini sets."""
+
+    def funcnamefilter(self, name: str) -> bool:
+        return name.startswith("test_")
+
+    def classnamefilter(self, name: str) -> bool:
+        return False
+
+
+def _session(config: pytest.Config) -> Session:
+    """The run's session, created at the first question; nothing is loaded yet."""
+    if session_key not in config.stash:
+        from pytest_qnnrobust.session import Session
+
+        config.stash[session_key] = Session(config.stash[options_key])
+        _show_progress(config, config.stash[session_key])
+    return config.stash[session_key]
+
+
+def _show_progress(config: pytest.Config, session: Session) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if terminal is not None and capture is not None and terminal.isatty:
+        from pytest_qnnrobust.report.terminal import Progress
+
+        session.progress = Progress(terminal, capture)
+
+
+def _load(config: pytest.Config) -> None:
+    """Read models and data; a user's mistake ends the run with one line and exit code 4."""
+    from pytest_qnnrobust.errors import QnnRobustError
+
+    try:
+        _session(config).load()
+    except QnnRobustError as error:
+        if config.stash[options_key].gate and not _is_worker(config):
+            raise pytest.UsageError(str(error)) from None
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def _model(session: Session, width: str) -> Model:
+    return _or_skip(lambda: session.subject(width).model)
+
+
+def _or_skip(get: Callable[[], Found]) -> Found:
+    from pytest_qnnrobust.subjects import MissingError
+
+    try:
+        return get()
+    except MissingError as missing:
+        pytest.skip(str(missing))
+
+
+def _suite_argument(argument: str, folder: Path) -> str:
+    """A node id of the shipped suite, as reports print it, is an argument in any folder."""
+    head, separator, tail = argument.partition("::")
+    if Path(head).parts[:1] != (SUITE.name,) or (folder / head).exists():
+        return argument
+    return str(SUITE.parent / head) + separator + tail
+
+
+def _stay_in_this_folder(config: pytest.Config) -> None:
+    """Undo that pytest took a model's path for a test path and made its folder the root.
+
+    Without this, in `--qnn-model ../models/m.tflite`, the cache would be written over there.
+    """
+    here = config.invocation_params.dir
+    chosen = config.getoption("rootdir", None) or config.getoption("inifilename", None)
+    if chosen is None and config.rootpath not in (here, *here.parents):
+        config._rootpath = here
+
+
+def _is_parametrized(metafunc: pytest.Metafunc, fixture: str) -> bool:
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        names = mark.args[0]
+        names = names.split(",") if isinstance(names, str) else names
+        if fixture in (name.strip() for name in names):
+            return True
+    return False
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")

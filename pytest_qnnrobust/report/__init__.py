@@ -1,0 +1,1 @@
+"""Reports: what a session gathered, written for people and for machines."""

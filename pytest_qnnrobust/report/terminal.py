@@ -1,0 +1,181 @@
+"""The terminal summary: one line per cell, the verdicts in words, what was not run and why."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import time
+from typing import Any
+
+import pytest
+
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.options import INCONCLUSIVE
+from pytest_qnnrobust.session import Session, group_by_reason
+from pytest_qnnrobust.subjects import NO_DATA, WIDTHS
+from pytest_qnnrobust.takeaways import Verdict
+
+WIDTH = 80
+HEADING = (
+    f"{'cell':<27}{'n':>5}{'acc %':>6}  {'interval':<11}{'L2':>7}{'Linf':>9}{'asked':>6}{'s':>6}"
+)
+UNITS = (
+    "acc: correct under attack, of all samples; L2, Linf: means over fooled samples, in "
+    "model input units; s: seconds of the attack"
+)
+
+
+def write(terminal: pytest.TerminalReporter, session: Session) -> None:
+    """Append the summary to pytest's own; 80 columns, no colour needed."""
+    if not (session.outcomes or session.verdicts or session.notes or session.skipped):
+        return
+    terminal.section("robustness")
+    for line in lines(session):
+        terminal.write_line(line)
+
+
+class Progress:
+    """Shows, behind the cursor and on a terminal only, how far a long attack is."""
+
+    PATIENCE = 2.0
+    """Seconds of an attack before anything is shown."""
+
+    EVERY = 0.5
+    """Seconds between two notes."""
+
+    def __init__(self, terminal: pytest.TerminalReporter, capture: Any) -> None:
+        self._terminal = terminal
+        self._capture = capture
+        self._started: float | None = None
+        self._shown = 0.0
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        now = time.perf_counter()
+        if self._started is None:
+            self._started = now
+        early = now - self._started < self.PATIENCE or now - self._shown < self.EVERY
+        if early and done < total:
+            return
+        self._shown = now
+        note = f" {text} {done}/{total} "
+        if done >= total:
+            note, self._started = " " * len(note), None
+        with self._capture.global_and_fixture_disabled():
+            self._terminal.write(note + "\b" * len(note), flush=True)
+
+
+def lines(session: Session) -> list[str]:
+    """The summary of a session."""
+    return [
+        *_cells(session),
+        *_derived(session),
+        *_verdicts(session),
+        *_notes(session),
+        *_skipped(session),
+    ]
+
+
+def not_measured(session: Session) -> str:
+    """The last line of a run that attacked nothing."""
+    reason = NO_DATA if session.options.data is None and not session.options.demo else "no cell ran"
+    return f"robustness was NOT measured: {reason}"
+
+
+def cell_line(outcome: Outcome, level: float) -> str:
+    """Such as `int8-square-linf-direct  100  43.0  33.1-53.3   0.65   0.0150   812   9.1`."""
+    interval = outcome.interval(level)
+    queries = float((outcome.queries + outcome.gradients).mean()) if len(outcome) else 0.0
+    return (
+        f"{outcome.id:<27}{len(outcome):>5}{100 * outcome.accuracy:>6.1f}  "
+        f"{f'{100 * interval.low:.1f}-{100 * interval.high:.1f}':<11}"
+        f"{_distance(outcome.mean_distance('l2')):>7}"
+        f"{_distance(outcome.mean_distance('linf')):>9}{queries:>6.0f}{outcome.seconds:>6.1f}"
+    )
+
+
+def _cells(session: Session) -> list[str]:
+    if not session.outcomes:
+        return []
+    level = 1 - session.options.alpha
+    ordered = sorted(session.outcomes.values(), key=_order)
+    return [
+        HEADING,
+        *(cell_line(outcome, level) for outcome in ordered),
+        *_wrap(f"{UNITS}; asked: queries and gradients per sample; {100 * level:g} % "
+               "Clopper-Pearson interval"),
+        *_clean(ordered),
+        *_cut_short(ordered),
+    ]  # fmt: skip
+
+
+def _clean(outcomes: list[Outcome]) -> list[str]:
+    """Accuracy without an attack on the samples of the cells, by width."""
+    found = {outcome.width: outcome.clean_accuracy for outcome in outcomes}
+    text = ", ".join(f"{width} {100 * found[width]:.1f} %" for width in WIDTHS if width in found)
+    return _wrap(f"clean accuracy on these samples: {text}")
+
+
+def _cut_short(outcomes: list[Outcome]) -> list[str]:
+    """Cells in which a time or query budget ended before the attack did."""
+    counts = [(int(outcome.exhausted.sum()), outcome.id) for outcome in outcomes]
+    text = ", ".join(f"{n} samples of {name}" for n, name in counts if n)
+    return _wrap(f"CUT SHORT by a budget, not robust: {text}") if text else []
+
+
+def _order(outcome: Outcome) -> tuple[bool, str, int]:
+    return outcome.mode != "direct", outcome.attack, WIDTHS.index(outcome.width)
+
+
+def _derived(session: Session) -> list[str]:
+    return [
+        line
+        for width in WIDTHS
+        if width in session.derived
+        for line in _wrap(f"{width} was not given; {session.derived[width]}")
+    ]
+
+
+def _verdicts(session: Session) -> list[str]:
+    return [
+        line
+        for verdict in sorted(session.verdicts.values(), key=lambda v: v.name)
+        for line in _wrap(f"{verdict.value.upper()}: {verdict.name}. {_words(verdict)}")
+    ]
+
+
+def _words(verdict: Verdict) -> str:
+    if verdict.value != "inconclusive":
+        return verdict.statement
+    return f"{verdict.statement}; {verdict.sensitivity}"
+
+
+def _notes(session: Session) -> list[str]:
+    found = sorted(session.notes.items())
+    return [line for name, text in found for line in _wrap(f"{name}: {text}")]
+
+
+def _skipped(session: Session) -> list[str]:
+    found = []
+    for reason, names in group_by_reason(session.skipped).items():
+        if reason.startswith(INCONCLUSIVE):
+            continue
+        short = ", ".join(_counted(names))
+        found += _wrap(f"NOT RUN: {short}: {reason}")
+    return found
+
+
+def _counted(nodeids: list[str]) -> list[str]:
+    """Test names, with the number of their parametrizations."""
+    counts: dict[str, int] = {}
+    for nodeid in nodeids:
+        name = nodeid.split("::", 1)[-1].split("[")[0]
+        counts[name] = counts.get(name, 0) + 1
+    return [name if n == 1 else f"{name} x{n}" for name, n in counts.items()]
+
+
+def _distance(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)

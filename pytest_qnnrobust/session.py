@@ -1,0 +1,219 @@
+"""What one pytest run gathers: models, data, outcomes, verdicts, notes, and what was skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust import attacks
+from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
+from pytest_qnnrobust.data import Data
+from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.evaluation import MODES, Cell, Evaluator, Outcome
+from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.options import Options, Threshold
+from pytest_qnnrobust.subjects import NO_DATA, WIDTHS, MissingError, Subject, Subjects, quiet
+from pytest_qnnrobust.takeaways import Rule, Verdict
+
+SAMPLES = {"smoke": 100, "standard": 120, "paper": 1000}
+"""Samples attacked, by profile."""
+
+DEMO_EPS = 0.1
+"""Linf budget of the demo: the papers' epsilons, made for photographs, do nothing to the digits."""
+
+
+class Session:
+    """One per process; workers of pytest-xdist send theirs to the controller as plain data."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.rule = Rule(options.alpha, options.margin)
+        self.outcomes: dict[str, Outcome] = {}
+        self.verdicts: dict[str, Verdict] = {}
+        self.notes: dict[str, str] = {}
+        self.skipped: dict[str, str] = {}
+        self.derived: dict[str, str] = {}
+        self.progress: Progress | None = None
+        self._subjects: Subjects | None = None
+        self._evaluator: Evaluator | None = None
+        self._right: dict[int, NDArray[np.bool_]] = {}
+
+    def load(self) -> None:
+        """Read the models and data that the options name; QnnRobustError on the first bad one."""
+        if self._subjects is None:
+            self._check_cells()
+            self._subjects = Subjects(self.options)
+            self._check_eps()
+
+    @property
+    def subjects(self) -> Subjects:
+        self.load()
+        return cast(Subjects, self._subjects)
+
+    @property
+    def samples(self) -> int:
+        return self.options.samples or SAMPLES[self.options.profile]
+
+    @property
+    def attack_ids(self) -> tuple[str, ...]:
+        return self.options.attacks or attacks.available()
+
+    @property
+    def clean_data(self) -> Data:
+        """All samples; MissingError where no data was given."""
+        if self.subjects.data is None:
+            raise MissingError(NO_DATA)
+        return self.subjects.data
+
+    @property
+    def data(self) -> Data:
+        """The samples to attack: the first ones of all."""
+        return self.clean_data.first(self.samples)
+
+    @property
+    def evaluator(self) -> Evaluator:
+        if self._evaluator is None:
+            data = self.data
+            options = self.options
+            self._evaluator = Evaluator(
+                data.x, data.y, options.seed, options.time_budget, self.progress
+            )
+        return self._evaluator
+
+    def subject(self, width: str) -> Subject:
+        """The model of this width, given or derived; MissingError says why there is none."""
+        subject = self.subjects.of_width(width)
+        self.derived.update(self.subjects.derived)
+        return subject
+
+    def attack(self, name: str) -> Attack:
+        """The attack of this id at the profile's budget, in the domain of the models."""
+        return self.scaled(attacks.preset(name, cast(Any, self.options.profile), self.span))
+
+    def scaled(self, attack: Attack, eps: float | None = None) -> Attack:
+        """`attack` with the Linf budget `eps` (default: the run's), its step in proportion."""
+        eps = eps if eps is not None else self.eps
+        if eps is None or getattr(attack, "norm", None) != float("inf"):
+            return attack
+        changes = {"eps": eps}
+        if hasattr(attack, "step"):
+            changes["step"] = attack.step * eps / cast(Any, attack).eps
+        return replace(attack, **cast(Any, changes))
+
+    @property
+    def eps(self) -> float | None:
+        """The Linf budget that replaces the profile's; None: there is none."""
+        if self.options.eps is None and self.options.demo:
+            return DEMO_EPS
+        return self.options.eps
+
+    @property
+    def span(self) -> float:
+        """The width of the input domain, high - low."""
+        low, high = self.subjects.bounds
+        return high - low
+
+    def cell(self, target: Model, attack: Attack, mode: str = "direct") -> Cell:
+        """A cell of the matrix; `transfer` becomes `surrogate` where the float model is derived."""
+        if mode == "direct":
+            return Cell(target, attack)
+        source = self.subject("float32")
+        return Cell(target, attack, "surrogate" if source.derived else "transfer", source.model)
+
+    def evaluate(self, cell: Cell, samples: int | None = None, record: bool = True) -> Outcome:
+        """The outcome of a cell; `record` puts it into the summary."""
+        with quiet():
+            outcome = self.evaluator.evaluate(cell, samples)
+        if record:
+            self.outcomes[outcome.key] = outcome
+        return outcome
+
+    def craft(self, model: Model, attack: Attack, samples: int | None = None) -> AttackResult:
+        with quiet():
+            return self.evaluator.craft(model, attack, samples)
+
+    def right_on_clean(self, model: Model) -> NDArray[np.bool_]:
+        """Whether the model is right, for each sample of `clean_data`."""
+        if id(model) not in self._right:
+            data = self.clean_data
+            self._right[id(model)] = model.classify(data.x) == data.y
+        return self._right[id(model)]
+
+    def threshold(self, outcome: Outcome) -> Threshold | None:
+        """The strictest threshold that applies to the cell."""
+        found = [t for t in self.options.min_accuracy if t.pattern in outcome.id]
+        return max(found, key=lambda t: t.accuracy, default=None)
+
+    def judge(self, verdict: Verdict) -> Verdict:
+        self.verdicts[verdict.name] = verdict
+        return verdict
+
+    def note(self, name: str, text: str) -> None:
+        """A measured fact for the summary, which no test passes or fails on."""
+        self.notes[name] = text
+
+    def to_json(self) -> dict[str, Any]:
+        """What a worker sends: built-in types only."""
+        return {
+            "outcomes": [outcome.to_json() for outcome in self.outcomes.values()],
+            "verdicts": [verdict.to_json() for verdict in self.verdicts.values()],
+            "notes": dict(self.notes),
+            "derived": dict(self.derived),
+        }
+
+    def merge(self, values: Mapping[str, Any]) -> None:
+        """Take in what a worker sent; the order of the workers does not matter."""
+        for outcome in map(Outcome.from_json, values["outcomes"]):
+            self.outcomes.setdefault(outcome.key, outcome)
+        for verdict in map(Verdict.from_json, values["verdicts"]):
+            self.verdicts.setdefault(verdict.name, verdict)
+        self.notes.update(values["notes"])
+        self.derived.update(values["derived"])
+
+    def header(self) -> list[str]:
+        """What is tested, on what: the lines at the top of the run."""
+        options, lines = self.options, []
+        for width, subject in self.subjects.given.items():
+            model = subject.model
+            arithmetic = f", {options.scale_arithmetic} scales" if model.runtime == "tflm" else ""
+            lines.append(f"qnnrobust: {width} {subject.origin} ({model.runtime}{arithmetic})")
+        data = self.subjects.data
+        if data is None:
+            return [*lines, f"qnnrobust: {NO_DATA}"]
+        lines.append(f"qnnrobust: {len(data)} samples of {Path(data.name).name}, {data.domain}")
+        attacked = min(self.samples, len(data))
+        lines.append(
+            f"qnnrobust: profile {options.profile}, {attacked} samples attacked, "
+            f"{f'eps {self.eps:.4g}, ' if self.eps else ''}seed {options.seed}"
+        )
+        return lines
+
+    def _check_eps(self) -> None:
+        if self.eps is not None and self.eps > self.span:
+            cure = f"the inputs are in {self.subjects.bounds}"
+            raise expected(f"--qnn-eps to be in (0, {self.span:g}]", eps=self.eps, cure=cure)
+
+    def _check_cells(self) -> None:
+        known = attacks.available()
+        for name in self.attack_ids:
+            if name not in known:
+                rule = f"--qnn-attack to be among {', '.join(known)}"
+                raise expected(rule, attack=name)
+        ids = [f"{w}-{a}-{m}" for w in WIDTHS for a in self.attack_ids for m in MODES]
+        for threshold in self.options.min_accuracy:
+            if not any(threshold.pattern in cell for cell in ids):
+                rule = "--qnn-min-accuracy to name a cell such as int8-square-linf-direct"
+                raise expected(rule, cell=threshold.pattern)
+
+
+def group_by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
+    """Reason -> names of the tests it skipped, sorted."""
+    groups: dict[str, list[str]] = {}
+    for name, reason in sorted(skipped.items()):
+        groups.setdefault(reason, []).append(name)
+    return groups

@@ -1,0 +1,219 @@
+"""The models and data that the options name, read once, and the widths derived from them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from pytest_qnnrobust.data import Data, load_data
+from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.errors import ModelFileError, QnnRobustError, expected
+from pytest_qnnrobust.models import Model, load_model
+from pytest_qnnrobust.options import DIGITS, Options
+
+WIDTHS = ("float32", "int16", "int8")
+KERAS = (".keras", ".h5", ".hdf5")
+CALIBRATION_SAMPLES = 200
+
+CLEAN_SAMPLES = 10_000
+"""At most so many samples are classified without an attack, which costs little."""
+
+NO_DATA = "no data: give --qnn-data SOURCE, or qnn_data in the ini file"
+
+
+class MissingError(QnnRobustError):
+    """Something that a test needs was neither given nor can be derived: the reason to skip it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model under test, and where it came from; `derived` when the user did not give it."""
+
+    model: Model
+    origin: str
+    derived: bool = False
+
+
+class Subjects:
+    """`given` models by width and the labelled `data`, None where none was given.
+
+    Reads everything at construction; raises QnnRobustError, one line, for the first bad file.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._derived: dict[str, Subject] = {}
+        self._absent: dict[str, str] = {}
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        _share_cores()
+        with quiet():
+            given = self._read_given()
+            self.data = self._read_data(given)
+            bounds = self.data.bounds if self.data else options.domain
+            if bounds is not None:
+                given = {
+                    width: replace(subject, model=subject.model.with_bounds(*bounds))
+                    for width, subject in given.items()
+                }
+            self.given = given
+            self._calibration_data = self._read_calibration()
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The input domain that the models share; 0..1 where there is no model."""
+        first = next(iter(self.given.values()), None)
+        return first.model.bounds if first else (0.0, 1.0)
+
+    @property
+    def derived(self) -> dict[str, str]:
+        """Where each width came from that a test asked for and the user had not given."""
+        return {width: subject.origin for width, subject in self._derived.items()}
+
+    def of_width(self, width: str) -> Subject:
+        """The model of this width, given or derived; MissingError says why there is none."""
+        if width in self.given:
+            return self.given[width]
+        if width in self._absent:
+            raise MissingError(self._absent[width])
+        if width not in self._derived:
+            try:
+                with quiet():
+                    self._derived[width] = self._derive(width)
+            except QnnRobustError as error:
+                self._absent[width] = str(error)
+                raise MissingError(str(error)) from error
+        return self._derived[width]
+
+    def _read_data(self, given: dict[str, Subject]) -> Data | None:
+        source = DIGITS if self.options.demo else self.options.data
+        if source is None:
+            return None
+        models = [subject.model for subject in given.values()]
+        return load_data(source, model=models, domain=self.options.domain, limit=CLEAN_SAMPLES)
+
+    def _read_calibration(self) -> Data | None:
+        parent = self.given.get("float32")
+        source = self.options.calibration
+        if source is None or parent is None:
+            return self.data.first(CALIBRATION_SAMPLES) if self.data else None
+        bounds = parent.model.bounds
+        return load_data(source, model=parent.model, domain=bounds, limit=CALIBRATION_SAMPLES)
+
+    def _read_given(self) -> dict[str, Subject]:
+        options = self.options
+        if options.demo:
+            files = {w: demo_path(f"digits_{w.removesuffix('32')}{_suffix(w)}") for w in WIDTHS}
+            return {width: self._read(path, width) for width, path in files.items()}
+        paths = {"float32": options.float32, "int16": options.int16, "int8": options.int8}
+        given = {width: self._read(path, width) for width, path in paths.items() if path}
+        if options.model:
+            subject = self._read(options.model, None)
+            if subject.model.width in given:
+                rule = f"one {subject.model.width} model"
+                flag = "--qnn-" + subject.model.width.removesuffix("32")
+                raise expected(rule, cure=f"drop --qnn-model or {flag}", model=str(options.model))
+            given[subject.model.width] = subject
+        return {width: given[width] for width in WIDTHS if width in given}
+
+    def _read(self, path: Path, width: str | None) -> Subject:
+        model = self._load_model(path)
+        if width is not None and model.width != width:
+            flag = "--qnn-" + width.removesuffix("32")
+            cure = f"{path.name} belongs to --qnn-{model.width.removesuffix('32')}"
+            rule = f"{flag} to be {_article(width)} {width} model"
+            raise expected(rule, cure=cure, width=model.width, error=ModelFileError)
+        return Subject(model, path.name)
+
+    def _load_model(self, path: Path) -> Model:
+        return load_model(
+            path,
+            runtime=cast(Any, self.options.runtime),
+            scale_arithmetic=cast(Any, self.options.scale_arithmetic),
+        )
+
+    def _derive(self, width: str) -> Subject:
+        if not self.given:
+            raise MissingError(f"no model: give --qnn-model or --qnn-{width.removesuffix('32')}")
+        if width == "float32":
+            return self._derive_float()
+        return self._derive_integer(width)
+
+    def _derive_float(self) -> Subject:
+        parent = self.given.get("int16") or self.given["int8"]
+        model = parent.model.surrogate
+        return Subject(model, f"derived: dequantized twin of {parent.origin}", derived=True)
+
+    def _derive_integer(self, width: str) -> Subject:
+        parent = self.given.get("float32")
+        cure = f"give --qnn-{width}"
+        if parent is None:
+            raise MissingError(f"no {width} model, and none can be derived without a float; {cure}")
+        path = self._float_path()
+        if path.suffix.lower() not in KERAS:
+            raise MissingError(f"no {width} model, and {path.name} is not a Keras file; {cure}")
+        if self._calibration_data is None:
+            raise MissingError(f"no {width} model, and no data to quantize a float with; {cure}")
+        from pytest_qnnrobust.tflite.convert import convert
+
+        inputs = self._calibration_data.x
+        content = convert(path, cast(Any, width), inputs)
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="qnnrobust-")
+        file = Path(self._folder.name) / f"{path.stem}_{width}.tflite"
+        file.write_bytes(content)
+        model = self._load_model(file).with_bounds(*parent.model.bounds)
+        name = Path(self._calibration_data.name).name
+        origin = f"derived: {path.name} quantized on {len(inputs)} samples of {name}"
+        return Subject(model, origin, derived=True)
+
+    def _float_path(self) -> Path:
+        if self.options.demo:
+            return demo_path("digits_float.keras")
+        return cast(Path, self.options.float32 or self.options.model)
+
+
+def _suffix(width: str) -> str:
+    return ".keras" if width == "float32" else ".tflite"
+
+
+def _article(width: str) -> str:
+    return "an" if width.startswith("i") else "a"
+
+
+def _share_cores() -> None:
+    """Give each pytest-xdist worker its part of the cores instead of all of them."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if workers < 2:
+        return
+    import tensorflow as tf
+
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:  # TensorFlow is running already, with the threads it has
+        return
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep TensorFlow's warnings and start-up messages from the terminal, and from `-W error`."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as sink, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)

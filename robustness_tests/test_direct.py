@@ -1,0 +1,28 @@
+"""Each attack on each width itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_qnnrobust import checks
+from pytest_qnnrobust.attacks import Attack
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.session import Session
+
+pytestmark = pytest.mark.qnn_direct
+
+
+def test_direct(
+    qnn_model: Model,
+    qnn_attack: Attack,
+    qnn_evaluate: Callable[..., Outcome],
+    qnn_session: Session,
+) -> None:
+    """The cell is measured, its examples obey the budget, and its accuracy the threshold."""
+    checks.require_reachable_budget(qnn_model, qnn_attack)
+    outcome = qnn_evaluate(qnn_model, qnn_attack)
+    checks.require_legal_examples(qnn_session, qnn_model, qnn_attack)
+    checks.require_accuracy(qnn_session, outcome)

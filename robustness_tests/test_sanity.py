@@ -1,0 +1,114 @@
+"""What keeps a weak attack, or a masked gradient, from passing as robustness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+
+from pytest_qnnrobust import attacks, checks
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.takeaways import accuracy_at_least
+
+pytestmark = pytest.mark.qnn_sanity
+
+Evaluate = Callable[..., Outcome]
+SAMPLES = 32
+
+
+def test_stronger_budget_never_helps_the_defender(
+    qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
+) -> None:
+    checks.require_selected(qnn_session, "square-linf")
+    attack = qnn_session.attack("square-linf")
+    eps = cast(Any, attack).eps
+    outcomes = [
+        qnn_evaluate(
+            qnn_model, qnn_session.scaled(attack, eps * factor), samples=SAMPLES, record=False
+        )
+        for factor in (0.5, 1.0, 2.0)
+    ]
+    for weaker, stronger in pairwise(outcomes):
+        _require_no_less(weaker, stronger, qnn_session, "a larger eps must not raise accuracy")
+
+
+def test_unbounded_score_attack_reaches_zero(
+    qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
+) -> None:
+    checks.require_selected(qnn_session, "square-linf")
+    attack = attacks.create("square-linf", eps=qnn_session.span, max_iter=500, p_init=0.8)
+    _require_zero(qnn_evaluate(qnn_model, attack, samples=SAMPLES, record=False))
+
+
+def test_unbounded_gradient_attack_reaches_zero(
+    qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
+) -> None:
+    checks.require_selected(qnn_session, "pgd")
+    span = qnn_session.span
+    attack = attacks.create("pgd", eps=span, step=span / 10, max_iter=40, restarts=5)
+    _require_zero(qnn_evaluate(qnn_float, attack, samples=SAMPLES, record=False))
+
+
+def test_noise_is_weaker_than_a_score_attack(
+    qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
+) -> None:
+    _require_more_than_noise("square-linf", qnn_model, qnn_evaluate, qnn_session)
+
+
+def test_noise_is_weaker_than_a_gradient_attack(
+    qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
+) -> None:
+    _require_more_than_noise("pgd", qnn_float, qnn_evaluate, qnn_session)
+
+
+def test_gradient_attack_is_not_weaker_than_a_score_attack(
+    qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
+) -> None:
+    checks.require_selected(qnn_session, "pgd", "square-linf")
+    score = qnn_session.attack("square-linf")
+    gradient = qnn_session.scaled(qnn_session.attack("pgd"), cast(Any, score).eps)
+    _require_no_less(
+        qnn_evaluate(qnn_float, score, record=False),
+        qnn_evaluate(qnn_float, gradient, record=False),
+        qnn_session,
+        "gradients that help less than scores are masked",
+    )
+
+
+def _require_zero(outcome: Outcome) -> None:
+    survivors = int(outcome.robust.sum())
+    if survivors:
+        pytest.fail(
+            f"{outcome.attack} may change every input of {outcome.width} at will, and still "
+            f"{survivors} of {len(outcome)} samples are classified correctly: its results are no "
+            "measure of robustness (masked gradients, or a broken attack)",
+            pytrace=False,
+        )
+
+
+def _require_more_than_noise(name: str, model: Model, evaluate: Evaluate, session: Session) -> None:
+    checks.require_selected(session, "noise", name)
+    noise = session.attack("noise")
+    attack = session.scaled(session.attack(name), cast(Any, noise).eps)
+    _require_no_less(
+        evaluate(model, noise, record=False),
+        evaluate(model, attack, record=False),
+        session,
+        f"{name} is no attack where random noise of the same size does more",
+    )
+
+
+def _require_no_less(weak: Outcome, strong: Outcome, session: Session, why: str) -> None:
+    """Fail where the stronger attack leaves a significantly higher accuracy than the weaker."""
+    verdict = accuracy_at_least(
+        f"accuracy under {weak.settings} >= under {strong.settings}",
+        ("weaker attack", weak.robust),
+        ("stronger attack", strong.robust),
+        session.rule,
+    )
+    if verdict.value == "violated":
+        pytest.fail(f"{why}: {weak.width}, {verdict}", pytrace=False)

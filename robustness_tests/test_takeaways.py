@@ -1,0 +1,55 @@
+"""Findings of "David and Goliath" (Costa and Pinto), judged on these models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_qnnrobust import checks, takeaways
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.takeaways import Verdict
+
+pytestmark = pytest.mark.qnn_takeaway
+
+Judge = Callable[[Verdict], None]
+BELOW, ABOVE = 0.4, 1.0
+"""Noise amplitudes in input steps, on either side of the half step that rounding absorbs."""
+
+
+def test_deepfool_transfer_accuracy_rises_as_precision_falls(
+    qnn_evaluate: Callable[..., Outcome], qnn_session: Session, qnn_judge: Judge
+) -> None:
+    checks.require_selected(qnn_session, "deepfool")
+    attack = qnn_session.attack("deepfool")
+    outcomes = {}
+    for width, model in checks.comparable_models(qnn_session).items():
+        mode = "direct" if width == "float32" else "transfer"
+        outcomes[width] = qnn_evaluate(model, attack, mode=mode)
+    qnn_judge(takeaways.transfer_accuracy(outcomes, qnn_session.rule))
+
+
+def test_boundary_distance_does_not_shrink_as_precision_falls(
+    qnn_evaluate: Callable[..., Outcome], qnn_session: Session, qnn_judge: Judge
+) -> None:
+    checks.require_selected(qnn_session, "boundary")
+    attack = qnn_session.attack("boundary")
+    models = checks.comparable_models(qnn_session)
+    outcomes = {width: qnn_evaluate(model, attack) for width, model in models.items()}
+    qnn_judge(takeaways.boundary_distance(outcomes, qnn_session.rule))
+
+
+@pytest.mark.parametrize("qnn_model", ["int16", "int8"], indirect=True)
+@pytest.mark.usefixtures("qnn_data")
+def test_noise_is_attenuated_below_half_a_step_and_passed_above(
+    qnn_model: Model, qnn_session: Session, qnn_judge: Judge
+) -> None:
+    grid, x = qnn_model.grid, qnn_session.data.x
+    assert grid is not None
+    below, above = (
+        takeaways.quantizer_gain(grid, x, steps, qnn_model.bounds, qnn_session.options.seed)
+        for steps in (BELOW, ABOVE)
+    )
+    qnn_judge(takeaways.noise_threshold(qnn_model.width, below, above, qnn_session.rule))

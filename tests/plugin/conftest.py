@@ -1,0 +1,53 @@
+"""Runs pytest inside pytest, with the plugin, in an empty folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+
+import numpy as np
+import pytest
+
+from pytest_qnnrobust.demo import demo_path
+
+INSTALLED = bool(entry_points(group="pytest11", name="qnnrobust"))
+LOADED = () if INSTALLED else ("-p", "pytest_qnnrobust.plugin")
+
+Run = Callable[..., pytest.RunResult]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tensorflow_stays_imported() -> None:
+    """In-process runs restore sys.modules, which TensorFlow does not survive."""
+    import keras  # noqa: F401
+    import scipy.optimize
+    import scipy.stats  # noqa: F401
+    import tensorflow  # noqa: F401
+
+    import pytest_qnnrobust.session
+    import pytest_qnnrobust.tflite.convert  # noqa: F401
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run(*args)`: pytest in this process, without xdist and cache."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+    def start(*args: object) -> pytest.RunResult:
+        return pytester.runpytest_inprocess(*LOADED, "-p", "no:cacheprovider", *map(str, args))
+
+    return start
+
+
+@pytest.fixture
+def digits(pytester: pytest.Pytester) -> str:
+    """40 of the embedded test digits, as an .npz in the folder of the run."""
+    with np.load(demo_path("digits.npz")) as data:
+        np.savez(pytester.path / "digits40.npz", x=data["x"][:40], y=data["y"][:40])
+    return "digits40.npz"
+
+
+def summary(result: pytest.RunResult) -> str:
+    """The output with its line breaks as single spaces."""
+    return " ".join(result.stdout.str().split())

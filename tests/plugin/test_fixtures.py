@@ -1,0 +1,78 @@
+"""The fixtures in a user's own tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_qnnrobust.demo import demo_path
+
+INT8 = demo_path("digits_int8.tflite")
+
+
+def test_evaluate_in_a_users_test(pytester: pytest.Pytester, run, digits) -> None:
+    pytester.makeini(f"[pytest]\nqnn_int8 = {INT8}\nqnn_data = {digits}\nqnn_samples = 10\n")
+    pytester.makepyfile(
+        """
+        import pytest_qnnrobust.attacks as attacks
+
+        def test_mine(qnn_int8, qnn_data, qnn_evaluate):
+            x, y = qnn_data
+            assert len(x) == len(y) == 10
+            outcome = qnn_evaluate(qnn_int8, attacks.create("noise", eps=8 / 255))
+            assert outcome.accuracy >= 0.6
+            assert outcome is qnn_evaluate(qnn_int8, attacks.create("noise", eps=8 / 255))
+        """
+    )
+    result = run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["int8-noise-direct*10*"])
+
+
+def test_matrix_parametrizes_a_users_test(pytester: pytest.Pytester, run, digits) -> None:
+    pytester.makeini(f"[pytest]\nqnn_model = {INT8}\nqnn_data = {digits}\nqnn_attack = noise,pgd\n")
+    pytester.makepyfile("def test_mine(qnn_model, qnn_attack): pass")
+    result = run("-v")
+    result.assert_outcomes(passed=4, skipped=2)
+    result.stdout.fnmatch_lines(["*test_mine[[]int8-pgd[]] PASSED*"])
+
+
+def test_marks_are_put_on_tests_that_use_the_fixtures(pytester, run, digits) -> None:
+    pytester.makeini(f"[pytest]\nqnn_model = {INT8}\nqnn_data = {digits}\n")
+    pytester.makepyfile("def test_mine(qnn_int8): pass\ndef test_other(): pass")
+    run("-m", "qnn").assert_outcomes(passed=1, deselected=1)
+
+
+def test_fixture_without_a_model_skips(pytester: pytest.Pytester, run) -> None:
+    pytester.makepyfile("def test_mine(qnn_int8): pass")
+    result = run("-rs")
+    result.assert_outcomes(skipped=1)
+    assert "no model: give --qnn-model or --qnn-int8" in result.stdout.str()
+
+
+def test_bad_file_in_the_ini_ends_a_users_run_with_code_4(pytester, run) -> None:
+    pytester.makeini("[pytest]\nqnn_int8 = absent.tflite\n")
+    pytester.makepyfile("def test_mine(qnn_int8): pass")
+    result = run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "absent.tflite" in result.stdout.str() + result.stderr.str()
+
+
+@pytest.mark.parametrize(
+    ("value", "outcome"), [("holds", "passed"), ("violated", "failed"), ("inconclusive", "skipped")]
+)
+def test_judge(pytester: pytest.Pytester, run, value: str, outcome: str) -> None:
+    pytester.makepyfile(
+        f"""
+        from pytest_qnnrobust.stats import Interval
+        from pytest_qnnrobust.takeaways import Verdict
+
+        def test_claim(qnn_judge):
+            interval = Interval(-0.1, 0.1, 0.9)
+            qnn_judge(Verdict("claim", "{value}", "a against b", 0.0, interval, 0.5, 0.2, 10))
+        """
+    )
+    result = run("-rs")
+    result.assert_outcomes(**{outcome: 1})
+    assert f"{value.upper()}: claim. a against b" in result.stdout.str()
+    if value == "inconclusive":
+        assert "10 samples show a difference of 20 points or more" in result.stdout.str()

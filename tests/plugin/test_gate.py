@@ -1,0 +1,154 @@
+"""The shipped suite on the embedded digits models: what runs, what it prints, how it ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_qnnrobust.demo import demo_path
+
+FLOAT, INT16, INT8 = (
+    demo_path(name) for name in ("digits_float.keras", "digits_int16.tflite", "digits_int8.tflite")
+)
+FEW = ("--qnn-samples=8", "--qnn-attack=noise,fgsm")
+
+
+def summary(result: pytest.RunResult) -> str:
+    """The output with its line breaks as single spaces."""
+    return " ".join(result.stdout.str().split())
+
+
+def test_gate_runs_in_any_folder_and_only_the_suite(pytester: pytest.Pytester, run, digits) -> None:
+    pytester.makepyfile(test_mine="def test_never(): assert False")
+    result = run("--qnn-int8", INT8, "--qnn-data", digits, *FEW, "-k", "direct or transfer")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "qnnrobust: int8 digits_int8.tflite (tflm, double scales)",
+            "qnnrobust: 40 samples of digits40.npz, uint8 images, inputs in 0..1: *",
+            "qnnrobust: profile smoke, 8 samples attacked, seed 0",
+            "robustness_tests/test_direct.py *",
+            "cell *acc %*interval*",
+            "int8-noise-direct * 8 *",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*test_mine*")
+    assert "float32 was not given; derived: dequantized twin of digits_int8.tflite" in summary(
+        result
+    )
+    assert "int8-noise-surrogate" in result.stdout.str()
+
+
+def test_paths_replace_the_suite(pytester: pytest.Pytester, run) -> None:
+    pytester.makepyfile(test_mine="def test_mine(): pass")
+    result = run("--qnn-int8", INT8, "test_mine.py")
+    result.assert_outcomes(passed=1)
+
+
+def test_user_naming_patterns_do_not_hide_the_suite(pytester: pytest.Pytester, run) -> None:
+    pytester.makeini(
+        "[pytest]\npython_files = check_*.py\npython_functions = check_*\n"
+        "filterwarnings = error\naddopts = --strict-markers\ntestpaths = here\n"
+    )
+    result = run("--qnn-int8", INT8, "-k", "does_not_depend_on_the_batch and int8")
+    result.assert_outcomes(passed=1, deselected=result.parseoutcomes()["deselected"])
+
+
+def test_node_ids_are_readable_and_run_again(run, digits) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, *FEW)
+    listed = run(*args, "--collect-only", "-q")
+    node = "robustness_tests/test_direct.py::test_direct[int8-fgsm]"
+    assert node in listed.outlines
+    run(*args, node).assert_outcomes(skipped=1)
+
+
+def test_collecting_says_nothing_of_robustness(run) -> None:
+    run("--qnn-demo", "--collect-only", "-q").stdout.no_fnmatch_line("*NOT measured*")
+
+
+def test_without_data_laws_run_and_the_last_line_says_so(run) -> None:
+    result = run("--qnn-model", INT8)
+    outcomes = result.parseoutcomes()
+    assert result.ret == 0
+    assert outcomes["passed"] == 6
+    last = [line for line in result.outlines if line][-1]
+    assert last == (
+        "robustness was NOT measured: no data: give --qnn-data SOURCE, or qnn_data in the ini file"
+    )
+    text = summary(result)
+    assert "int8 ties: " in text
+    assert "NOT RUN: test_clean_accuracy_is_above_chance x3" in text
+    assert "no int16 model, and none can be derived without a float; give --qnn-int16" in text
+
+
+def test_ini_data_makes_a_model_alone_enough(pytester: pytest.Pytester, run, digits) -> None:
+    pytester.makeini(f"[pytest]\nqnn_data = {digits}\n")
+    result = run("--qnn-model", INT8, *FEW, "-k", "test_direct")
+    assert "int8-noise-direct" in result.stdout.str()
+    result.stdout.no_fnmatch_line("*NOT measured*")
+
+
+def test_missing_widths_are_quantized_from_the_float_model(run, digits) -> None:
+    result = run(
+        "--qnn-model", FLOAT, "--qnn-data", digits, *FEW, "-k", "transfer and noise and int"
+    )
+    assert result.parseoutcomes()["passed"] == 2
+    for width in ("int16", "int8"):
+        derived = f"{width} was not given; derived: digits_float.keras quantized on 40 samples of"
+        assert derived in summary(result)
+        assert f"{width}-noise-transfer" in result.stdout.str()
+
+
+def test_budget_below_one_input_step_is_not_a_result(run, digits) -> None:
+    result = run("--qnn-int8", INT8, "--qnn-data", digits, *FEW, "-k", "int8-fgsm and direct")
+    result.assert_outcomes(skipped=1, deselected=result.parseoutcomes()["deselected"])
+    assert "eps=0.0008 is less than one int8 input step (0.00392)" in summary(result)
+
+
+def test_threshold_fails_with_the_number_that_decided(run, digits) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=8", "-k", "int8-fgsm")
+    threshold = "--qnn-min-accuracy=int8-fgsm-direct:0.99"
+    result = run(*args, "--qnn-attack=fgsm", "--qnn-eps=0.4", threshold)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["int8-fgsm-direct: accuracy 0.* of 8 samples is below 0.99"])
+
+
+def test_summary_fits_80_columns_at_every_verbosity(run, digits) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, *FEW, "-k", "noise or clean")
+    for verbosity in ("-q", "-v"):
+        result = run(*args, verbosity)
+        start = next(i for i, line in enumerate(result.outlines) if "= robustness =" in line)
+        end = next(i for i, line in enumerate(result.outlines) if " passed" in line)
+        assert max(len(line) for line in result.outlines[start:end]) <= 80
+
+
+def test_junit_carries_the_cells(pytester: pytest.Pytester, run, digits) -> None:
+    run("--qnn-int8", INT8, "--qnn-data", digits, *FEW, "-k", "int8-noise", "--junitxml=j.xml")
+    text = Path("j.xml").read_text()
+    assert 'classname="robustness_tests.test_direct" name="test_direct[int8-noise]"' in text
+    assert '<property name="int8-noise-direct"' in text
+
+
+def test_demo_is_green(run) -> None:
+    result = run("--qnn-demo", "--qnn-samples=12", "--qnn-attack=noise,square-linf,deepfool")
+    outcomes = result.parseoutcomes()
+    assert result.ret == 0
+    assert "failed" not in outcomes
+    assert "T1 DeepFool transfer accuracy int8 >= int16 >= float32" in summary(result)
+
+
+def test_time_budget_that_ends_an_attack_is_reported(run, digits) -> None:
+    result = run(
+        "--qnn-int8", INT8, "--qnn-data", digits, "--qnn-attack=boundary", "--qnn-samples=8",
+        "--qnn-time-budget=0.001", "-k", "test_direct and int8",
+    )  # fmt: skip
+    assert "CUT SHORT by a budget, not robust: 8 samples of int8-boundary-direct" in summary(result)
+
+
+def test_attack_selection_leaves_the_others_out_by_name(run, digits) -> None:
+    result = run("--qnn-int8", INT8, "--qnn-data", digits, *FEW, "-k", "takeaways or sanity")
+    text = summary(result)
+    assert "--qnn-attack leaves out boundary" in text
+    assert "--qnn-attack leaves out square-linf" in text
+    assert "boundary-direct" not in text

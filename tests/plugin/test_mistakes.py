@@ -1,0 +1,132 @@
+"""A user's mistake: one line, exit code 4, before anything is collected or written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_qnnrobust.demo import demo_path
+
+FLOAT, INT16, INT8 = (
+    demo_path(name) for name in ("digits_float.keras", "digits_int16.tflite", "digits_int8.tflite")
+)
+
+
+@pytest.fixture
+def refused(pytester: pytest.Pytester, run):
+    """`refused(*args)` -> the one line with which pytest ended."""
+
+    def start(*args: object) -> str:
+        before = sorted(path.name for path in pytester.path.iterdir())
+        result = run(*args)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        errors = [line for line in result.errlines if line.strip()]
+        assert len(errors) == 1, errors
+        assert errors[0].startswith("ERROR: ")
+        assert "Traceback" not in result.stdout.str()
+        assert "collected" not in result.stdout.str()
+        assert sorted(path.name for path in pytester.path.iterdir()) == before
+        return errors[0]
+
+    return start
+
+
+def save(**arrays: object) -> str:
+    np.savez("bad.npz", **arrays)  # type: ignore[arg-type]
+    return "bad.npz"
+
+
+def images(n: int = 4) -> np.ndarray:
+    return np.zeros((n, 8, 8, 1), np.uint8)
+
+
+def test_missing_model(refused) -> None:
+    assert "nope.tflite" in refused("--qnn-model", "nope.tflite")
+
+
+def test_not_a_model(refused) -> None:
+    Path("m.tflite").write_bytes(b"hello world, I am no model" * 10)
+    assert "m.tflite" in refused("--qnn-model", "m.tflite")
+
+
+def test_truncated_model(refused) -> None:
+    Path("m.tflite").write_bytes(INT8.read_bytes()[:-700])
+    assert "m.tflite" in refused("--qnn-model", "m.tflite")
+
+
+def test_truncated_keras_file(refused) -> None:
+    Path("m.keras").write_bytes(FLOAT.read_bytes()[:-700])
+    assert "m.keras" in refused("--qnn-model", "m.keras")
+
+
+def test_keras_file_with_a_lambda_layer(refused) -> None:
+    import keras
+
+    layers = [keras.layers.Input((8, 8, 1)), keras.layers.Lambda(lambda x: x * 2)]
+    layers += [keras.layers.Flatten(), keras.layers.Dense(10)]
+    keras.Sequential(layers).save("m.keras")
+    assert "Lambda" in refused("--qnn-model", "m.keras")
+
+
+@pytest.mark.parametrize(
+    ("flag", "path", "cure"),
+    [
+        ("--qnn-int8", FLOAT, "belongs to --qnn-float"),
+        ("--qnn-int8", INT16, "belongs to --qnn-int16"),
+        ("--qnn-int16", INT8, "belongs to --qnn-int8"),
+        ("--qnn-float", INT8, "belongs to --qnn-int8"),
+    ],
+)
+def test_model_of_another_width(refused, flag: str, path: Path, cure: str) -> None:
+    assert cure in refused(flag, path)
+
+
+def test_two_models_of_one_width(refused) -> None:
+    line = refused("--qnn-int8", INT8, "--qnn-model", INT8)
+    assert "expected one int8 model" in line
+
+
+@pytest.mark.parametrize(
+    ("arrays", "rule"),
+    [
+        ({"x": np.zeros((4, 9, 9, 1), np.uint8), "y": np.zeros(4, int)}, "(8, 8, 1)"),
+        ({"x": images(), "y": np.array([0, 1, 2, 10])}, "labels in 0..9"),
+        ({"x": images(), "y": np.zeros(3, int)}, "one label for each of 4 samples"),
+        ({"x": np.full((4, 8, 8, 1), np.nan), "y": np.zeros(4, int)}, "finite"),
+        ({"x": images(0), "y": np.zeros(0, int)}, "at least one sample"),
+        ({"x": images()}, "y"),
+    ],
+)
+def test_bad_data(refused, arrays: dict[str, np.ndarray], rule: str) -> None:
+    assert rule in refused("--qnn-int8", INT8, "--qnn-data", save(**arrays))
+
+
+def test_missing_data(refused) -> None:
+    assert "absent.npz" in refused("--qnn-int8", INT8, "--qnn-data", "absent.npz")
+
+
+def test_data_with_a_pickle(refused) -> None:
+    bad = save(x=np.array([{}], object), y=np.zeros(1, int))
+    assert "bad.npz" in refused("--qnn-int8", INT8, "--qnn-data", bad)
+
+
+def test_unknown_attack_lists_the_known_ones(refused) -> None:
+    line = refused("--qnn-int8", INT8, "--qnn-attack=pgd,magic")
+    assert "square-linf" in line
+    assert "magic" in line
+
+
+def test_threshold_for_a_cell_that_does_not_exist(refused) -> None:
+    assert "int4" in refused("--qnn-int8", INT8, "--qnn-min-accuracy=int4-pgd:0.5")
+
+
+def test_eps_beyond_the_domain(refused) -> None:
+    line = refused("--qnn-int8", INT8, "--qnn-eps=3")
+    assert "expected --qnn-eps to be in (0, 1], got eps=3.0; the inputs are in (0.0, 1.0)" in line
+
+
+def test_bad_calibration_data(refused) -> None:
+    line = refused("--qnn-float", FLOAT, "--qnn-calibration", "absent.npz")
+    assert "absent.npz" in line

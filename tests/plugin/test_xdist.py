@@ -1,0 +1,52 @@
+"""With and without pytest-xdist: the same cells, verdicts and exit codes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pytest_qnnrobust.demo import demo_path
+
+pytest.importorskip("xdist")
+
+ROOT = Path(__file__).resolve().parents[2]
+INT8 = demo_path("digits_int8.tflite")
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+
+def report(result: pytest.RunResult) -> list[str]:
+    """The summary's lines without the seconds."""
+    lines = result.outlines
+    start = next(i for i, line in enumerate(lines) if "= robustness =" in line)
+    end = next(i for i, line in enumerate(lines) if re.search(r"\d passed", line))
+    return [re.sub(r" +[\d.]+$", "", line) for line in lines[start + 1 : end]]
+
+
+def test_same_report_for_any_number_of_workers(run, digits) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=6", "--qnn-attack=noise")
+    args += ("-q", "-k", "direct or transfer or clean or law or batch or input")
+    plain, none, two = (run(*args, *workers) for workers in ((), ("-n0",), ("-n2",)))
+    assert plain.ret == none.ret == two.ret == 0
+    assert report(plain) == report(none) == report(two)
+
+
+def test_mistake_is_one_line_before_workers_start(run) -> None:
+    result = run("--qnn-int8", "absent.tflite", "-n2")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert [line for line in result.errlines if line.strip()] == [result.errlines[0]]
+    assert "absent.tflite" in result.errlines[0]
+
+
+def test_failure_in_a_worker_fails_the_run(run, digits) -> None:
+    result = run(
+        "--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=6", "--qnn-attack=fgsm",
+        "--qnn-eps=0.4", "--qnn-min-accuracy=0.99", "-k", "int8-fgsm and direct", "-n2",
+    )  # fmt: skip
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*int8-fgsm-direct: accuracy 0.* is below 0.99"])

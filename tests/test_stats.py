@@ -1,0 +1,117 @@
+"""Intervals and tests against their definitions, published values and simulated error rates."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pytest
+
+from pytest_qnnrobust import stats
+from pytest_qnnrobust.errors import QnnRobustError
+
+
+def test_proportion_interval_is_clopper_and_pearson() -> None:
+    # Clopper-Pearson at 0 of n has the closed form 1 - (alpha/2)^(1/n).
+    interval = stats.proportion_interval(0, 20, 0.95)
+    assert interval.low == 0.0
+    assert interval.high == pytest.approx(1 - 0.025 ** (1 / 20))
+
+
+def test_no_samples_say_nothing() -> None:
+    assert stats.proportion_interval(0, 0) == stats.Interval(0.0, 1.0, 0.95)
+    empty = stats.Discordance(0, 0, 0)
+    assert stats.difference_interval(empty) == stats.Interval(-1.0, 1.0, 0.95)
+    assert stats.paired_proportion_test(empty, "greater", -0.02) == 0.5
+    assert stats.detectable_difference(0, 0.0) == 1.0
+
+
+def test_discordance_counts_each_side() -> None:
+    first = np.array([True, True, False, False, True])
+    second = np.array([True, False, True, False, False])
+    assert stats.discordance(first, second) == stats.Discordance(5, 2, 1)
+    assert stats.discordance(first, second).difference == pytest.approx(0.2)
+
+
+def test_discordance_refuses_other_samples() -> None:
+    with pytest.raises(QnnRobustError, match="same samples"):
+        stats.discordance(np.ones(3, bool), np.ones(4, bool))
+
+
+def test_mcnemar_is_the_binomial_tail() -> None:
+    pairs = stats.Discordance(100, 9, 3)
+    tail = sum(comb(12, k) for k in range(9, 13)) / 2**12
+    assert stats.paired_proportion_test(pairs, "greater") == pytest.approx(tail)
+
+
+def test_no_discordant_pair_shows_no_difference() -> None:
+    assert stats.paired_proportion_test(stats.Discordance(50, 0, 0), "less") == 1.0
+
+
+def test_tango_interval_without_a_discordant_pair() -> None:
+    # With no discordant pair the bounds have the closed form z^2 / (n + z^2).
+    interval = stats.difference_interval(stats.Discordance(50, 0, 0), 0.95)
+    edge = 1.959964**2 / (50 + 1.959964**2)
+    assert (interval.low, interval.high) == pytest.approx((-edge, edge), abs=1e-6)
+
+
+def test_tango_interval_inverts_the_test() -> None:
+    pairs = stats.Discordance(200, 30, 12)
+    interval = stats.difference_interval(pairs, 0.90)
+    assert stats.paired_proportion_test(pairs, "greater", interval.low) == pytest.approx(0.05)
+    assert stats.paired_proportion_test(pairs, "less", interval.high) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("pairs", [(50, 50, 0), (50, 0, 50), (10, 1, 0), (1, 1, 0)])
+def test_interval_contains_the_estimate_at_the_edges(pairs: tuple[int, int, int]) -> None:
+    counts = stats.Discordance(*pairs)
+    interval = stats.difference_interval(counts)
+    assert -1 <= interval.low <= counts.difference <= interval.high <= 1
+
+
+def test_signed_rank_of_all_positive_differences() -> None:
+    assert stats.signed_rank_test(np.arange(1.0, 9.0), "greater") == pytest.approx(2**-8)
+
+
+def test_signed_rank_without_a_difference() -> None:
+    assert stats.signed_rank_test(np.zeros(5), "greater") == 1.0
+    assert stats.signed_rank_test(np.empty(0), "less") == 1.0
+
+
+def test_location_of_symmetric_data() -> None:
+    centre, interval = stats.location_interval(np.arange(-20.0, 21.0) + 3)
+    assert centre == pytest.approx(3)
+    assert interval.low < 3 < interval.high
+
+
+def test_location_of_too_few_samples_is_unbounded() -> None:
+    _, interval = stats.location_interval(np.array([1.0, 2.0]))
+    assert interval.low == -np.inf
+
+
+def test_detectable_difference_shrinks_with_samples_and_grows_with_discordance() -> None:
+    found = [stats.detectable_difference(n, 0.1) for n in (20, 100, 1000)]
+    assert found == sorted(found, reverse=True)
+    assert stats.detectable_difference(200, 0.3) > stats.detectable_difference(200, 0.1)
+
+
+def test_power_at_the_detectable_difference() -> None:
+    rng = np.random.default_rng(0)
+    n, rate = 400, 0.2
+    d = stats.detectable_difference(n, rate, alpha=0.05, power=0.8)
+    draws = rng.multinomial(n, [(rate + d) / 2, (rate - d) / 2, 1 - rate], size=1000)
+    p = [stats.paired_proportion_test(stats.Discordance(n, b, c), "greater") for b, c, _ in draws]
+    assert 0.72 <= np.mean(np.array(p) <= 0.05) <= 0.88
+
+
+@pytest.mark.parametrize(("margin", "rate"), [(0.0, 0.05), (0.0, 0.3), (0.05, 0.1), (0.02, 0.3)])
+def test_false_alarm_rate_at_the_boundary(margin: float, rate: float) -> None:
+    # 2,000 repeats at the worst true difference, -margin; 3 standard errors of 0.05 are 0.015.
+    rng = np.random.default_rng(1)
+    n = 200
+    draws = rng.multinomial(n, [(rate - margin) / 2, (rate + margin) / 2, 1 - rate], size=2000)
+    p = [
+        stats.paired_proportion_test(stats.Discordance(n, b, c), "less", -margin)
+        for b, c, _ in draws
+    ]
+    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 0.015

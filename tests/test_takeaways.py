@@ -1,0 +1,191 @@
+"""Verdicts on planted outcomes: held, broken, too small to tell, and the error rates."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pytest_qnnrobust import takeaways
+from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.takeaways import Rule, Verdict
+
+RULE = Rule(alpha=0.05, margin=0.02)
+
+
+def outcome(width: str, right: NDArray[np.bool_], l2: NDArray[Any] | None = None) -> Outcome:
+    n = len(right)
+    zeros, none = np.zeros(n, int), np.zeros(n)
+    return Outcome(
+        id=f"{width}-x-direct", target=width, width=width, runtime="tflm", attack="x",
+        settings="X()", mode="direct", source=None, seed=0, seconds=0.0, index=np.arange(n),
+        label=zeros, clean_label=zeros, adv_label=1 - right.astype(int), queries=zeros,
+        gradients=zeros, l0=none, l1=none, l2=none if l2 is None else l2, linf=none,
+        exhausted=zeros.astype(bool),
+    )  # fmt: skip
+
+
+def share(n: int, accuracy: float, seed: int) -> NDArray[np.bool_]:
+    return np.random.default_rng(seed).random(n) < accuracy
+
+
+def ladder(n: int, **accuracy: float) -> dict[str, Outcome]:
+    return {w: outcome(w, share(n, a, i)) for i, (w, a) in enumerate(accuracy.items())}
+
+
+def test_transfer_accuracy_holds_with_the_published_figures() -> None:
+    # "David and Goliath", Table 6, DeepFool on CIFAR-10: 78.4, 46.1 and 6.6 % of 1,000.
+    verdict = takeaways.transfer_accuracy(
+        ladder(1000, int8=0.784, int16=0.461, float32=0.066), RULE
+    )
+    assert verdict.value == "holds"
+    assert verdict.p_value < 0.001
+    assert verdict.name == "T1 DeepFool transfer accuracy int8 >= int16 >= float32"
+    assert "int8" in verdict.statement
+    assert "int16" in verdict.statement
+
+
+@pytest.mark.parametrize(
+    "accuracy",
+    [
+        {"int8": 0.3, "int16": 0.5, "float32": 0.1},
+        {"int8": 0.7, "int16": 0.1, "float32": 0.4},
+        {"int8": 0.2, "float32": 0.5},
+    ],
+)
+def test_planted_violation_of_transfer_accuracy(accuracy: dict[str, float]) -> None:
+    verdict = takeaways.transfer_accuracy(ladder(200, **accuracy), RULE)
+    assert verdict.value == "violated"
+    assert verdict.interval.high < 0
+
+
+def test_too_few_samples_are_inconclusive() -> None:
+    verdict = takeaways.transfer_accuracy(ladder(20, int8=0.5, int16=0.5, float32=0.5), RULE)
+    assert verdict.value == "inconclusive"
+    assert verdict.detectable > 0.1
+    assert "20 samples show a difference of" in verdict.sensitivity
+
+
+def test_equal_decisions_hold_once_the_sample_is_large_enough() -> None:
+    right = share(400, 0.8, 0)
+    verdict = takeaways.clean_parity("parity", ("int8", right), ("float32", right), RULE)
+    assert (verdict.value, verdict.effect) == ("holds", 0.0)
+
+
+def test_order_of_the_outcomes_does_not_matter() -> None:
+    found = ladder(200, int8=0.7, int16=0.5, float32=0.1)
+    turned = dict(reversed(found.items()))
+    assert takeaways.transfer_accuracy(found, RULE) == takeaways.transfer_accuracy(turned, RULE)
+
+
+def test_one_width_is_no_comparison() -> None:
+    with pytest.raises(QnnRobustError, match="two widths"):
+        takeaways.transfer_accuracy(ladder(10, int8=0.5), RULE)
+
+
+def test_other_samples_are_no_comparison() -> None:
+    outcomes = {
+        "int8": outcome("int8", share(9, 0.5, 0)),
+        "int16": outcome("int16", share(8, 0, 0)),
+    }
+    with pytest.raises(QnnRobustError, match="same samples"):
+        takeaways.transfer_accuracy(outcomes, RULE)
+
+
+def distances(n: int, **scale: float) -> dict[str, Outcome]:
+    base = np.random.default_rng(5).gamma(4.0, 0.1, n)
+    fooled = np.zeros(n, bool)
+    noise = np.random.default_rng(6)
+    return {w: outcome(w, fooled, s * base * noise.normal(1, 0.1, n)) for w, s in scale.items()}
+
+
+@pytest.mark.parametrize(
+    ("scale", "value"),
+    [
+        ({"int8": 1.3, "int16": 1.1, "float32": 1.0}, "holds"),
+        ({"int8": 0.7, "int16": 1.0, "float32": 1.0}, "violated"),
+        ({"int8": 1.3, "int16": 0.8, "float32": 1.0}, "violated"),
+    ],
+)
+def test_boundary_distance(scale: dict[str, float], value: str) -> None:
+    assert takeaways.boundary_distance(distances(150, **scale), RULE).value == value
+
+
+def test_boundary_distance_of_a_handful_is_inconclusive() -> None:
+    verdict = takeaways.boundary_distance(distances(4, int8=2.0, float32=1.0), RULE)
+    assert verdict.value == "inconclusive"
+
+
+def test_distances_count_only_where_both_were_fooled() -> None:
+    found = distances(50, int8=1.0, int16=1.0)
+    robust = np.arange(50) < 30
+    found["int8"] = outcome("int8", robust, found["int8"].l2)
+    assert takeaways.boundary_distance(found, RULE).n == 20
+
+
+@pytest.mark.parametrize("steps", [0.1, 0.3, 0.49])
+def test_quantizer_absorbs_less_than_half_a_step(steps: float) -> None:
+    grid = InputGrid(1 / 255, -128, "int8")
+    x = np.random.default_rng(0).random((5, 8, 8, 1), np.float32)
+    assert not takeaways.quantizer_gain(grid, x, steps, (0.0, 1.0)).any()
+
+
+def test_quantizer_gain_above_half_a_step_is_the_expected_one() -> None:
+    # Noise uniform in +-1 step, away from the ends: E[Q^2] = 1/2, E[noise^2] = 1/3.
+    grid = InputGrid(0.01, 0, "int16")
+    x = np.full((20, 40, 40, 1), 0.5, np.float32)
+    gain = takeaways.quantizer_gain(grid, x, 1.0, (0.0, 1.0))
+    assert gain.mean() == pytest.approx(np.sqrt(1.5), abs=0.01)
+
+
+def test_quantizer_gain_of_a_sample_does_not_depend_on_the_others() -> None:
+    grid = InputGrid(1 / 255, -128, "int8")
+    x = np.random.default_rng(0).random((6, 8, 8, 1), np.float32)
+    whole = takeaways.quantizer_gain(grid, x, 1.0, (0.0, 1.0), seed=2)
+    assert np.array_equal(takeaways.quantizer_gain(grid, x[:2], 1.0, (0.0, 1.0), seed=2), whole[:2])
+
+
+def test_noise_threshold() -> None:
+    below, above = np.zeros(30), np.full(30, 1.2)
+    assert takeaways.noise_threshold("int8", below, above, RULE).value == "holds"
+    assert takeaways.noise_threshold("int8", above, above, RULE).value == "violated"
+    assert takeaways.noise_threshold("int8", below, below, RULE).value == "violated"
+    assert takeaways.noise_threshold("int8", below[:3], above[:3], RULE).value == "inconclusive"
+
+
+def test_verdict_survives_json() -> None:
+    verdict = takeaways.transfer_accuracy(ladder(50, int8=0.7, int16=0.5), RULE)
+    assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.02])
+def test_true_claim_is_called_violated_at_most_at_the_stated_level(loss: float) -> None:
+    # Both parts of the claim true, at the worst by exactly the margin; 3 standard errors of 0.05
+    # over 600 repeats are 0.027.
+    rng = np.random.default_rng(0)
+    violated = 0
+    for _ in range(600):
+        draw = rng.random(150)
+        found = {}
+        for i, width in enumerate(("float32", "int16", "int8")):
+            flip = rng.random(150) < 0.1
+            right = np.where(flip, rng.random(150) < 0.5, draw < 0.5)
+            found[width] = outcome(width, right & (rng.random(150) >= 2 * loss * i))
+        violated += takeaways.transfer_accuracy(found, RULE).value == "violated"
+    assert violated / 600 <= 0.05 + 0.027
+
+
+def test_distance_claim_at_its_margin_is_called_violated_at_most_at_the_stated_level() -> None:
+    rng = np.random.default_rng(1)
+    violated = 0
+    for _ in range(600):
+        second = rng.gamma(4.0, 0.1, 60)
+        first = 0.98 * second + rng.normal(0, 0.05, 60)
+        verdict = takeaways.distance_at_least("d", ("a", first), ("b", second), RULE)
+        violated += verdict.value == "violated"
+    assert violated / 600 <= 0.05 + 0.027
