@@ -220,7 +220,7 @@ Part = TypeVar("Part", bound=tuple[NDArray[Any], ...])
 
 
 def _map_chunks(compute: Callable[[slice], Part], n: int) -> list[NDArray[Any]]:
-    """Apply `compute` to slices of at most `CHUNK` rows and join what it returns, piece by piece."""
+    """Apply `compute` to slices of at most `CHUNK` rows and join what it returns."""
     parts = [compute(rows) for rows in _chunks(n)]
     return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 

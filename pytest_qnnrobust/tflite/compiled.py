@@ -22,7 +22,7 @@ from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, Product
 from pytest_qnnrobust.tflite.plan import Plan, Step
 
 ENGINES: tuple[Engine, ...] = ("quantized", "float32", "float64")
-SHARD = 64
+SHARD = 128
 """Samples computed by one call: few enough for the caches, and one XLA compilation."""
 BUCKETS = (8, 32, SHARD)
 FUSE_FROM = SHARD

@@ -35,27 +35,27 @@ def read_graph(data: bytes, name: str = "model") -> Graph:
     """
     try:
         return _read_model(data)
-    except _Malformed as error:
+    except _MalformedError as error:
         raise ModelFileError(f"{name} is not a readable TFLite model: {error}") from None
 
 
-class _Malformed(Exception):
+class _MalformedError(Exception):
     pass
 
 
 def _read_model(data: bytes) -> Graph:
     if len(data) < 8 or data[4:8] != schema.FILE_IDENTIFIER:
-        raise _Malformed("expected the identifier TFL3 at byte 4")
+        raise _MalformedError("expected the identifier TFL3 at byte 4")
     if len(data) > MAX_FILE_BYTES:
-        raise _Malformed(f"expected at most {MAX_FILE_BYTES} bytes, got {len(data)}")
+        raise _MalformedError(f"expected at most {MAX_FILE_BYTES} bytes, got {len(data)}")
     buffer = _Bytes(data)
     model = _Table(buffer, buffer.scalar("uint32", 0))
     version = model.scalar(0, "uint32")
     if version != schema.SCHEMA_VERSION:
-        raise _Malformed(f"expected schema version 3, got {version}")
+        raise _MalformedError(f"expected schema version 3, got {version}")
     subgraphs = model.tables(2)
     if len(subgraphs) != 1:
-        raise _Malformed(f"expected one subgraph, got {len(subgraphs)}")
+        raise _MalformedError(f"expected one subgraph, got {len(subgraphs)}")
     names = [_operator_name(code) for code in model.tables(1)]
     tensors = _read_tensors(subgraphs[0].tables(0), model.tables(4))
     operators = _read_operators(subgraphs[0].tables(3), names)
@@ -88,9 +88,9 @@ def _read_tensor(index: int, table: _Table, buffers: Sequence[_Table]) -> Tensor
     name = table.string(3)
     type_code = table.scalar(1, "int8")
     if type_code not in schema.TENSOR_TYPES:
-        raise _Malformed(f"{where} ({name}) has the unsupported type {type_code}")
+        raise _MalformedError(f"{where} ({name}) has the unsupported type {type_code}")
     if table.table(6) is not None:
-        raise _Malformed(f"{where} ({name}) is sparse, which is not supported")
+        raise _MalformedError(f"{where} ({name}) is sparse, which is not supported")
     dtype = schema.TENSOR_TYPES[type_code]
     static, signature = table.ints(0), table.ints(7)
     constant = _constant_bytes(table.scalar(2, "uint32"), buffers, where)
@@ -107,17 +107,19 @@ def _check_shape(where: str, shape: tuple[int, ...]) -> None:
     size = 1
     for extent in shape:
         if extent < 0:
-            raise _Malformed(f"{where} has a negative extent in shape {shape}")
+            raise _MalformedError(f"{where} has a negative extent in shape {shape}")
         size *= extent
     if len(shape) > MAX_RANK or size > MAX_TENSOR_ELEMENTS:
-        raise _Malformed(f"{where} is too large: shape {shape}")
+        raise _MalformedError(f"{where} is too large: shape {shape}")
 
 
 def _constant_bytes(number: int, buffers: Sequence[_Table], where: str) -> bytes | None:
     if number >= len(buffers):
-        raise _Malformed(f"{where} names buffer {number} of {len(buffers)}")
+        raise _MalformedError(f"{where} names buffer {number} of {len(buffers)}")
     if buffers[number].scalar(1, "uint32") > 1:
-        raise _Malformed(f"{where} keeps its data outside the flatbuffer, which is not supported")
+        raise _MalformedError(
+            f"{where} keeps its data outside the flatbuffer, which is not supported"
+        )
     return buffers[number].bytes(0) if number else None
 
 
@@ -128,7 +130,7 @@ def _constant(where: str, raw: bytes, dtype: str, shape: tuple[int, ...]) -> NDA
     else:
         kind = np.dtype(dtype).newbyteorder("<")
         if len(raw) != count * kind.itemsize:
-            raise _Malformed(f"{where} of shape {shape} has {len(raw)} bytes of {dtype}")
+            raise _MalformedError(f"{where} of shape {shape} has {len(raw)} bytes of {dtype}")
         values = np.frombuffer(raw, kind).astype(np.dtype(dtype))
     values = values.reshape(shape)
     values.setflags(write=False)
@@ -138,7 +140,7 @@ def _constant(where: str, raw: bytes, dtype: str, shape: tuple[int, ...]) -> NDA
 def _unpack_int4(where: str, raw: bytes, count: int) -> NDArray[np.int8]:
     """Two signed nibbles a byte, the low one first."""
     if len(raw) != (count + 1) // 2:
-        raise _Malformed(f"{where} has {len(raw)} bytes for {count} int4 values")
+        raise _MalformedError(f"{where} has {len(raw)} bytes for {count} int4 values")
     packed = np.frombuffer(raw, np.int8)
     low, high = np.left_shift(packed, 4) >> 4, packed >> 4
     return np.stack([low, high], axis=1).reshape(-1)[:count]
@@ -151,9 +153,9 @@ def _read_quantization(where: str, table: _Table | None) -> QuantizationParamete
     if not zero_point.size:
         zero_point = np.zeros(len(scale), np.int64)
     if len(zero_point) not in (1, len(scale)):
-        raise _Malformed(f"{where} has {len(scale)} scales and {len(zero_point)} zero points")
+        raise _MalformedError(f"{where} has {len(scale)} scales and {len(zero_point)} zero points")
     if not (np.isfinite(scale).all() and (scale >= 0).all()):
-        raise _Malformed(f"{where} has a scale that is not a finite number >= 0")
+        raise _MalformedError(f"{where} has a scale that is not a finite number >= 0")
     zero_points = np.broadcast_to(zero_point, scale.shape)
     return QuantizationParameters(scale.astype(np.float32), zero_points, table.scalar(6, "int32"))
 
@@ -165,7 +167,7 @@ def _read_operators(tables: Sequence[_Table], names: Sequence[str]) -> tuple[Ope
 def _read_operator(index: int, table: _Table, names: Sequence[str]) -> Operator:
     code = table.scalar(0, "uint32")
     if code >= len(names):
-        raise _Malformed(f"operator {index} names operator code {code} of {len(names)}")
+        raise _MalformedError(f"operator {index} names operator code {code} of {len(names)}")
     options: dict[str, Any] = {}
     kind = table.scalar(3, "uint8")
     if kind in schema.OPTIONS:
@@ -192,7 +194,7 @@ def _read_option(where: str, table: _Table | None, place: int, field: schema.Opt
     try:
         return field.names[int(value or 0)]
     except (KeyError, IndexError):
-        raise _Malformed(f"{where} has the unknown {field.name} {value}") from None
+        raise _MalformedError(f"{where} has the unknown {field.name} {value}") from None
 
 
 def _check_order(graph: Graph) -> None:
@@ -209,20 +211,20 @@ def _check_order(graph: Graph) -> None:
                 continue
             _check_index(where, index, count)
             if index not in known:
-                raise _Malformed(f"{where} reads tensor {index} before it is written")
+                raise _MalformedError(f"{where} reads tensor {index} before it is written")
         for index in operator.outputs:
             _check_index(where, index, count)
             if index in known:
-                raise _Malformed(f"{where} writes tensor {index}, which is already known")
+                raise _MalformedError(f"{where} writes tensor {index}, which is already known")
             known.add(index)
     for index in graph.outputs:
         if index not in known:
-            raise _Malformed(f"no operator writes the output tensor {index}")
+            raise _MalformedError(f"no operator writes the output tensor {index}")
 
 
 def _check_index(where: str, index: int, count: int) -> None:
     if not 0 <= index < count:
-        raise _Malformed(f"{where} names tensor {index} of {count}")
+        raise _MalformedError(f"{where} names tensor {index} of {count}")
 
 
 @dataclass(frozen=True)
@@ -237,7 +239,7 @@ class _Bytes:
         try:
             return struct.unpack_from(layout, self.data, at)[0]
         except struct.error as error:
-            raise _Malformed(str(error)) from None
+            raise _MalformedError(str(error)) from None
 
     def uint16(self, at: int) -> int:
         self.check(at, 2)
@@ -245,7 +247,7 @@ class _Bytes:
 
     def check(self, at: int, size: int) -> None:
         if at < 0 or at + size > len(self.data):
-            raise _Malformed(
+            raise _MalformedError(
                 f"an offset points to byte {at + size} of {len(self.data)}; is the file truncated?"
             )
 

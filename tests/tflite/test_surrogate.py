@@ -114,5 +114,5 @@ def test_jacobian_rows_are_gradients_of_logits(digits: tuple[np.ndarray, np.ndar
 
 def test_an_operator_without_twin_is_named_at_construction() -> None:
     _, graph, _ = one_operator("PACK int8 axis 1", next(CASES[n] for n in CASES if "PACK" in n))
-    with pytest.raises(UnsupportedOperatorError, match="PACK.*has no float twin; supported: ADD"):
+    with pytest.raises(UnsupportedOperatorError, match=r"PACK.*has no float twin; supported: ADD"):
         FloatTwin(graph, graph.input, graph.output)
