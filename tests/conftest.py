@@ -11,6 +11,12 @@ pytest_plugins = ["pytester"]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_models")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real models and CIFAR-10 images that stands beside the project."""

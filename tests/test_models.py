@@ -160,7 +160,6 @@ def test_importing_the_package_imports_no_framework() -> None:
     assert run.stdout.strip() == "[]"
 
 
-@pytest.mark.real_models
 @pytest.mark.parametrize(
     ("name", "runtime", "accuracy"),
     [

@@ -22,10 +22,9 @@ from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, Product
 from pytest_qnnrobust.tflite.plan import Plan, Step
 
 ENGINES: tuple[Engine, ...] = ("quantized", "float32", "float64")
-SHARD = 128
-"""Samples computed by one call: few enough for the caches, and one XLA compilation."""
-BUCKETS = (8, 32, SHARD)
-FUSE_FROM = SHARD
+BUCKETS = (8, 32, 64, 128)
+"""Batch sizes that are really computed: a shard between two of them is padded."""
+FUSE_FROM = 32
 """Batch from which fusing a segment pays for its compilation."""
 
 
@@ -58,8 +57,8 @@ class CompiledPlan:
         Shards run side by side: some TensorFlow kernels and XLA segments use one thread only.
         """
         function = self._function(tuple(wanted))
-        starts = range(0, max(len(q), 1), SHARD)
-        shards = [q[start : start + SHARD] for start in starts]
+        size = _shard_size(len(q))
+        shards = [q[start : start + size] for start in range(0, max(len(q), 1), size)]
         parts = list(_threads().map(partial(_run_padded, function), shards))
         return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
@@ -154,12 +153,22 @@ def _run_padded(function: Callable[[Any], list[Any]], q: NDArray[Any]) -> list[N
     return [result.numpy()[: len(q)] for result in function(pad(q, bucket(len(q), BUCKETS)))]
 
 
+def _shard_size(n: int) -> int:
+    """Rows per shard: every thread has one, none is larger than the largest bucket."""
+    share = -(-n // _thread_count())
+    return min(max(share, BUCKETS[0]), BUCKETS[-1])
+
+
 @lru_cache(maxsize=1)
-def _threads() -> ThreadPoolExecutor:
+def _thread_count() -> int:
     import tensorflow as tf
 
-    count = tf.config.threading.get_intra_op_parallelism_threads() or available_processors()
-    return ThreadPoolExecutor(count, thread_name_prefix="qnn-shard")
+    return int(tf.config.threading.get_intra_op_parallelism_threads() or available_processors())
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_thread_count(), thread_name_prefix="qnn-shard")
 
 
 def available_processors() -> int:

@@ -91,7 +91,6 @@ def test_a_mutated_file_is_read_or_refused(edits: list[tuple[int, int]], cut: in
     assert "\n" not in message
 
 
-@pytest.mark.real_models
 def test_real_models_have_the_operators_of_the_reference(shared: Path) -> None:
     graph = read_graph((shared / "models" / "cifar_resnet_int8.tflite").read_bytes())
     assert [operator.name for operator in graph.operators].count("CONV_2D") == 9

@@ -73,7 +73,6 @@ def test_refuses_other_inputs(bad: np.ndarray) -> None:
         interpreter.invoke(bad)
 
 
-@pytest.mark.real_models
 @pytest.mark.parametrize("name", INTEGER_FILES)
 def test_real_models_equal_tflm(shared: Path, name: str) -> None:
     data = (shared / "models" / f"{name}.tflite").read_bytes()
