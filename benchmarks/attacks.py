@@ -1,6 +1,6 @@
 """Our attacks beside ART's: same images, same float ResNet-8 logits, the paper's settings.
 
-    python benchmarks/attacks.py [--attacks pgd,deepfool,...] [--samples 200] [--slow-samples 20]
+    python benchmarks/attacks.py [--attacks pgd,...] [--samples 200] [--slow-samples 20] [--skip 0]
 
 Prints a Markdown table: adversarial accuracy over all images, distances over the images that were
 fooled (clean errors left out) and over all, queries or gradients per attacked image, seconds,
@@ -66,8 +66,9 @@ def main() -> None:
     print("|" + " --- |" * len(HEADER))
     for name in options.attacks.split(","):
         samples = options.slow_samples if name in SLOW else options.samples
-        x = data["x"][:samples].astype(np.float32) / 255
-        y = data["y"][:samples].astype(np.int64)
+        images = slice(options.skip, options.skip + samples)
+        x = data["x"][images].astype(np.float32) / 255
+        y = data["y"][images].astype(np.int64)
         compare(model, name, x, y, options.seed)
 
 
@@ -75,6 +76,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="our attacks beside ART's")
     parser.add_argument("--attacks", default=",".join(PEERS), help="ids, separated by commas")
     parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--skip", type=int, default=0, help="leave out the first N images")
     parser.add_argument("--slow-samples", type=int, default=20, help=f"for {', '.join(SLOW)}")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()

@@ -13,6 +13,7 @@ from pytest_qnnrobust.differentiable import bucket, pad
 from pytest_qnnrobust.models import Float, InputGrid, Labels, Model, Width
 from pytest_qnnrobust.tflite.fixed_point import dequantize
 from pytest_qnnrobust.tflite.graph import Graph
+from pytest_qnnrobust.tflite.plan import final_softmax
 
 LiteRtRuntime = Literal["litert", "litert-builtin"]
 BUCKETS = (1, 16, 64, 256)
@@ -51,7 +52,7 @@ class LiteRtModel(Model):
         real = (
             raw if output.quantization is None else dequantize(raw, output.scale, output.zero_point)
         )
-        if self._graph.operators[-1].name in ("SOFTMAX", "DEQUANTIZE"):
+        if final_softmax(self._graph, output):
             return real, np.log(np.maximum(real, SMALLEST_PROBABILITY))
         return real, real
 

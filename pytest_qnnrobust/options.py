@@ -73,7 +73,10 @@ class Options:
 
 @dataclass(frozen=True)
 class Option:
-    """One flag; `path` marks a value that is resolved against the folder it was written in."""
+    """One flag; `path` marks a value that is resolved against the folder it was written in.
+
+    argparse keeps the flag's text: `resolve` parses it, so that a bad one is one line, not a usage.
+    """
 
     field: str
     flag: str
@@ -95,15 +98,14 @@ class Option:
                 self.flag, dest=self.key, action="store_const", const=True, default=None, help=text
             )
         else:
-            group.addoption(
-                self.flag,
-                dest=self.key,
-                type=self.parse,
-                default=None,
-                metavar=self.metavar,
-                help=text,
-            )
+            group.addoption(self.flag, dest=self.key, default=None, metavar=self.metavar, help=text)
         parser.addini(self.key, self.help.replace("%%", "%"), default=None)
+
+
+def parse_path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got '' (an unset variable?)")
+    return text
 
 
 def parse_number(text: str) -> float:
@@ -175,7 +177,11 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
     thresholds = []
     for part in text.split(","):
         pattern, _, value = part.strip().rpartition(":")
-        accuracy = parse_number(value)
+        try:
+            accuracy = parse_number(value)
+        except argparse.ArgumentTypeError as error:
+            rule = f"expected VALUE or CELL:VALUE such as int8-pgd-direct:0.5, got {part!r}"
+            raise argparse.ArgumentTypeError(rule) from error
         if not 0 <= accuracy <= 1:
             raise argparse.ArgumentTypeError(f"expected an accuracy in [0, 1], got {value!r}")
         thresholds.append(Threshold(pattern, accuracy))
@@ -206,17 +212,26 @@ OPTIONS = (
         "--qnn-model",
         "model to gate: .tflite (int8, int16x8, float), .keras or .h5; its width is read from it",
         "PATH",
+        parse_path,
         path=True,
     ),
-    Option("float32", "--qnn-float", "float model: .keras, .h5 or .tflite", "PATH", path=True),
-    Option("int16", "--qnn-int16", "int16x8 model: .tflite", "PATH", path=True),
-    Option("int8", "--qnn-int8", "int8 model: .tflite", "PATH", path=True),
+    Option(
+        "float32",
+        "--qnn-float",
+        "float model: .keras, .h5 or .tflite",
+        "PATH",
+        parse_path,
+        path=True,
+    ),
+    Option("int16", "--qnn-int16", "int16x8 model: .tflite", "PATH", parse_path, path=True),
+    Option("int8", "--qnn-int8", "int8 model: .tflite", "PATH", parse_path, path=True),
     Option(
         "data",
         "--qnn-data",
         "labelled test data: .npz with x and y, a folder of class folders of images, "
         "module:function, or digits",
         "SOURCE",
+        parse_path,
         path=True,
     ),
     Option(
@@ -224,6 +239,7 @@ OPTIONS = (
         "--qnn-calibration",
         "data for the widths derived from a float model; default: the inputs of --qnn-data",
         "SOURCE",
+        parse_path,
         path=True,
     ),
     Option(
@@ -326,29 +342,30 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def resolve(config: pytest.Config) -> Options:
-    """Join command line, ini file and defaults; pytest.UsageError on a bad ini value."""
+    """Join command line, ini file and defaults; pytest.UsageError, one line, on a bad value."""
     values: dict[str, Any] = {}
     gate = False
     near, near_values = ini.nearest(config.invocation_params.dir)
     for option in OPTIONS:
         value, folder = config.getoption(option.key), config.invocation_params.dir
         if value is not None:
+            value = value if option.switch else _parsed(option, value, option.flag)
             gate = gate or option.field in MODEL_FIELDS
         elif text := config.getini(option.key):
             path = config.inipath or config.rootpath / "pytest.ini"
-            value, folder = _parsed(option, str(text), path), path.parent
+            value, folder = _parsed(option, str(text), f"{option.key} in {path}"), path.parent
         elif near and (text := near_values.get(option.key)):
-            value, folder = _parsed(option, text, near), near.parent
+            value, folder = _parsed(option, text, f"{option.key} in {near}"), near.parent
         if value is not None:
             values[option.field] = _located(option, value, folder)
     return _checked(Options(**values, gate=gate))
 
 
-def _parsed(option: Option, text: str, path: Path) -> Any:
+def _parsed(option: Option, text: str, where: str) -> Any:
     try:
         return option.parse(text.strip())
     except argparse.ArgumentTypeError as error:
-        raise pytest.UsageError(f"{option.key} in {path}: {error}") from error
+        raise pytest.UsageError(f"{where}: {error}") from error
 
 
 def _located(option: Option, value: Any, folder: Path) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_qnnrobust import options
+from pytest_qnnrobust import ini, options
 
 if TYPE_CHECKING:
     from pytest_qnnrobust.attacks import Attack
@@ -40,13 +40,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
+    """Runs before pytest's cache takes its folder from the root."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     chosen = config.stash[options_key] = options.resolve(config)
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        if chosen.gate:
+        if any(argument.startswith("--qnn-") for argument in config.invocation_params.args):
             _stay_in_this_folder(config)
+        if chosen.gate:
             config.args = [str(path) for path in sorted(SUITE.glob("test_*.py"))]
     else:
         config.args = [_suite_argument(arg, config.invocation_params.dir) for arg in config.args]
@@ -290,10 +293,11 @@ def _stay_in_this_folder(config: pytest.Config) -> None:
 
     Without this, in `--qnn-model ../models/m.tflite`, the cache would be written over there.
     """
+    if config.getoption("rootdir", None) or config.getoption("inifilename", None):
+        return
     here = config.invocation_params.dir
-    chosen = config.getoption("rootdir", None) or config.getoption("inifilename", None)
-    if chosen is None and config.rootpath not in (here, *here.parents):
-        config._rootpath = here
+    path, _ = ini.nearest(here)
+    config._rootpath = path.parent if path else here
 
 
 def _is_parametrized(metafunc: pytest.Metafunc, fixture: str) -> bool:

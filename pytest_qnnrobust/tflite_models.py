@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.differentiable import Differentiable
+from pytest_qnnrobust.errors import ModelFileError, QnnRobustError
 from pytest_qnnrobust.models import Float, InputGrid, Labels, Model, Runtime, Width
 from pytest_qnnrobust.tflite.graph import Graph, Tensor
 from pytest_qnnrobust.tflite.interpreter import Interpreter
-from pytest_qnnrobust.tflite.plan import INTEGER_WIDTHS, check_signature
+from pytest_qnnrobust.tflite.plan import INTEGER_WIDTHS, check_signature, final_softmax
 from pytest_qnnrobust.tflite.surrogate import FloatTwin
 
 WIDTHS: dict[str, Width] = {"int8": "int8", "int16": "int16", "float32": "float32"}
@@ -94,12 +95,28 @@ class FloatGraphModel(Model):
     ) -> None:
         self.runtime = runtime
         shape, classes = start.shape[1:], end.shape[1]
-        writer = next(o for o in graph.operators if end.index in o.outputs)
-        ends_in_softmax = writer.name == "SOFTMAX"
-        logits = graph.tensors[writer.inputs[0]] if ends_in_softmax else end
-        self._beta = float(writer.options["beta"]) if ends_in_softmax else None
+        softmax = final_softmax(graph, end)
+        logits = graph.tensors[softmax.inputs[0]] if softmax else end
+        self._beta = float(softmax.options["beta"]) if softmax else None
         self._network = Differentiable(FloatTwin(graph, start, logits), shape, classes)
         super().__init__(name, shape, classes, bounds)
+
+    def rehearse(self) -> None:
+        """Raise ModelFileError where an operator's options or operands contradict each other."""
+        import tensorflow as tf
+
+        specification = tf.TensorSpec((None, *self.input_shape), tf.float32)
+        try:
+            logits = tf.function(self._network.function).get_concrete_function(specification)
+        except QnnRobustError:
+            raise
+        except Exception as error:
+            lines = str(error).splitlines() or [type(error).__name__]
+            raise ModelFileError(f"the graph contradicts itself: {lines[-1].strip()}") from None
+        if tuple(logits.output_shapes[1:]) != (self.classes,):
+            raise ModelFileError(
+                f"expected logits of shape (batch, {self.classes}), got {logits.output_shapes}"
+            )
 
     def _evaluate(self, x: Float) -> tuple[Float, Float]:
         logits = self._network.logits(x)
@@ -152,7 +169,9 @@ def load_tflite(
         return LiteRtModel(name, data, graph, runtime)
     if any(tensor.dtype in INTEGER_WIDTHS for tensor in graph.tensors):
         return IntegerModel(name, graph, scale_arithmetic)
-    return FloatGraphModel(name, graph, graph.input, graph.output, "litert")
+    model = FloatGraphModel(name, graph, graph.input, graph.output, "litert")
+    model.rehearse()
+    return model
 
 
 def _real(q: NDArray[Any], tensor: Tensor) -> Float:

@@ -86,7 +86,7 @@ def test_input_quantization_covers_the_domain(qnn_model: Model, qnn_session: Ses
     cut = max(first - low, 0.0) + max(high - last, 0.0)
     qnn_session.note(
         f"{qnn_model.width} input",
-        f"step {grid.scale:.3g}, {int((high - low) / grid.scale) + 1} steps in the domain "
+        f"step {grid.scale:.3g}, {round((high - low) / grid.scale) + 1} values in the domain "
         f"{low:g}..{high:g}, integers stand for {first:.4g}..{last:.4g}",
     )
     if cut > 0.05 * (high - low):

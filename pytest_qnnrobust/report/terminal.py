@@ -105,6 +105,7 @@ def _cells(session: Session) -> list[str]:
                "Clopper-Pearson interval"),
         *_clean(ordered),
         *_cut_short(ordered),
+        *_required(session, ordered),
     ]  # fmt: skip
 
 
@@ -120,6 +121,19 @@ def _cut_short(outcomes: list[Outcome]) -> list[str]:
     counts = [(int(outcome.exhausted.sum()), outcome.id) for outcome in outcomes]
     text = ", ".join(f"{n} samples of {name}" for n, name in counts if n)
     return _wrap(f"CUT SHORT by a budget, not robust: {text}") if text else []
+
+
+def _required(session: Session, outcomes: list[Outcome]) -> list[str]:
+    """Cells below their --qnn-min-accuracy, or that no cell was held to one."""
+    if not session.options.min_accuracy:
+        return _wrap("no --qnn-min-accuracy: the accuracies above were measured, none is required")
+    found = []
+    for outcome in outcomes:
+        least = session.threshold(outcome)
+        if least is not None and outcome.accuracy < least.accuracy:
+            text = f"{100 * outcome.accuracy:.1f} %, required {100 * least.accuracy:g} %"
+            found += _wrap(f"BELOW --qnn-min-accuracy: {outcome.id} {text}")
+    return found
 
 
 def _order(outcome: Outcome) -> tuple[bool, str, int]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.errors import ModelFileError, expected
 
 Integers = NDArray[np.int64]
 ScaleArithmetic = Literal["double", "float"]
@@ -73,8 +73,11 @@ def effective_scale(
 def quantize_multiplier(d: ArrayLike) -> tuple[Integers, Integers]:
     """Real multipliers -> (multiplier, shift), d ~ multiplier * 2**(shift - 31).
 
-    Scalars give arrays of length 1. A d of 0, or with shift < -31, gives (0, 0).
+    Scalars give arrays of length 1. A d of 0, or with shift < -31, gives (0, 0). Raises
+    ModelFileError for a d that is not finite.
     """
+    if not np.isfinite(d).all():
+        raise expected("scales with finite ratios", ratio=float(np.max(d)), error=ModelFileError)
     fraction, shift = np.frexp(np.atleast_1d(np.asarray(d, np.float64)))
     multiplier = round_half_away(fraction * 2.0**31).astype(np.int64)
     shift = shift.astype(np.int64)

@@ -99,7 +99,7 @@ def _read_tensor(index: int, table: _Table, buffers: Sequence[_Table]) -> Tensor
         shape = static
     _check_shape(where, static)
     data = None if constant is None else _constant(where, constant, dtype, static)
-    quantization = _read_quantization(where, table.table(4))
+    quantization = _read_quantization(where, table.table(4), static)
     return Tensor(index, name, dtype, shape, quantization, data)
 
 
@@ -146,7 +146,9 @@ def _unpack_int4(where: str, raw: bytes, count: int) -> NDArray[np.int8]:
     return np.stack([low, high], axis=1).reshape(-1)[:count]
 
 
-def _read_quantization(where: str, table: _Table | None) -> QuantizationParameters | None:
+def _read_quantization(
+    where: str, table: _Table | None, shape: tuple[int, ...]
+) -> QuantizationParameters | None:
     if table is None or not (scale := table.vector(2, "<f4")).size:
         return None
     zero_point = table.vector(3, "<i8").astype(np.int64)
@@ -156,8 +158,13 @@ def _read_quantization(where: str, table: _Table | None) -> QuantizationParamete
         raise _MalformedError(f"{where} has {len(scale)} scales and {len(zero_point)} zero points")
     if not (np.isfinite(scale).all() and (scale >= 0).all()):
         raise _MalformedError(f"{where} has a scale that is not a finite number >= 0")
+    axis = table.scalar(6, "int32")
+    if len(scale) > 1 and not (0 <= axis < len(shape) and shape[axis] == len(scale)):
+        raise _MalformedError(
+            f"{where} of shape {shape} has {len(scale)} scales along dimension {axis}"
+        )
     zero_points = np.broadcast_to(zero_point, scale.shape)
-    return QuantizationParameters(scale.astype(np.float32), zero_points, table.scalar(6, "int32"))
+    return QuantizationParameters(scale.astype(np.float32), zero_points, axis)
 
 
 def _read_operators(tables: Sequence[_Table], names: Sequence[str]) -> tuple[Operator, ...]:

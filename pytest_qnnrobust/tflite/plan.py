@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+
+import numpy as np
 
 from pytest_qnnrobust.errors import ModelFileError, UnsupportedOperatorError
 from pytest_qnnrobust.tflite import kernels
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
 from pytest_qnnrobust.tflite.kernels import Kernel, Settings
+from pytest_qnnrobust.tflite.kernels.reshape import Reshape
 
 INTEGER_WIDTHS = ("int8", "int16")
+BOUNDARY = ("QUANTIZE", "DEQUANTIZE")
+MAX_ACTIVATION = 1 << 24
+"""Values of one activation of one sample, far beyond what a microcontroller holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +34,9 @@ class Step:
 class Plan:
     """The integer part of a graph, from its quantized `input` to its quantized `output`.
 
-    A float boundary (QUANTIZE first, DEQUANTIZE last, as the converter writes it by default) is
-    left outside: `input` and `output` are the tensors behind it. `logits` is the input of a final
+    A boundary is left outside, be it float (QUANTIZE first, DEQUANTIZE last, as the converter
+    writes it by default) or uint8 (QUANTIZE first and last, int8 values moved by 128): `input` and
+    `output` are the tensors behind it. `logits` is the input of a final
     SOFTMAX, or `output` where there is none.
     """
 
@@ -53,16 +61,30 @@ def plan_integer_graph(graph: Graph, settings: Settings) -> Plan:
     UnsupportedOperatorError where an operator has no kernel.
     """
     check_signature(graph)
-    start, operators = _strip_quantize(graph, list(graph.operators))
-    end, operators = _strip_dequantize(graph, operators)
+    start, operators = _strip_first(graph, list(graph.operators))
+    end, operators = _strip_last(graph, operators)
     for tensor in (start, end):
-        if tensor.dtype not in INTEGER_WIDTHS or tensor.quantization is None:
-            raise ModelFileError(
-                f"expected a quantized int8 or int16 tensor {tensor.index} ({tensor.name}), "
-                f"got dtype={tensor.dtype}; convert with full-integer quantization"
-            )
+        _check_quantized(tensor)
     steps = _prepare(graph, operators, start, settings)
+    _rehearse(graph, start, steps)
     return Plan(graph, start, end, _logits(graph, steps, end), steps)
+
+
+def _check_quantized(tensor: Tensor) -> None:
+    where = f"tensor {tensor.index} ({tensor.name})"
+    if tensor.dtype not in INTEGER_WIDTHS or tensor.quantization is None:
+        raise ModelFileError(
+            f"expected a quantized int8 or int16 {where}, "
+            f"got dtype={tensor.dtype}; convert with full-integer quantization"
+        )
+    limits = np.iinfo(tensor.dtype)
+    if tensor.quantization.per_axis or not tensor.scale > 0:
+        raise ModelFileError(f"expected one positive scale for {where}, got scale={tensor.scale}")
+    if not limits.min <= tensor.zero_point <= limits.max:
+        raise ModelFileError(
+            f"expected a zero point within {tensor.dtype} for {where}, "
+            f"got zero_point={tensor.zero_point}"
+        )
 
 
 def check_signature(graph: Graph) -> None:
@@ -85,18 +107,53 @@ def check_signature(graph: Graph) -> None:
         )
 
 
-def _strip_quantize(graph: Graph, operators: list[Operator]) -> tuple[Tensor, list[Operator]]:
+def _strip_first(graph: Graph, operators: list[Operator]) -> tuple[Tensor, list[Operator]]:
     readers = [operator for operator in operators if graph.inputs[0] in operator.inputs]
-    if graph.input.dtype == "float32" and [r.name for r in readers] == ["QUANTIZE"]:
-        return graph.results(readers[0])[0], [o for o in operators if o is not readers[0]]
+    if [reader.name for reader in readers] == ["QUANTIZE"] and _is_unary(readers[0]):
+        inner = graph.results(readers[0])[0]
+        if _is_boundary(graph.input, inner):
+            return inner, [operator for operator in operators if operator is not readers[0]]
     return graph.input, operators
 
 
-def _strip_dequantize(graph: Graph, operators: list[Operator]) -> tuple[Tensor, list[Operator]]:
+def _strip_last(graph: Graph, operators: list[Operator]) -> tuple[Tensor, list[Operator]]:
     writer = next((o for o in operators if graph.outputs[0] in o.outputs), None)
-    if writer is not None and writer.name == "DEQUANTIZE" and graph.output.dtype == "float32":
-        return graph.tensors[writer.inputs[0]], [o for o in operators if o is not writer]
+    if writer is not None and writer.name in BOUNDARY and _is_unary(writer):
+        inner = graph.tensors[writer.inputs[0]]
+        if _is_boundary(graph.output, inner):
+            return inner, [operator for operator in operators if operator is not writer]
     return graph.output, operators
+
+
+def _is_boundary(outer: Tensor, inner: Tensor) -> bool:
+    if len(outer.shape) != len(inner.shape) or outer.shape[1:] != inner.shape[1:]:
+        return False
+    return outer.dtype == "float32" or _moved_by_128(outer, inner)
+
+
+def _moved_by_128(outer: Tensor, inner: Tensor) -> bool:
+    """Whether a uint8 tensor holds an int8 tensor's values + 128, which QUANTIZE gives exactly."""
+    return (
+        (outer.dtype, inner.dtype) == ("uint8", "int8")
+        and outer.quantization is not None
+        and inner.quantization is not None
+        and (outer.scale, outer.zero_point) == (inner.scale, inner.zero_point + 128)
+    )
+
+
+def final_softmax(graph: Graph, end: Tensor) -> Operator | None:
+    """The SOFTMAX whose result `end` is, perhaps behind a boundary; None where it is no SOFTMAX."""
+    writers = {index: operator for operator in graph.operators for index in operator.outputs}
+    writer = writers.get(end.index)
+    while writer is not None and writer.name in BOUNDARY and _is_unary(writer):
+        writer = writers.get(writer.inputs[0])
+    if writer is None or writer.name != "SOFTMAX" or not _is_unary(writer):
+        return None
+    return writer
+
+
+def _is_unary(operator: Operator) -> bool:
+    return len(operator.inputs) == len(operator.outputs) == 1 and operator.inputs[0] >= 0
 
 
 def _prepare(
@@ -114,11 +171,51 @@ def _prepare(
                 f"operator {operator.index} ({operator.name}) has {len(operator.outputs)} "
                 f"outputs; operators with one output are supported"
             )
-        steps.append(
-            Step(operator, kernels.prepare(operator, graph, settings), inputs, operator.outputs[0])
-        )
+        kernel = kernels.prepare(operator, graph, settings)
+        if kernel.inputs != inputs[: len(kernel.inputs)]:
+            raise UnsupportedOperatorError(
+                f"operator {operator.index} ({operator.name}) reads a tensor that is neither a "
+                f"constant nor computed from the input"
+            )
+        steps.append(Step(operator, kernel, kernel.inputs, operator.outputs[0]))
         activations.add(operator.outputs[0])
     return tuple(steps)
+
+
+def _rehearse(graph: Graph, start: Tensor, steps: tuple[Step, ...]) -> None:
+    """Run every kernel on an empty batch: the file's shapes and types must be those it computes."""
+    values = {start.index: np.zeros((0, *start.shape[1:]), start.dtype)}
+    for step in steps:
+        output = graph.tensors[step.output]
+        where = f"operator {step.operator.index} ({step.operator.name})"
+        _check_size(output, output.shape[1:])
+        try:
+            result = step.kernel.run(*(values[index] for index in step.inputs))
+        except (ValueError, IndexError) as error:
+            raise ModelFileError(f"{where} does not fit its operands: {_one_line(error)}") from None
+        stated, computed = output.shape[1:], result.shape[1:]
+        same = len(stated) == len(computed) and all(
+            size in (extent, -1) for size, extent in zip(stated, computed, strict=True)
+        )
+        if not (same or isinstance(step.kernel, Reshape)) or result.dtype != output.dtype:
+            raise ModelFileError(
+                f"{where} computes {result.dtype} of shape {computed} per sample, where the file "
+                f"states {output.dtype} of shape {stated}"
+            )
+        _check_size(output, computed)
+        values[step.output] = result
+
+
+def _check_size(tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if math.prod(shape) > MAX_ACTIVATION:
+        raise ModelFileError(
+            f"expected at most {MAX_ACTIVATION} values per sample in tensor {tensor.index} "
+            f"({tensor.name}), got shape={shape}"
+        )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _logits(graph: Graph, steps: tuple[Step, ...], output: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ def real_values(tensor: Tensor) -> NDArray[np.float32]:
         shape[tensor.quantization.quantized_dimension] = -1
     scale = tensor.quantization.scale.astype(np.float64).reshape(shape)
     zero_point = tensor.quantization.zero_point.reshape(shape)
-    return ((data - zero_point) * scale).astype(np.float32)
+    return np.asarray((data - zero_point) * scale, np.float32)
 
 
 def fused_range(operator: Operator) -> tuple[float | None, float | None]:
@@ -227,11 +227,15 @@ def _pool(kind: str) -> Apply:
     return apply
 
 
-def _mean(twin: FloatTwin, operator: Operator, x: Any) -> Any:
-    import tensorflow as tf
+def _reduce(kind: str) -> Apply:
+    def apply(twin: FloatTwin, operator: Operator, x: Any) -> Any:
+        import tensorflow as tf
 
-    axes = [int(axis) for axis in twin.constant(operator.inputs[1]).ravel()]
-    return tf.reduce_mean(x, axis=axes, keepdims=operator.options["keep_dims"])
+        axes = [int(axis) for axis in twin.constant(operator.inputs[1]).ravel()]
+        reduce = tf.reduce_mean if kind == "mean" else tf.reduce_max
+        return reduce(x, axis=axes, keepdims=operator.options["keep_dims"])
+
+    return apply
 
 
 def _softmax(twin: FloatTwin, operator: Operator, x: Any) -> Any:
@@ -327,21 +331,24 @@ OPERATORS: Mapping[str, Apply] = {
     "CONV_2D": _conv_2d,
     "DEPTHWISE_CONV_2D": _depthwise_conv_2d,
     "DEQUANTIZE": _identity,
+    "EXPAND_DIMS": _reshape,
     "FULLY_CONNECTED": _fully_connected,
     "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky_relu,
     "LOGISTIC": _elementwise("sigmoid"),
     "MAX_POOL_2D": _pool("max"),
-    "MEAN": _mean,
+    "MEAN": _reduce("mean"),
     "MUL": _binary(lambda a, b: a * b),
     "PAD": _pad,
     "PADV2": _pad,
     "PRELU": _prelu,
     "QUANTIZE": _identity,
+    "REDUCE_MAX": _reduce("max"),
     "RELU": _elementwise("relu"),
     "RELU6": _elementwise("relu6"),
     "RESHAPE": _reshape,
     "SOFTMAX": _softmax,
+    "SQUEEZE": _reshape,
     "STRIDED_SLICE": _strided_slice,
     "SUB": _binary(lambda a, b: a - b),
     "TANH": _elementwise("tanh"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_qnnrobust.demo import demo_path
+from tests.plugin.conftest import LOADED
 
 FLOAT, INT16, INT8 = (
     demo_path(name) for name in ("digits_float.keras", "digits_int16.tflite", "digits_int8.tflite")
@@ -112,6 +113,12 @@ def test_threshold_fails_with_the_number_that_decided(run, digits) -> None:
     result = run(*args, "--qnn-attack=fgsm", "--qnn-eps=0.4", threshold)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["int8-fgsm-direct: accuracy 0.* of 8 samples is below 0.99"])
+    result.stdout.fnmatch_lines(["BELOW --qnn-min-accuracy: int8-fgsm-direct *, required 99 %"])
+
+
+def test_summary_says_that_no_accuracy_was_required(run, digits) -> None:
+    result = run("--qnn-int8", INT8, "--qnn-data", digits, *FEW, "-k", "int8-noise and direct")
+    assert "no --qnn-min-accuracy: the accuracies above were measured, none is" in summary(result)
 
 
 def test_summary_fits_80_columns_at_every_verbosity(run, digits) -> None:
@@ -152,3 +159,20 @@ def test_attack_selection_leaves_the_others_out_by_name(run, digits) -> None:
     assert "--qnn-attack leaves out boundary" in text
     assert "--qnn-attack leaves out square-linf" in text
     assert "boundary-direct" not in text
+
+
+@pytest.mark.parametrize("option", ["--qnn-model", "--qnn-data"])
+def test_nothing_is_written_outside_of_the_folder(
+    option: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pytest takes the path behind an option of a plugin for a test path, and its root from it."""
+    elsewhere, here = pytester.mkdir("elsewhere"), pytester.mkdir("here")
+    (here / "test_own.py").write_text("def test_own(): pass")
+    model = elsewhere / "m.tflite"
+    model.write_bytes(demo_path("digits_int8.tflite").read_bytes())
+    before = {path for path in pytester.path.rglob("*") if path.parent != here}
+    monkeypatch.chdir(here)
+    pytester.runpytest_inprocess(*LOADED, option, "../elsewhere/m.tflite", "-k", "saturate")
+    after = {path for path in pytester.path.rglob("*") if here not in path.parents}
+    assert after - {here} == before - {here}
+    assert (here / ".pytest_cache").is_dir()

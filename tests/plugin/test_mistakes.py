@@ -130,3 +130,21 @@ def test_eps_beyond_the_domain(refused) -> None:
 def test_bad_calibration_data(refused) -> None:
     line = refused("--qnn-float", FLOAT, "--qnn-calibration", "absent.npz")
     assert "absent.npz" in line
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("--qnn-eps=abc", "--qnn-eps: expected a number such as 0.03 or 8/255, got 'abc'"),
+        ("--qnn-domain=1,0", "--qnn-domain: expected LOW < HIGH, got '1,0'"),
+        ("--qnn-profile=foo", "--qnn-profile: expected smoke or standard or paper, got 'foo'"),
+        ("--qnn-data=", "--qnn-data: expected a path, got '' (an unset variable?)"),
+        (
+            "--qnn-min-accuracy=int8-pgd",
+            "--qnn-min-accuracy: expected VALUE or CELL:VALUE such as int8-pgd-direct:0.5, "
+            "got 'int8-pgd'",
+        ),
+    ],
+)
+def test_bad_value_of_a_flag(refused, argument: str, line: str) -> None:
+    assert refused("--qnn-int8", INT8, argument) == f"ERROR: {line}"

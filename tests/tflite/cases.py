@@ -11,6 +11,7 @@ from tests.tflite.one_operator import (
     binary,
     concatenation,
     convolution,
+    expand_dims,
     fully_connected,
     mean,
     pack,
@@ -18,6 +19,7 @@ from tests.tflite.one_operator import (
     pool,
     prelu,
     reshape,
+    squeeze,
     strided_slice,
     transpose,
     unary,
@@ -191,6 +193,16 @@ def mean_cases() -> Iterator[Case]:
         yield (f"MEAN {width} larger output scale", mean(width, (4, 9), (1,), False, (0.01, 0.3)))
 
 
+def reduce_max_cases() -> Iterator[Case]:
+    alike: dict[str, Any] = {
+        "operator": "REDUCE_MAX",
+        "scales": (0.05, 0.05),
+        "zero_points": (-6, -6),
+    }
+    yield ("REDUCE_MAX int8 spatial", mean("int8", (7, 5, 4), (1, 2), False, **alike))
+    yield ("REDUCE_MAX int8 one axis kept", mean("int8", (6, 5), (-2,), True, **alike))
+
+
 def softmax_cases() -> Iterator[Case]:
     for (source, target), (scale, zero) in SOFTMAX_OUTPUTS.items():
         for input_scale in (0.004, 0.06, 0.17, 1.3, 40.0):
@@ -360,6 +372,9 @@ def movement_cases() -> Iterator[Case]:
         yield (f"PACK {width} in the middle", pack(width, 1))
         yield (f"PACK {width} last", pack(width, -1))
         yield (f"RESHAPE {width} flattening", reshape(width, (5, 4, 3), (60,)))
+        yield (f"EXPAND_DIMS {width} second", expand_dims(width, (6, 3), 1))
+        yield (f"EXPAND_DIMS {width} last", expand_dims(width, (6, 3), -1))
+        yield (f"SQUEEZE {width}", squeeze(width, (1, 6, 1, 3), (1, 3)))
         yield (f"RESHAPE {width} into an image", reshape(width, (60,), (5, 4, 3)))
 
 
@@ -391,6 +406,7 @@ CASES: dict[str, Build] = {
         binary_cases,
         pooling_cases,
         mean_cases,
+        reduce_max_cases,
         softmax_cases,
         sigmoid_cases,
         activation_cases,

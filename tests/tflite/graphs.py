@@ -14,6 +14,7 @@ import numpy as np
 TENSOR_TYPES = {
     "float32": "FLOAT32",
     "int8": "INT8",
+    "uint8": "UINT8",
     "int16": "INT16",
     "int32": "INT32",
     "int64": "INT64",
@@ -31,6 +32,7 @@ OPTIONS = {
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
     "MEAN": "ReducerOptions",
+    "REDUCE_MAX": "ReducerOptions",
     "PADV2": "PadV2Options",
 }
 """Options table of an operator, where its name is not the operator's in CamelCase."""

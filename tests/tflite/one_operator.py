@@ -162,14 +162,19 @@ def mean(
     axes: tuple[int, ...],
     keep_dims: bool,
     scales: tuple[float, float] = (0.05, 0.021),
+    *,
+    operator: str = "MEAN",
+    zero_points: tuple[int, int] = (-6, 9),
 ) -> Build:
+    """A MEAN, or with one scale and one zero point a REDUCE_MAX."""
+
     def build(builder: GraphBuilder, rng: np.random.Generator) -> tuple[Sequence[int], int]:
-        zeros = (-6, 9) if width == "int8" else (0, 0)
+        zeros = zero_points if width == "int8" else (0, 0)
         x = builder.tensor((1, *shape), width, scales[0], zeros[0])
         axis = builder.tensor((len(axes),), "int32", data=axes)
         reduced = np.zeros((1, *shape)).mean(axis=axes, keepdims=keep_dims).shape
         y = builder.tensor(reduced, width, scales[1], zeros[1])
-        builder.operator("MEAN", [x, axis], [y], keep_dims=keep_dims)
+        builder.operator(operator, [x, axis], [y], keep_dims=keep_dims)
         return [x], y
 
     return build
@@ -291,6 +296,27 @@ def reshape(width: str, shape: tuple[int, ...], target: tuple[int, ...]) -> Buil
         sizes = builder.tensor((len(target) + 1,), "int32", data=(-1, *target))
         y = builder.tensor((1, *target), width, 0.05)
         builder.operator("RESHAPE", [x, sizes], [y])
+        return [x], y
+
+    return build
+
+
+def expand_dims(width: str, shape: tuple[int, ...], axis: int) -> Build:
+    def build(builder: GraphBuilder, rng: np.random.Generator) -> tuple[Sequence[int], int]:
+        x = builder.tensor((1, *shape), width, 0.05)
+        place = builder.tensor((), "int32", data=axis)
+        y = builder.tensor(np.expand_dims(np.zeros((1, *shape)), axis).shape, width, 0.05)
+        builder.operator("EXPAND_DIMS", [x, place], [y])
+        return [x], y
+
+    return build
+
+
+def squeeze(width: str, shape: tuple[int, ...], axes: tuple[int, ...]) -> Build:
+    def build(builder: GraphBuilder, rng: np.random.Generator) -> tuple[Sequence[int], int]:
+        x = builder.tensor((1, *shape), width, 0.05)
+        y = builder.tensor(np.zeros((1, *shape)).squeeze(axes).shape, width, 0.05)
+        builder.operator("SQUEEZE", [x], [y], squeeze_dims=axes)
         return [x], y
 
     return build

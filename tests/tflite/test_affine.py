@@ -68,3 +68,11 @@ def test_fit_affine_refuses_one_value_that_is_off() -> None:
     assert fit_affine(values, line, values < 0, (-1000, 1000)) is not None
     values[70] += 1
     assert fit_affine(values, line, values < 0, (-1000, 1000)) is None
+
+
+def test_accumulators_that_would_wrap_are_left_to_the_kernel() -> None:
+    multiplier, shift = quantize_multiplier(13.7)
+    requantization = Requantization(multiplier, shift, 0, -128, 127, "int8")
+    safe = requantization.safe_magnitude
+    assert requantization_form(requantization, safe) is not None
+    assert requantization_form(requantization, safe + 1) is None

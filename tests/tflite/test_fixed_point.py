@@ -18,6 +18,7 @@ from pytest_qnnrobust.tflite.fixed_point import (
     multiply_by_quantized_multiplier_int64,
     quantize,
     quantize_multiplier,
+    reduce_multiplier,
     round_half_away,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
@@ -155,3 +156,8 @@ def test_activation_range(function: str, expected: tuple[int, int]) -> None:
 def test_activation_range_refuses_other_functions() -> None:
     with pytest.raises(QnnRobustError, match="activation='TANH'"):
         activation_range("TANH", 0.1, 0, "int8")
+
+
+def test_reduced_multipliers_stay_in_15_bits() -> None:
+    largest = [0x7FFEFFFF, 0x7FFF0000, 0x7FFF8000, 0x7FFFFFFF]
+    assert reduce_multiplier(largest).tolist() == [0x7FFF] * 4

@@ -43,6 +43,16 @@ ONES = np.ones((2, 1, 1, 3), np.int8)
 IMAGE = ((1, 4, 4, 3), "int8", 0.1)
 MAPS = ((1, 4, 4, 2), "int8", 0.1)
 
+
+def quantized_along_inputs(
+    builder: GraphBuilder, rng: np.random.Generator
+) -> tuple[list[int], int]:
+    x, y = builder.tensor(*IMAGE), builder.tensor(*MAPS)
+    weights = builder.tensor(ONES.shape, "int8", [0.1, 0.2, 0.3], data=ONES, quantized_dimension=3)
+    builder.operator("CONV_2D", [x, weights], [y])
+    return [x], y
+
+
 REFUSED: dict[str, tuple[Build, str]] = {
     "unknown operator": (plain("EXP", IMAGE, IMAGE), "an operator among ADD, AVERAGE_POOL_2D"),
     "float convolution": (
@@ -78,7 +88,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
         "filter to be a constant",
     ),
     "filter quantized along another axis": (
-        plain("CONV_2D", IMAGE, ((3, 1, 1, 3), "int8", [0.1, 0.2], 0, np.ones((3, 1, 1, 3))), MAPS),
+        quantized_along_inputs,
         "one scale, or one per output channel",
     ),
     "int4 filter with int16": (

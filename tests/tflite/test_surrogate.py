@@ -48,6 +48,7 @@ def test_twin_of_each_operator_is_the_real_valued_operator(name: str) -> None:
     integers = run_kernel(graph, batches).astype(np.float64)
     real = tf.constant(((batches[0] - float(start.zero_point)) * start.scale).astype(np.float32))
     twin = FloatTwin(graph, start, end)(real).numpy()
+    assert twin.shape == integers.shape
     limits = np.iinfo(end.dtype)
     steps = np.clip(twin / end.scale + end.zero_point, limits.min, limits.max)
     assert np.abs(steps - integers).max() <= STEPS_APART[end.dtype]

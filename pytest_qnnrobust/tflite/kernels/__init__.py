@@ -30,7 +30,7 @@ from pytest_qnnrobust.tflite.kernels.data_movement import (
 )
 from pytest_qnnrobust.tflite.kernels.fully_connected import prepare_fully_connected
 from pytest_qnnrobust.tflite.kernels.logistic import prepare_sigmoid
-from pytest_qnnrobust.tflite.kernels.mean import prepare_mean
+from pytest_qnnrobust.tflite.kernels.mean import prepare_mean, prepare_reduce_max
 from pytest_qnnrobust.tflite.kernels.mul import prepare_mul
 from pytest_qnnrobust.tflite.kernels.pooling import prepare_average_pool_2d, prepare_max_pool_2d
 from pytest_qnnrobust.tflite.kernels.quantize import prepare_dequantize, prepare_quantize
@@ -47,6 +47,7 @@ KERNELS: Mapping[str, Prepare] = MappingProxyType(
         "CONV_2D": prepare_conv_2d,
         "DEPTHWISE_CONV_2D": prepare_depthwise_conv_2d,
         "DEQUANTIZE": prepare_dequantize,
+        "EXPAND_DIMS": prepare_reshape,
         "FULLY_CONNECTED": prepare_fully_connected,
         "HARD_SWISH": prepare_hard_swish,
         "LEAKY_RELU": prepare_leaky_relu,
@@ -59,11 +60,13 @@ KERNELS: Mapping[str, Prepare] = MappingProxyType(
         "PADV2": prepare_pad,
         "PRELU": prepare_prelu,
         "QUANTIZE": prepare_quantize,
+        "REDUCE_MAX": prepare_reduce_max,
         "RELU": prepare_relu,
         "RELU6": prepare_relu6,
         "RESHAPE": prepare_reshape,
         "SHAPE": prepare_shape,
         "SOFTMAX": prepare_softmax,
+        "SQUEEZE": prepare_reshape,
         "STRIDED_SLICE": prepare_strided_slice,
         "SUB": prepare_sub,
         "TANH": prepare_sigmoid,

@@ -160,6 +160,8 @@ class Node:
             raise self.refuse(
                 f"fused activation among {', '.join(FUSED_ACTIVATIONS)}", activation=function
             )
+        if any(abs(end or 0.0) >= output.scale * 2.0**30 for end in FUSED_ACTIVATIONS[function]):
+            raise self.refuse(f"{function} limits within 30 bits", output, scale=output.scale)
         return activation_range(function, output.scale, output.zero_point, output.dtype)
 
     def multiplier(

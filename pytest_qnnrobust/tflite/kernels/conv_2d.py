@@ -13,6 +13,8 @@ from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
 from pytest_qnnrobust.tflite.kernels.base import Array, Kernel, Node, Settings
 from pytest_qnnrobust.tflite.kernels.spatial import Pair, Window, prepare_window
 
+MAX_BIAS = 2.0**47
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Convolution(Kernel):
@@ -128,6 +130,7 @@ class DepthwiseConv2D(Convolution):
 def prepare_conv_2d(operator: Operator, graph: Graph, settings: Settings) -> Conv2D:
     node = Node(operator, graph, settings)
     image, output = convolution_tensors(node)
+    node.sample_shape(image, rank=4)
     weights = prepare_filter(node, channel_axis=0, rank=4)
     depth, in_channels = weights.shape[3], image.shape[3]
     if in_channels % depth or weights.shape[0] % (in_channels // depth):
@@ -154,6 +157,7 @@ def prepare_depthwise_conv_2d(
 ) -> DepthwiseConv2D:
     node = Node(operator, graph, settings)
     image, output = convolution_tensors(node)
+    node.sample_shape(image, rank=4)
     weights = prepare_filter(node, channel_axis=3, rank=4)
     channels, in_channels = weights.shape[3], image.shape[3]
     depth_multiplier = int(node.option("depth_multiplier", 0)) or channels // in_channels
@@ -229,6 +233,8 @@ def prepare_bias(
     bias = node.constant(2, allowed, "bias").astype(np.int64).reshape(-1)
     if len(bias) != channels:
         raise node.refuse("bias of one value per output channel", tensor, shape=tensor.shape)
+    if not (np.abs(bias.astype(np.float64)) < MAX_BIAS).all():
+        raise node.refuse("bias within 47 bits, as MBQM64 needs its accumulators", tensor)
     return bias, tensor.dtype == "int64"
 
 

@@ -98,8 +98,8 @@ def prepare_pad(operator: Operator, graph: Graph, settings: Settings) -> Pad:
     values = node.check_dtype(node.tensor(0, "input"), MOVABLE, "input")
     output = node.result
     node.same_dtype(values, output)
-    paddings = node.constant(1, ("int32",), "paddings").reshape(-1, 2).tolist()
-    if len(paddings) != len(values.shape) or paddings[0] != [0, 0]:
+    paddings = node.constant(1, ("int32",), "paddings").tolist()
+    if np.shape(paddings) != (len(values.shape), 2) or paddings[0] != [0, 0]:
         raise node.refuse("paddings of every axis but the batch", values, paddings=paddings)
     if any(size < 0 for pair in paddings for size in pair):
         raise node.refuse("paddings of at least 0", values, paddings=paddings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,7 +56,7 @@ class FullyConnected(Kernel):
     def accumulate(self, x: Array) -> Integers:
         """sum w * (x - zero_point) + bias; float64 is exact below 2**53, as in CONV_2D."""
         centred = x.astype(np.float64) - self.input_zero_point
-        rows = centred if self.keep_dims else centred.reshape(len(x), self.weights.shape[1])
+        rows = centred if self.keep_dims else centred.reshape(len(x), math.prod(x.shape[1:]))
         sums: NDArray[np.float64] = rows @ self.weights.T.astype(np.float64)
         return sums.astype(np.int64) + self.bias
 

@@ -1,4 +1,4 @@
-"""MEAN (R/reduce.h, M/reduce_common.cc)."""
+"""MEAN and REDUCE_MAX (R/reduce.h, M/reduce_common.cc)."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ class Mean(Kernel):
         return self.requantization.apply(total - self.input_zero_point * self.count)
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReduceMax(Kernel):
+    """The largest value along `axes`, which are sorted, positive and never 0; no rescaling."""
+
+    axes: tuple[int, ...]
+    keep_dims: bool
+
+    def run(self, *inputs: Array) -> Array:
+        (x,) = inputs
+        peak: Array = x.max(axis=self.axes, keepdims=self.keep_dims)
+        return peak
+
+
 def prepare_mean(operator: Operator, graph: Graph, settings: Settings) -> Mean:
     node = Node(operator, graph, settings)
     values, output = convolution_tensors(node)
@@ -51,6 +64,23 @@ def prepare_mean(operator: Operator, graph: Graph, settings: Settings) -> Mean:
             output,
             limits=(int(limits.min), int(limits.max)),
         ),
+    )
+
+
+def prepare_reduce_max(operator: Operator, graph: Graph, settings: Settings) -> ReduceMax:
+    """int8 only, as in TFLM, which compares the scales and nothing else."""
+    node = Node(operator, graph, settings)
+    values = node.quantized(node.tensor(0, "input"), "input", ("int8",))
+    output = node.quantized(node.result, "output", ("int8",))
+    if (values.scale, values.zero_point) != (output.scale, output.zero_point):
+        raise node.refuse("output quantized as its input", output, scale=output.scale)
+    node.sample_shape(values)
+    return ReduceMax(
+        name=operator.name,
+        inputs=(values.index,),
+        output=output.index,
+        axes=_axes(node, values),
+        keep_dims=bool(node.option("keep_dims", False)),
     )
 
 

@@ -1,4 +1,7 @@
-"""RESHAPE and SHAPE (M/reshape_common.cc, M/shape.cc)."""
+"""RESHAPE, EXPAND_DIMS, SQUEEZE and SHAPE.
+
+M/reshape_common.cc, M/expand_dims.cc, M/squeeze.cc, M/shape.cc.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from pytest_qnnrobust.tflite.kernels.base import Array, Kernel, Node, Settings
 class Reshape(Kernel):
     """(N, ...) -> (N, *shape); `shape` has at most one -1.
 
-    The shape operand is not read at run time: the batch axis stays, and the rest is static. So
-    the operators that compute it (Keras' SHAPE, STRIDED_SLICE, PACK) are dead.
+    No operand but the values is read at run time: the batch axis stays, and the rest is static in
+    the file, as TFLM reads it. So the operators that compute a shape (Keras' SHAPE, STRIDED_SLICE,
+    PACK) are dead, and the axes of EXPAND_DIMS and SQUEEZE are those of their outputs.
     """
 
     shape: tuple[int, ...]

@@ -14,6 +14,11 @@ from pytest_qnnrobust.tflite.kernels.base import Node
 
 Pair = tuple[int, int]
 
+MAX_WINDOW = 1 << 14
+"""Cells of a window."""
+MAX_PADDING = 1024
+"""Cells that an axis may be padded by: a wider window has no use, and costs its size in memory."""
+
 
 @dataclass(frozen=True)
 class Window:
@@ -53,6 +58,8 @@ def prepare_window(node: Node, image: Tensor, size: Pair, dilation: Pair = (1, 1
     for name, pair in (("stride", stride), ("dilation", dilation), ("window", size)):
         if min(pair) < 1:
             raise node.refuse(f"{name} of at least 1", got=pair)
+    if size[0] * size[1] > MAX_WINDOW:
+        raise node.refuse(f"window of at most {MAX_WINDOW} cells", window=size)
     out_h, rows = _axis(node, scheme, height, size[0], stride[0], dilation[0])
     out_w, columns = _axis(node, scheme, width, size[1], stride[1], dilation[1])
     return Window(size, stride, dilation, (rows, columns), (out_h, out_w))
@@ -68,4 +75,6 @@ def _axis(
     if output < 1:
         raise node.refuse("window no larger than the image", window=effective, image=length)
     total = max((output - 1) * stride + effective - length, 0)
+    if total > MAX_PADDING:
+        raise node.refuse(f"padding of at most {MAX_PADDING} cells", window=effective, image=length)
     return output, (total // 2, total - total // 2)

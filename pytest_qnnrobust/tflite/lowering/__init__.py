@@ -17,7 +17,7 @@ from pytest_qnnrobust.tflite.kernels.conv_2d import Conv2D, DepthwiseConv2D
 from pytest_qnnrobust.tflite.kernels.data_movement import Concatenation, Pad, Transpose
 from pytest_qnnrobust.tflite.kernels.elementwise import Unary
 from pytest_qnnrobust.tflite.kernels.fully_connected import FullyConnected
-from pytest_qnnrobust.tflite.kernels.mean import Mean
+from pytest_qnnrobust.tflite.kernels.mean import Mean, ReduceMax
 from pytest_qnnrobust.tflite.kernels.mul import Mul
 from pytest_qnnrobust.tflite.kernels.pooling import AveragePool2D, MaxPool2D
 from pytest_qnnrobust.tflite.kernels.reshape import Reshape
@@ -36,6 +36,7 @@ LOWERINGS: dict[type, Callable[..., Elementwise | Product | None]] = {
     Mean: elementwise.lower_mean,
     Mul: elementwise.lower_mul,
     Pad: elementwise.lower_pad,
+    ReduceMax: elementwise.lower_reduce_max,
     Reshape: elementwise.lower_reshape,
     Transpose: elementwise.lower_transpose,
 }

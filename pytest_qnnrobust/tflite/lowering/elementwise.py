@@ -12,7 +12,7 @@ from pytest_qnnrobust.tflite.affine import fit_affine, prove_affine
 from pytest_qnnrobust.tflite.kernels.add import Add, ScaledOperand
 from pytest_qnnrobust.tflite.kernels.data_movement import Concatenation, Pad, Transpose
 from pytest_qnnrobust.tflite.kernels.elementwise import Binary, Unary
-from pytest_qnnrobust.tflite.kernels.mean import Mean
+from pytest_qnnrobust.tflite.kernels.mean import Mean, ReduceMax
 from pytest_qnnrobust.tflite.kernels.mul import Mul
 from pytest_qnnrobust.tflite.kernels.pooling import AveragePool2D
 from pytest_qnnrobust.tflite.kernels.reshape import Reshape
@@ -144,6 +144,15 @@ def lower_mean(kernel: Mean) -> Elementwise | None:
 
         total = tf.reduce_sum(tf.cast(x, tf.int64), axis=kernel.axes, keepdims=kernel.keep_dims)
         return finish(tf.cast(total - kernel.input_zero_point * kernel.count, tf.float64))
+
+    return Elementwise(apply)
+
+
+def lower_reduce_max(kernel: ReduceMax) -> Elementwise:
+    def apply(x: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.reduce_max(x, axis=kernel.axes, keepdims=kernel.keep_dims)
 
     return Elementwise(apply)
 
