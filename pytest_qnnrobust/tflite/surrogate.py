@@ -15,17 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import UnsupportedOperatorError
+from pytest_qnnrobust.tflite.fixed_point import FUSED_ACTIVATIONS
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
 
 Apply = Callable[..., Any]
 """`apply(twin, operator, *activations)` -> tf.Tensor before its fused activation function."""
-
-FUSED_RANGES = {
-    "NONE": (None, None),
-    "RELU": (0.0, None),
-    "RELU6": (0.0, 6.0),
-    "RELU_N1_TO_1": (-1.0, 1.0),
-}
 
 
 class FloatTwin:
@@ -88,12 +82,12 @@ def real_values(tensor: Tensor) -> NDArray[np.float32]:
 
 def fused_range(operator: Operator) -> tuple[float | None, float | None]:
     name = operator.options.get("fused_activation_function", "NONE")
-    if name not in FUSED_RANGES:
+    if name not in FUSED_ACTIVATIONS:
         raise UnsupportedOperatorError(
             f"operator {operator.index} ({operator.name}) fuses {name}; "
-            f"supported: {', '.join(FUSED_RANGES)}"
+            f"supported: {', '.join(FUSED_ACTIVATIONS)}"
         )
-    return FUSED_RANGES[name]
+    return FUSED_ACTIVATIONS[name]
 
 
 def _needed(graph: Graph, start: int, target: int) -> tuple[Operator, ...]:

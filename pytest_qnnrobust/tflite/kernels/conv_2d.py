@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.tflite.fixed_point import Integers, Requantization
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
-from pytest_qnnrobust.tflite.kernels.base import Array, Kernel, Node, Settings
+from pytest_qnnrobust.tflite.kernels.base import Array, Node, Settings
 from pytest_qnnrobust.tflite.kernels.spatial import Pair, Window, prepare_window
+from pytest_qnnrobust.tflite.kernels.weighted_sum import WeightedSum
 
 MAX_BIAS = 2.0**47
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Convolution(Kernel):
-    """Fields and laws that CONV_2D and DEPTHWISE_CONV_2D share.
-
-    `filter` is int8, in the file's layout (int4 unpacked); `bias` int64 (channels,), zeros where
-    the file has none; `input_dtype` int8 or int16.
-    """
+class Convolution(WeightedSum):
+    """`filter` is int8, in the file's layout (int4 unpacked)."""
 
     filter: NDArray[np.int8]
-    bias: Integers
-    input_zero_point: int
-    input_dtype: str
     window: Window
-    requantization: Requantization
 
     @property
     def stride(self) -> Pair:
@@ -48,22 +40,6 @@ class Convolution(Kernel):
     def output_size(self) -> Pair:
         """Spatial (height, width) of the output."""
         return self.window.output
-
-    @property
-    def filter_magnitude(self) -> Integers:
-        """sum |w| per output channel, int64 (channels,)."""
-        raise NotImplementedError
-
-    @cached_property
-    def accumulator_bound(self) -> Integers:
-        """max |partial sum| per output channel: sum|w| * max|x - zero_point| + |bias|.
-
-        The bound holds for any order of summation and any input of the dtype.
-        """
-        limits = np.iinfo(self.input_dtype)
-        reach = max(limits.max - self.input_zero_point, self.input_zero_point - limits.min)
-        bound: Integers = self.filter_magnitude * reach + np.abs(self.bias)
-        return bound
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,10 +72,6 @@ class Conv2D(Convolution):
         accumulator: Integers = total.astype(np.int64) + self.bias
         return accumulator
 
-    def run(self, *inputs: Array) -> Array:
-        (x,) = inputs
-        return self.requantization.apply(self.accumulate(x))
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class DepthwiseConv2D(Convolution):
@@ -121,10 +93,6 @@ class DepthwiseConv2D(Convolution):
             total += channels * self.filter[0, row, column].astype(np.int64)
         accumulator: Integers = total + self.bias
         return accumulator
-
-    def run(self, *inputs: Array) -> Array:
-        (x,) = inputs
-        return self.requantization.apply(self.accumulate(x))
 
 
 def prepare_conv_2d(operator: Operator, graph: Graph, settings: Settings) -> Conv2D:

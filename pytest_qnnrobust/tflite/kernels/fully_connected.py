@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,28 +15,25 @@ from pytest_qnnrobust.tflite.fixed_point import (
     quantize_multiplier,
 )
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
-from pytest_qnnrobust.tflite.kernels.base import Array, Kernel, Node, Settings
+from pytest_qnnrobust.tflite.kernels.base import Array, Node, Settings
 from pytest_qnnrobust.tflite.kernels.conv_2d import (
     channel_requantization,
     convolution_tensors,
     prepare_bias,
     prepare_filter,
 )
+from pytest_qnnrobust.tflite.kernels.weighted_sum import WeightedSum
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FullyConnected(Kernel):
-    """`weights` int8 (out, in); `bias` int64 (out,), zeros where the file has none.
+class FullyConnected(WeightedSum):
+    """`weights` int8 (out, in).
 
     The input is flattened to (N, in), or with `keep_dims` keeps all its axes but the last.
     """
 
     weights: NDArray[np.int8]
-    bias: Integers
-    input_zero_point: int
-    input_dtype: str
     keep_dims: bool
-    requantization: Requantization
 
     @property
     def filter_magnitude(self) -> Integers:
@@ -45,24 +41,12 @@ class FullyConnected(Kernel):
         magnitude: Integers = np.abs(self.weights.astype(np.int64)).sum(axis=1)
         return magnitude
 
-    @cached_property
-    def accumulator_bound(self) -> Integers:
-        """max |partial sum| per output: sum|w| * max|x - zero_point| + |bias|."""
-        limits = np.iinfo(self.input_dtype)
-        reach = max(limits.max - self.input_zero_point, self.input_zero_point - limits.min)
-        bound: Integers = self.filter_magnitude * reach + np.abs(self.bias)
-        return bound
-
     def accumulate(self, x: Array) -> Integers:
         """sum w * (x - zero_point) + bias; float64 is exact below 2**53, as in CONV_2D."""
         centred = x.astype(np.float64) - self.input_zero_point
         rows = centred if self.keep_dims else centred.reshape(len(x), math.prod(x.shape[1:]))
         sums: NDArray[np.float64] = rows @ self.weights.T.astype(np.float64)
         return sums.astype(np.int64) + self.bias
-
-    def run(self, *inputs: Array) -> Array:
-        (x,) = inputs
-        return self.requantization.apply(self.accumulate(x))
 
 
 def prepare_fully_connected(operator: Operator, graph: Graph, settings: Settings) -> FullyConnected:
