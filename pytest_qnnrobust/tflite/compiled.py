@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.differentiable import bucket, pad
+from pytest_qnnrobust.differentiable import bucket
 from pytest_qnnrobust.tflite.accumulate import Engine
 from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, Product, lower
 from pytest_qnnrobust.tflite.plan import Plan, Step
@@ -49,27 +49,30 @@ class CompiledPlan:
         self.plan = plan
         self._lowered = [lower(step, plan.graph, engines) for step in plan.steps]
         self._phases = schedule(plan.steps, self._lowered, plan.input.index)
-        self._functions: dict[tuple[int, ...], Callable[[Any], list[Any]]] = {}
+        self._functions: dict[tuple[tuple[int, ...], int], Callable[[Any], list[Any]]] = {}
 
     def run(self, q: NDArray[Any], wanted: Sequence[int]) -> list[NDArray[Any]]:
         """Integers (n, *input_shape) -> the activations of the tensor indices `wanted`.
 
         Shards run side by side: some TensorFlow kernels and XLA segments use one thread only.
         """
-        function = self._function(tuple(wanted))
-        size = _shard_size(len(q))
-        shards = [q[start : start + size] for start in range(0, max(len(q), 1), size)]
-        parts = list(_threads().map(partial(_run_padded, function), shards))
+        rows = _shard_size(len(q))
+        shards = [q[start : start + rows] for start in range(0, max(len(q), 1), rows)]
+        sizes = [bucket(len(shard), BUCKETS) for shard in shards]
+        functions = [self._function(tuple(wanted), size) for size in sizes]
+        parts = list(_threads().map(_run_padded, functions, sizes, shards))
         return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
 
-    def _function(self, wanted: tuple[int, ...]) -> Callable[[Any], list[Any]]:
+    def _function(self, wanted: tuple[int, ...], size: int) -> Callable[[Any], list[Any]]:
+        """The plan traced for one batch size."""
         import tensorflow as tf
 
-        if wanted not in self._functions:
-            self._functions[wanted] = tf.function(
-                lambda q: self.trace(q, wanted), autograph=False, reduce_retracing=False
-            )
-        return self._functions[wanted]
+        if (wanted, size) not in self._functions:
+            shape = (size, *self.plan.input.shape[1:])
+            self._functions[wanted, size] = tf.function(
+                lambda q: self.trace(q, wanted), autograph=False
+            ).get_concrete_function(tf.TensorSpec(shape, self.plan.input.dtype))
+        return self._functions[wanted, size]
 
     def trace(self, q: Any, wanted: Sequence[int]) -> list[Any]:
         """Integer tf.Tensor -> the activations `wanted`, inside any tf.function."""
@@ -146,11 +149,14 @@ class CompiledPlan:
         return result
 
 
-def _run_padded(function: Callable[[Any], list[Any]], q: NDArray[Any]) -> list[NDArray[Any]]:
-    if not len(q):
-        zeros = np.zeros((1, *q.shape[1:]), q.dtype)
-        return [result.numpy()[:0] for result in function(pad(zeros, BUCKETS[0]))]
-    return [result.numpy()[: len(q)] for result in function(pad(q, bucket(len(q), BUCKETS)))]
+def _run_padded(
+    function: Callable[[Any], list[Any]], size: int, q: NDArray[Any]
+) -> list[NDArray[Any]]:
+    import tensorflow as tf
+
+    padding = np.zeros((size - len(q), *q.shape[1:]), q.dtype)
+    padded = tf.constant(np.concatenate([q, padding]))
+    return [result.numpy()[: len(q)] for result in function(padded)]
 
 
 def _shard_size(n: int) -> int:
