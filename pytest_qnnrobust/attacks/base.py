@@ -111,7 +111,10 @@ class Attack(ABC):
     def _validate(self) -> None:
         """Raise AttackError for a bad setting."""
 
-    @abstractmethod
+    def _ball(self, model: Model) -> tuple[float, float]:
+        """Norm and radius of the budget on `model`; unlimited unless an attack has one."""
+        return np.inf, np.inf
+
     def _target(
         self,
         model: Model,
@@ -121,6 +124,8 @@ class Attack(ABC):
         deadline: float | None,
     ) -> Target:
         """The view of `model` that `run` gets."""
+        norm, eps = self._ball(model)
+        return Target(model, x, y, norm=norm, eps=eps, query_budget=query_budget, deadline=deadline)
 
     @abstractmethod
     def _grade(self, model: Model, target: Target, rows: Rows, recorder: Recorder) -> None:
@@ -161,20 +166,11 @@ class FixedBudgetAttack(Attack):
             cure = f"eps is in model input units, and this model's input is in {model.bounds}"
             raise expected(rule, eps=self.eps, cure=cure, error=AttackError)
 
-    def _target(
-        self,
-        model: Model,
-        x: Float,
-        y: Labels,
-        query_budget: int | None,
-        deadline: float | None,
-    ) -> Target:
+    def _ball(self, model: Model) -> tuple[float, float]:
         eps = self.eps
         if model.grid is not None and np.isinf(self.norm):
             eps = min(eps, geometry.whole_steps(eps, model.grid) * model.grid.scale)
-        return Target(
-            model, x, y, norm=self.norm, eps=eps, query_budget=query_budget, deadline=deadline
-        )
+        return self.norm, eps
 
     def _grade(self, model: Model, target: Target, rows: Rows, recorder: Recorder) -> None:
         sealed = target.seal(target.proposals) if target.eps > 0 else target.x
@@ -189,16 +185,6 @@ class MinimalDistortionAttack(Attack):
 
     A sample that withstood returns the clean image, at distance 0.
     """
-
-    def _target(
-        self,
-        model: Model,
-        x: Float,
-        y: Labels,
-        query_budget: int | None,
-        deadline: float | None,
-    ) -> Target:
-        return Target(model, x, y, query_budget=query_budget, deadline=deadline)
 
     def _grade(self, model: Model, target: Target, rows: Rows, recorder: Recorder) -> None:
         sealed = target.seal(target.proposals)
