@@ -66,10 +66,6 @@ class Options:
     time_budget: float | None = None
     gate: bool = False
 
-    @property
-    def names_a_model(self) -> bool:
-        return self.demo or any((self.model, self.float32, self.int16, self.int8))
-
 
 @dataclass(frozen=True)
 class Option:

@@ -42,10 +42,6 @@ class AffineForm:
     minimum: int
     maximum: int
 
-    @property
-    def one_line(self) -> bool:
-        return bool((self.offset == self.offset_below).all())
-
     def apply(self, t: NDArray[Any]) -> Integers:
         offset = np.where(t < 0, self.offset_below, self.offset)
         levels = np.floor(t * self.slope + offset)
