@@ -38,23 +38,30 @@ class Differentiable:
         self.classes = classes
         self.buckets = tuple(sorted(buckets))
         self._gradients: dict[str, Callable[..., Any]] = {}
+        self._jacobians: dict[int, Callable[..., Any]] = {}
 
     def logits(self, x: Float) -> Float:
         """Logits float32 (n, classes)."""
         return self._run(self._compiled_logits, x)[0]
 
     def loss_gradient(
-        self, x: Float, y: NDArray[np.int64], loss: str
+        self, x: Float, y: NDArray[np.int64], rival: NDArray[np.int64], loss: str
     ) -> tuple[Float, Float, Float]:
-        """Logits (n, classes), loss (n,) and its gradient (n, *input_shape)."""
+        """Logits (n, classes), loss (n,) of labels `y` and classes `rival`, and its gradient."""
         if loss not in self._gradients:
             self._gradients[loss] = self._compile_gradient(loss_named(loss))
-        logits, value, gradient = self._run(self._gradients[loss], x, y)
+        logits, value, gradient = self._run(self._gradients[loss], x, y, rival)
         return logits, value, gradient
 
-    def jacobian(self, x: Float) -> tuple[Float, Float]:
-        """Logits (n, classes) and their Jacobian (n, classes, *input_shape), one forward pass."""
-        logits, jacobian = self._run(self._compiled_jacobian, x)
+    def jacobian(self, x: Float, weights: Float) -> tuple[Float, Float]:
+        """Logits and the gradients (n, m, *input_shape) of m weighted sums of them for each sample.
+
+        `weights` is (n, m, classes). One forward pass and m backward ones.
+        """
+        m = weights.shape[1]
+        if m not in self._jacobians:
+            self._jacobians[m] = self._compile_jacobian(m)
+        logits, jacobian = self._run(self._jacobians[m], x, weights)
         return logits, jacobian
 
     def _run(self, compiled: Callable[..., Any], *arrays: NDArray[Any]) -> list[Float]:
@@ -67,31 +74,31 @@ class Differentiable:
     def _compiled_logits(self) -> Callable[..., Any]:
         return self._compile(lambda x: (self.function(x),))
 
-    @cached_property
-    def _compiled_jacobian(self) -> Callable[..., Any]:
+    def _compile_jacobian(self, m: int) -> Callable[..., Any]:
         import tensorflow as tf
 
-        def jacobian(x: Any) -> tuple[Any, Any]:
+        def jacobian(x: Any, weights: Any) -> tuple[Any, Any]:
             with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
                 tape.watch(x)
                 logits = self.function(x)
-                columns = tf.unstack(logits, num=self.classes, axis=-1)
-            gradients = [tape.gradient(column, x) for column in columns]
+            rows = tf.unstack(weights, num=m, axis=1)
+            gradients = [tape.gradient(logits, x, output_gradients=row) for row in rows]
             return logits, tf.stack(gradients, axis=1)
 
-        return self._compile(jacobian)
+        return self._compile(jacobian, tf.TensorSpec((None, m, self.classes), tf.float32))
 
     def _compile_gradient(self, loss: Loss) -> Callable[..., Any]:
         import tensorflow as tf
 
-        def loss_gradient(x: Any, y: Any) -> tuple[Any, Any, Any]:
+        def loss_gradient(x: Any, y: Any, rival: Any) -> tuple[Any, Any, Any]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
                 logits = self.function(x)
-                value = loss(logits, y)
+                value = loss(logits, y, rival)
             return logits, value, tape.gradient(value, x)
 
-        return self._compile(loss_gradient, tf.TensorSpec((None,), tf.int64))
+        labels = tf.TensorSpec((None,), tf.int64)
+        return self._compile(loss_gradient, labels, labels)
 
     def _compile(self, function: Callable[..., Any], *more: Any) -> Callable[..., Any]:
         import tensorflow as tf

@@ -47,11 +47,13 @@ class KerasModel(Model):
         logits = self._differentiable.logits(x)
         return _activate(logits, self.final), logits
 
-    def _loss_gradient(self, x: Float, y: Labels, loss: str) -> tuple[Float, Float, Float]:
-        return self._differentiable.loss_gradient(x, y, loss)
+    def _loss_gradient(
+        self, x: Float, y: Labels, rival: Labels, loss: str
+    ) -> tuple[Float, Float, Float]:
+        return self._differentiable.loss_gradient(x, y, rival, loss)
 
-    def _jacobian(self, x: Float) -> tuple[Float, Float]:
-        return self._differentiable.jacobian(x)
+    def _jacobian(self, x: Float, weights: Float) -> tuple[Float, Float]:
+        return self._differentiable.jacobian(x, weights)
 
     def _logits(self, x: Any) -> Any:
         import tensorflow as tf

@@ -95,11 +95,13 @@ class LiteRtModel(Model):
 
         return float_twin(self.name, self._graph).with_bounds(*self.bounds)
 
-    def _loss_gradient(self, x: Float, y: Labels, loss: str) -> tuple[Float, Float, Float]:
-        return self.surrogate._loss_gradient(x, y, loss)
+    def _loss_gradient(
+        self, x: Float, y: Labels, rival: Labels, loss: str
+    ) -> tuple[Float, Float, Float]:
+        return self.surrogate._loss_gradient(x, y, rival, loss)
 
-    def _jacobian(self, x: Float) -> tuple[Float, Float]:
-        return self.surrogate._jacobian(x)
+    def _jacobian(self, x: Float, weights: Float) -> tuple[Float, Float]:
+        return self.surrogate._jacobian(x, weights)
 
 
 def _width(graph: Graph) -> Width:

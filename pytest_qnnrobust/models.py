@@ -104,12 +104,15 @@ class Model(ABC):
     def _evaluate(self, x: Float) -> tuple[Float, Float]:
         """The output tensor and the logits, dequantized, of at most `CHUNK` samples."""
 
-    def _loss_gradient(self, x: Float, y: Labels, loss: str) -> tuple[Float, Float, Float]:
+    def _loss_gradient(
+        self, x: Float, y: Labels, rival: Labels, loss: str
+    ) -> tuple[Float, Float, Float]:
         """Logits, loss and input gradient of at most `CHUNK` samples."""
         raise self._not_differentiable()
 
-    def _jacobian(self, x: Float) -> tuple[Float, Float]:
-        """Logits and their Jacobian (n, classes, *input_shape) of at most `CHUNK` samples."""
+    def _jacobian(self, x: Float, weights: Float) -> tuple[Float, Float]:
+        """Logits, and gradients (n, m, *input_shape) of their sums under `weights`
+        (n, m, classes), of at most `CHUNK` samples."""
         raise self._not_differentiable()
 
     @property
@@ -146,24 +149,42 @@ class Model(ABC):
         return Scores(np.argmax(outputs, axis=1).astype(np.int64), logits)
 
     def loss_gradient(
-        self, x: NDArray[Any], y: NDArray[Any], loss: str = "cross-entropy"
+        self,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        loss: str = "cross-entropy",
+        rival: NDArray[Any] | None = None,
     ) -> Gradient:
-        """Loss of the logits against labels `y` and its gradient with respect to the input."""
+        """Loss of the logits against labels `y` and its gradient with respect to the input.
+
+        A targeted loss takes the class it wants for each sample from `rival` int64 (N,).
+        """
         x = self._check_input(x)
         y = np.asarray(y, np.int64)
+        wanted = y if rival is None else np.asarray(rival, np.int64)
         self.gradients += len(x)
-        parts = _map_chunks(lambda rows: self._loss_gradient(x[rows], y[rows], loss), len(x))
+        parts = _map_chunks(
+            lambda rows: self._loss_gradient(x[rows], y[rows], wanted[rows], loss), len(x)
+        )
         if not parts:
             return Gradient(self._no_scores(), np.empty(0, np.float32), x)
         return Gradient(*parts)
 
-    def jacobian(self, x: NDArray[Any]) -> tuple[Float, Float]:
-        """Logits (N, classes) and their Jacobian (N, classes, *input_shape)."""
+    def jacobian(self, x: NDArray[Any], weights: NDArray[Any] | None = None) -> tuple[Float, Float]:
+        """Logits (N, classes) and their Jacobian (N, classes, *input_shape).
+
+        With `weights` (N, m, classes): the gradients (N, m, *input_shape) of m weighted sums of
+        the logits, which cost m backward passes instead of one for each class.
+        """
         x = self._check_input(x)
-        self.gradients += len(x) * self.classes
-        parts = _map_chunks(lambda rows: self._jacobian(x[rows]), len(x))
+        if weights is None:
+            each = np.eye(self.classes, dtype=np.float32)
+            weights = np.broadcast_to(each, (len(x), *each.shape))
+        sums = np.asarray(weights, np.float32)
+        self.gradients += len(x) * sums.shape[1]
+        parts = _map_chunks(lambda rows: self._jacobian(x[rows], sums[rows]), len(x))
         if not parts:
-            empty = np.empty((0, self.classes, *self.input_shape), np.float32)
+            empty = np.empty((0, sums.shape[1], *self.input_shape), np.float32)
             return self._no_scores(), empty
         return parts[0], parts[1]
 

@@ -49,11 +49,13 @@ class IntegerModel(Model):
         output, logits = self.interpreter.tensors(self.grid.quantize(x), wanted)
         return _real(output, plan.output), _real(logits, plan.logits)
 
-    def _loss_gradient(self, x: Float, y: Labels, loss: str) -> tuple[Float, Float, Float]:
-        return self._straight_through.loss_gradient(self.grid.snap(x), y, loss)
+    def _loss_gradient(
+        self, x: Float, y: Labels, rival: Labels, loss: str
+    ) -> tuple[Float, Float, Float]:
+        return self._straight_through.loss_gradient(self.grid.snap(x), y, rival, loss)
 
-    def _jacobian(self, x: Float) -> tuple[Float, Float]:
-        return self._straight_through.jacobian(self.grid.snap(x))
+    def _jacobian(self, x: Float, weights: Float) -> tuple[Float, Float]:
+        return self._straight_through.jacobian(self.grid.snap(x), weights)
 
     @cached_property
     def _straight_through(self) -> Differentiable:
@@ -122,11 +124,13 @@ class FloatGraphModel(Model):
         logits = self._network.logits(x)
         return logits if self._beta is None else _softmax(self._beta * logits), logits
 
-    def _loss_gradient(self, x: Float, y: Labels, loss: str) -> tuple[Float, Float, Float]:
-        return self._network.loss_gradient(x, y, loss)
+    def _loss_gradient(
+        self, x: Float, y: Labels, rival: Labels, loss: str
+    ) -> tuple[Float, Float, Float]:
+        return self._network.loss_gradient(x, y, rival, loss)
 
-    def _jacobian(self, x: Float) -> tuple[Float, Float]:
-        return self._network.jacobian(x)
+    def _jacobian(self, x: Float, weights: Float) -> tuple[Float, Float]:
+        return self._network.jacobian(x, weights)
 
 
 def straight_through_logits(interpreter: Interpreter, twin: FloatTwin) -> Callable[[Any], Any]:

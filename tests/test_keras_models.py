@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pytest_qnnrobust.attacks import losses
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.differentiable import BUCKETS, Differentiable, bucket
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError
 from pytest_qnnrobust.keras_models import KerasModel, load_keras
+from pytest_qnnrobust.losses import LOSSES
+from tests.attacks.linear import loss_slopes
 
 
 @pytest.fixture(scope="module")
@@ -126,25 +129,33 @@ class TestOutputs:
 
 
 class TestDerivatives:
-    @pytest.mark.parametrize("loss", ["cross-entropy", "margin"])
-    def test_gradient_follows_from_logits_and_jacobian(
+    @pytest.mark.parametrize("loss", LOSSES)
+    def test_loss_and_gradient_follow_from_logits_and_jacobian(
         self, digits: KerasModel, images: Any, loss: str
     ) -> None:
-        x, y = images[0][:12], (images[1][:12] + 3) % 10
-        result = digits.loss_gradient(x, y, loss)
+        x, y, rival = images[0][:12], (images[1][:12] + 3) % 10, (images[1][:12] + 4) % 10
+        result = digits.loss_gradient(x, y, loss, rival)
         logits, jacobian = digits.jacobian(x)
-        own = np.eye(10)[y]
-        if loss == "cross-entropy":
-            weights = digits.predict(x) - own
-        else:
-            others = np.where(own, -np.inf, logits)
-            weights = np.eye(10)[others.argmax(axis=1)] - own
-            np.testing.assert_allclose(
-                result.loss, others.max(axis=1) - logits[np.arange(12), y], rtol=1e-6
-            )
-        expected = np.einsum("nk,nkhwc->nhwc", weights, jacobian)
+        np.testing.assert_allclose(
+            result.loss, losses.value(loss, logits, y, rival), rtol=1e-5, atol=1e-6
+        )
+        slopes = loss_slopes(loss, logits.astype(np.float64), y, rival)
+        expected = np.einsum("nk,nkhwc->nhwc", slopes, jacobian)
         np.testing.assert_allclose(result.gradient, expected, atol=2e-4)
         np.testing.assert_array_equal(result.logits, logits)
+
+    def test_weighted_sums_of_the_jacobian(self, digits: KerasModel, images: Any) -> None:
+        x = images[0][:5]
+        weights = np.random.default_rng(0).normal(size=(5, 2, 10)).astype(np.float32)
+        before = digits.gradients
+        logits, sums = digits.jacobian(x, weights)
+        assert digits.gradients == before + 10
+        whole_logits, jacobian = digits.jacobian(x)
+        np.testing.assert_array_equal(logits, whole_logits)
+        np.testing.assert_allclose(
+            sums, np.einsum("nmk,nkhwc->nmhwc", weights, jacobian), atol=1e-4
+        )
+        assert digits.jacobian(x[:0], weights[:0])[1].shape == (0, 2, 8, 8, 1)
 
     def test_jacobian_of_a_linear_model_is_its_kernel(self, tmp_path: Path) -> None:
         original = save(tmp_path / "m.h5", lambda k: [k.Dense(3)])
@@ -153,7 +164,8 @@ class TestDerivatives:
         np.testing.assert_array_equal(jacobian, np.stack([kernel.T, kernel.T]))
 
     def test_unknown_loss_lists_the_ones_that_exist(self, digits: KerasModel) -> None:
-        with pytest.raises(QnnRobustError, match="one of cross-entropy, margin, got loss='hinge'"):
+        listed = ", ".join(sorted(LOSSES))
+        with pytest.raises(QnnRobustError, match=f"one of {listed}, got loss='hinge'"):
             digits.loss_gradient(np.zeros((1, 8, 8, 1), np.float32), np.zeros(1), "hinge")
 
     def test_a_new_batch_size_traces_nothing(self) -> None:

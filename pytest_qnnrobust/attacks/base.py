@@ -86,7 +86,8 @@ class Attack(ABC):
             target = self._target(model, recorder.clean[rows], y[rows], query_budget, deadline)
             target.on_progress = watch
             recorder.interrupted = self._attack(target, Streams(seed, index[rows]))
-            self._grade(model, target, rows, recorder)
+            self._grade(target, rows, recorder)
+            recorder.model_seconds += target.model_seconds
             if watch is not None:
                 watch(1.0)
         return recorder.result()
@@ -128,7 +129,7 @@ class Attack(ABC):
         return Target(model, x, y, norm=norm, eps=eps, query_budget=query_budget, deadline=deadline)
 
     @abstractmethod
-    def _grade(self, model: Model, target: Target, rows: Rows, recorder: Recorder) -> None:
+    def _grade(self, target: Target, rows: Rows, recorder: Recorder) -> None:
         """Seal the proposals, score them on the model and record them for samples `rows`."""
 
     def _attack(self, target: Target, streams: Streams) -> bool:
@@ -172,9 +173,9 @@ class FixedBudgetAttack(Attack):
             eps = min(eps, geometry.whole_steps(eps, model.grid) * model.grid.scale)
         return self.norm, eps
 
-    def _grade(self, model: Model, target: Target, rows: Rows, recorder: Recorder) -> None:
+    def _grade(self, target: Target, rows: Rows, recorder: Recorder) -> None:
         sealed = target.seal(target.proposals) if target.eps > 0 else target.x
-        labels = model.classify(sealed)
+        labels = recorder.classify(sealed)
         exhausted = target.exhausted & (labels == target.y)
         recorder.record(rows, sealed, labels, target.queries, target.gradients, exhausted)
 
@@ -186,9 +187,9 @@ class MinimalDistortionAttack(Attack):
     A sample that withstood returns the clean image, at distance 0.
     """
 
-    def _grade(self, model: Model, target: Target, rows: Rows, recorder: Recorder) -> None:
+    def _grade(self, target: Target, rows: Rows, recorder: Recorder) -> None:
         sealed = target.seal(target.proposals)
-        labels = model.classify(sealed)
+        labels = recorder.classify(sealed)
         found = labels != target.y
         withstood = np.flatnonzero(~found)
         sealed[withstood] = target.x[withstood]

@@ -30,7 +30,7 @@ class FGSM(FixedBudgetAttack):
 
     def _validate(self) -> None:
         super()._validate()
-        checks.choice(losses.LOSSES, loss=self.loss)
+        checks.choice(losses.UNTARGETED, loss=self.loss)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         gradient = target.loss_gradient(x, loss=self.loss).gradient

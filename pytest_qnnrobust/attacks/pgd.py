@@ -47,7 +47,7 @@ class PGD(FixedBudgetAttack):
         checks.positive(step=self.step, cure="step is in model input units")
         checks.count(max_iter=self.max_iter, restarts=self.restarts)
         checks.flag(random_start=self.random_start, early_stop=self.early_stop)
-        checks.choice(losses.LOSSES, loss=self.loss)
+        checks.choice(losses.UNTARGETED, loss=self.loss)
         if self.restarts > 1 and not self.random_start:
             raise checks.conflict("restarts=1 without random_start", restarts=self.restarts)
 

@@ -22,7 +22,8 @@ class AttackResult:
     `queries` and `gradients` are what the attack asked for, without the grading. `l0`, `l1`, `l2`,
     `linf` float64: between `x_adv` and the clean image as the target sees it, which is the given
     one on a float target and the given one snapped to the grid on a quantized one; `l0` counts
-    elements. `exhausted`: a budget or an interruption cut the sample short.
+    elements. `exhausted`: a budget or an interruption cut the sample short. `model_seconds` is the
+    part of `seconds` that the model took to answer the attack and the grading.
     """
 
     x_adv: Float
@@ -37,6 +38,7 @@ class AttackResult:
     adv_label: Labels
     exhausted: Mask
     seconds: float
+    model_seconds: float
     interrupted: bool = False
 
     def __len__(self) -> int:
@@ -51,7 +53,8 @@ class Recorder:
         self._model = model
         self._y = y
         self.clean = x if model.grid is None else model.grid.snap(x)
-        self.clean_label = model.classify(self.clean)
+        self.model_seconds = 0.0
+        self.clean_label = self.classify(self.clean)
         self.x_adv = x.copy()
         self.adv_label = self.clean_label.copy()
         self.queries = np.zeros(len(x), np.int64)
@@ -59,6 +62,13 @@ class Recorder:
         self.exhausted = np.zeros(len(x), bool)
         self.interrupted = False
         self._distances = np.zeros((4, len(x)))
+
+    def classify(self, x: Float) -> Labels:
+        """The model's own verdict on `x`, for the grading."""
+        started = time.perf_counter()
+        labels = self._model.classify(x)
+        self.model_seconds += time.perf_counter() - started
+        return labels
 
     def record(
         self,
@@ -95,6 +105,7 @@ class Recorder:
             adv_label=self.adv_label,
             exhausted=self.exhausted,
             seconds=time.perf_counter() - self._started,
+            model_seconds=self.model_seconds,
             interrupted=self.interrupted,
         )
 

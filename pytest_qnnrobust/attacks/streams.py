@@ -23,12 +23,21 @@ class Streams:
     """
 
     def __init__(self, seed: int, index: Sequence[int] | NDArray[Any]) -> None:
-        self._generators = [
-            np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(int(i),))))
-            for i in index
-        ]
-        self._block = np.empty((len(self._generators), BLOCK))
-        self._used = np.full(len(self._generators), BLOCK)
+        self._start([_generator(seed, int(i)) for i in index])
+
+    def part(self, rows: Rows) -> Streams:
+        """The streams of samples `rows` only, numbered from 0, from where they stand.
+
+        A sample's stream is used through the part or through the whole, one after the other.
+        """
+        part = Streams.__new__(Streams)
+        part._start([self._generators[row] for row in rows])
+        return part
+
+    def _start(self, generators: list[np.random.Generator]) -> None:
+        self._generators = generators
+        self._block = np.empty((len(generators), BLOCK))
+        self._used = np.full(len(generators), BLOCK)
 
     def __len__(self) -> int:
         return len(self._generators)
@@ -62,3 +71,7 @@ class Streams:
         for draw, row in zip(draws, rows, strict=True):
             self._generators[row].standard_normal(dtype=np.float32, out=draw)
         return draws
+
+
+def _generator(seed: int, index: int) -> np.random.Generator:
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(index,))))

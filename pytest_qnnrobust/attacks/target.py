@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ Float = NDArray[np.float32]
 Labels = NDArray[np.int64]
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
+Answer = TypeVar("Answer")
 
 
 class OutOfBudgetError(Exception):
@@ -36,6 +37,9 @@ class Target:
     up, its inputs are no longer evaluated: they come back with the label `y`, scores NaN and
     gradient 0, so that they read as "not adversarial, no better". When that holds for every input
     of a question, or the time is up, OutOfBudgetError ends the attack on this batch.
+
+    `queries` and `gradients` count what was answered per sample, `model_seconds` the time the
+    model took for it.
     """
 
     def __init__(
@@ -50,9 +54,10 @@ class Target:
         deadline: float | None = None,
     ) -> None:
         self._model = model
-        self._norm = norm
-        self._budget = query_budget
         self._deadline = deadline
+        self.norm = norm
+        self.query_budget = query_budget
+        self.model_seconds = 0.0
         self.x = x
         self.y = y
         self.eps = eps
@@ -100,46 +105,62 @@ class Target:
         rows = self.all_rows if rows is None else rows
         answered = self._charge(self.queries, rows, 1)
         if answered is None:
-            return self._model.evaluate(x)
-        scores = self._model.evaluate(x[answered])
+            return self._timed(self._model.evaluate, x)
+        scores = self._timed(self._model.evaluate, x[answered])
         labels = self.y[rows]
         labels[answered] = scores.labels
         return Scores(labels, _spread(scores.logits, answered, np.nan))
 
     def loss_gradient(
-        self, x: Float, rows: Rows | None = None, loss: str = "cross-entropy"
+        self,
+        x: Float,
+        rows: Rows | None = None,
+        loss: str = "cross-entropy",
+        rival: Labels | None = None,
     ) -> Gradient:
         """Loss against the samples' own labels and its input gradient; one gradient each.
 
+        A targeted loss takes the class it wants for each input from `rival` (n,).
         Where a confident model's cross-entropy has no gradient left in float32, the gradient is
         that of the margin, which points the same way and does not saturate; one gradient more.
         """
         rows = self.all_rows if rows is None else rows
-        found = self._loss_gradient(x, rows, loss)
+        found = self._loss_gradient(x, rows, loss, rival)
         flat_rows = np.flatnonzero(~flat(found.gradient).any(axis=1) & np.isfinite(found.loss))
         if loss == "cross-entropy" and len(flat_rows):
-            instead = self._loss_gradient(x[flat_rows], rows[flat_rows], "margin")
+            instead = self._loss_gradient(x[flat_rows], rows[flat_rows], "margin", None)
             found.gradient[flat_rows] = instead.gradient
         return found
 
-    def _loss_gradient(self, x: Float, rows: Rows, loss: str) -> Gradient:
+    def _loss_gradient(self, x: Float, rows: Rows, loss: str, rival: Labels | None) -> Gradient:
+        y = self.y[rows]
+        wanted = y if rival is None else rival
         answered = self._charge(self.gradients, rows, 1)
         if answered is None:
-            return self._model.loss_gradient(x, self.y[rows], loss)
-        part = self._model.loss_gradient(x[answered], self.y[rows][answered], loss)
+            return self._timed(self._model.loss_gradient, x, y, loss, wanted)
+        part = self._timed(
+            self._model.loss_gradient, x[answered], y[answered], loss, wanted[answered]
+        )
         return Gradient(
             _spread(part.logits, answered, np.nan),
             _spread(part.loss, answered, np.nan),
             _spread(part.gradient, answered, 0.0),
         )
 
-    def jacobian(self, x: Float, rows: Rows | None = None) -> tuple[Float, Float]:
-        """Logits (n, K) and Jacobian (n, K, *input_shape); K gradients each."""
+    def jacobian(
+        self, x: Float, rows: Rows | None = None, weights: Float | None = None
+    ) -> tuple[Float, Float]:
+        """Logits (n, K) and Jacobian (n, K, *input_shape); K gradients each.
+
+        With `weights` (n, m, K), the gradients of m weighted sums of the logits; m gradients each.
+        """
         rows = self.all_rows if rows is None else rows
-        answered = self._charge(self.gradients, rows, self.classes)
+        cost = self.classes if weights is None else weights.shape[1]
+        answered = self._charge(self.gradients, rows, cost)
         if answered is None:
-            return self._model.jacobian(x)
-        logits, jacobian = self._model.jacobian(x[answered])
+            return self._timed(self._model.jacobian, x, weights)
+        chosen = None if weights is None else weights[answered]
+        logits, jacobian = self._timed(self._model.jacobian, x[answered], chosen)
         return _spread(logits, answered, np.nan), _spread(jacobian, answered, 0.0)
 
     def project(self, x: NDArray[Any], rows: Rows | None = None) -> Float:
@@ -147,11 +168,11 @@ class Target:
         clean = self.x if rows is None else self.x[rows]
         if np.isinf(self.eps):
             return np.clip(np.asarray(x, np.float32), *geometry.float32_bounds(self.bounds))
-        if np.isinf(self._norm):
+        if np.isinf(self.norm):
             low, high = self.box
             chosen = slice(None) if rows is None else rows
             return np.clip(np.asarray(x, np.float32), low[chosen], high[chosen])
-        return geometry.project(x, clean, self._norm, self.eps, self.bounds)
+        return geometry.project(x, clean, self.norm, self.eps, self.bounds)
 
     def seal(self, x: NDArray[Any], rows: Rows | None = None) -> Float:
         """What grading makes of a proposal: `project`, then onto the grid of a quantized input."""
@@ -161,12 +182,37 @@ class Target:
             return self._nearest(self.project(x, rows), self.grid)
         clean = self.x if rows is None else self.x[rows]
         bounds = self.bounds
-        return geometry.project_to_grid(x, clean, self._norm, self.eps, bounds, self.grid)
+        return geometry.project_to_grid(x, clean, self.norm, self.eps, bounds, self.grid)
 
     def propose(self, rows: Rows, x_adv: NDArray[Any]) -> None:
         """Keep the best input found so far for each of these samples; NaN is not kept."""
         sound = np.isfinite(flat(x_adv)).all(axis=1)
         self.proposals[rows[sound]] = x_adv[sound]
+
+    def part(self, rows: Rows) -> Target:
+        """A target of samples `rows` only, numbered from 0, with what is left of their budgets.
+
+        What it spends has to be brought back by `absorb`.
+        """
+        part = Target(
+            self._model,
+            self.x[rows],
+            self.y[rows],
+            norm=self.norm,
+            eps=self.eps,
+            query_budget=self.query_budget,
+            deadline=self._deadline,
+        )
+        part.queries[:] = self.queries[rows]
+        part.gradients[:] = self.gradients[rows]
+        return part
+
+    def absorb(self, part: Target, rows: Rows) -> None:
+        """Take over what `part`, made of samples `rows`, has spent; not what it proposes."""
+        self.queries[rows] = part.queries
+        self.gradients[rows] = part.gradients
+        self.exhausted[rows] |= part.exhausted
+        self.model_seconds += part.model_seconds
 
     def progress(self, step: int, steps: int) -> None:
         """Tell whoever watches that `step` of `steps` rounds on this batch are done."""
@@ -177,15 +223,21 @@ class Target:
         low, high = geometry.integer_bounds(self.bounds, grid)
         return grid.dequantize(np.clip(grid.quantize(x).astype(np.int64), low, high))
 
+    def _timed(self, ask: Callable[..., Answer], *arguments: Any) -> Answer:
+        started = time.perf_counter()
+        answer = ask(*arguments)
+        self.model_seconds += time.perf_counter() - started
+        return answer
+
     def _charge(self, counter: Labels, rows: Rows, cost: int) -> Mask | None:
         """Count what can be answered: a mask over `rows`, or None for all of them."""
         if self._deadline is not None and time.perf_counter() > self._deadline:
             self.exhausted[:] = True
             raise OutOfBudgetError
-        if self._budget is None:
+        if self.query_budget is None:
             counter += cost * np.bincount(rows, minlength=len(counter))
             return None
-        left = self._budget - self.queries - self.gradients
+        left = self.query_budget - self.queries - self.gradients
         answered = (_rank(rows) + 1) * cost <= left[rows]
         counter += cost * np.bincount(rows[answered], minlength=len(counter))
         self.exhausted[rows[~answered]] = True

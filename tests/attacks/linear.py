@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.attacks import losses
 from pytest_qnnrobust.models import Float, InputGrid, Labels, Model
 
 
@@ -36,27 +37,19 @@ class LinearModel(Model):
         logits = self._logits(x)
         return logits, logits
 
-    def _loss_gradient(self, x: Float, y: Labels, loss: str) -> tuple[Float, Float, Float]:
-        logits = self._logits(x).astype(np.float64)
-        rows = np.arange(len(x))
-        if loss == "margin":
-            others = logits.copy()
-            others[rows, y] = -np.inf
-            rival = others.argmax(axis=1)
-            value = logits[rows, rival] - logits[rows, y]
-            gradient = self.weights[rival] - self.weights[y]
-        else:
-            shifted = logits - logits.max(axis=1, keepdims=True)
-            share = np.exp(shifted) / np.exp(shifted).sum(axis=1, keepdims=True)
-            value = -np.log(np.maximum(share[rows, y], 1e-300))
-            share[rows, y] = -(share.sum(axis=1) - share[rows, y])
-            gradient = (share[:, :, None] * self.weights).sum(axis=1)
-        gradient = gradient.reshape(x.shape)
-        return logits.astype(np.float32), value.astype(np.float32), gradient.astype(np.float32)
+    def _loss_gradient(
+        self, x: Float, y: Labels, rival: Labels, loss: str
+    ) -> tuple[Float, Float, Float]:
+        logits = self._logits(x)
+        value = losses.value(loss, logits, y, rival)
+        slopes = loss_slopes(loss, logits.astype(np.float64), y, rival)
+        gradient = (slopes[:, :, None] * self.weights).sum(axis=1).reshape(x.shape)
+        return logits, value.astype(np.float32), gradient.astype(np.float32)
 
-    def _jacobian(self, x: Float) -> tuple[Float, Float]:
-        one = self.weights.reshape(self.classes, *self.input_shape).astype(np.float32)
-        return self._logits(x), np.broadcast_to(one, (len(x), *one.shape)).copy()
+    def _jacobian(self, x: Float, weights: Float) -> tuple[Float, Float]:
+        sums = (weights.astype(np.float64)[..., None] * self.weights).sum(axis=2)
+        shape = (len(x), weights.shape[1], *self.input_shape)
+        return self._logits(x), sums.reshape(shape).astype(np.float32)
 
     def _logits(self, x: Float) -> Float:
         flat = x.reshape(len(x), -1)
@@ -79,6 +72,38 @@ class LinearModel(Model):
             ratio = gap / length
         ratio[np.arange(len(x)), label] = np.inf
         return ratio.min(axis=1)
+
+
+def loss_slopes(
+    loss: str, logits: NDArray[np.float64], y: Labels, rival: Labels
+) -> NDArray[np.float64]:
+    """The derivative of a loss by the logits, (n, classes), worked out by hand."""
+    rows = np.arange(len(logits))
+    own, wanted, best, third, fourth = (np.zeros_like(logits) for _ in range(5))
+    order = np.argsort(-logits, axis=1, kind="stable")
+    first = np.zeros_like(logits)
+    for array, column in ((first, 0), (third, 2), (fourth, 3)):
+        if column < logits.shape[1]:
+            array[rows, order[:, column]] = 1.0
+    own[rows, y] = 1.0
+    wanted[rows, rival] = 1.0
+    others = np.where(own > 0, -np.inf, logits)
+    best[rows, others.argmax(axis=1)] = 1.0
+    if loss in ("cross-entropy", "targeted-cross-entropy"):
+        share = np.exp(logits - logits.max(axis=1, keepdims=True))
+        share /= share.sum(axis=1, keepdims=True)
+        chosen = own if loss == "cross-entropy" else wanted
+        at_chosen = np.where(chosen > 0, share, 0.0).sum(axis=1, keepdims=True)
+        slope = np.where(chosen > 0, -(share.sum(axis=1, keepdims=True) - at_chosen), share)
+        return slope if loss == "cross-entropy" else -slope
+    targeted = loss in ("difference", "targeted-dlr")
+    top = wanted - own if targeted else best - own
+    if loss in ("margin", "difference") or logits.shape[1] < (4 if targeted else 3):
+        return top
+    bottom = first - third if loss == "dlr" else first - (third + fourth) / 2
+    value = (top * logits).sum(axis=1, keepdims=True)
+    spread = (bottom * logits).sum(axis=1, keepdims=True) + 1e-12
+    return top / spread - bottom * value / spread**2
 
 
 def problem(

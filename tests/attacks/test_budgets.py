@@ -106,3 +106,33 @@ def test_progress_counts_up_to_the_samples_attacked():
     done = [event[0] for event in seen]
     assert done == sorted(done)
     assert seen[-1] == (8, 8, "SquareAttack")
+
+
+class PartByPart(attacks.MinimalDistortionAttack):
+    """Attacks the odd samples of a batch through a part of the target."""
+
+    knowledge = "black"
+    norms = (2.0,)
+
+    def _validate(self) -> None:
+        pass
+
+    def run(self, target, x, y, streams):
+        rows = target.all_rows[1::2]
+        part = target.part(rows)
+        try:
+            for _ in range(4):
+                part.evaluate(part.x)
+        finally:
+            target.absorb(part, rows)
+        target.evaluate(x)
+
+
+def test_a_part_spends_from_the_budget_of_its_samples():
+    model, x, y = problem(samples=6)
+    free = PartByPart()(model, x, y)
+    assert free.queries.tolist() == [1, 5] * 3
+    assert 0 < free.model_seconds < free.seconds
+    capped = PartByPart()(model, x, y, query_budget=3)
+    assert capped.queries.tolist() == [0, 3] * 3
+    assert capped.exhausted.tolist() == [False, True] * 3

@@ -50,3 +50,15 @@ def test_numbers_have_the_right_range():
     assert normal.dtype == np.float32
     assert abs(normal.mean()) < 0.03
     assert abs(normal.std() - 1) < 0.03
+
+
+def test_a_part_goes_on_where_the_stream_stands_and_gives_it_back():
+    streams = Streams(4, [8, 9, 10])
+    streams.uniform(np.array([0, 1, 2]), 3)
+    part = streams.part(np.array([2, 0]))
+    drawn = part.uniform(np.arange(2), 6)
+    alone = Streams(4, [8])
+    alone.uniform(np.array([0]), 3)
+    np.testing.assert_array_equal(alone.part(np.array([0])).uniform(np.array([0]), 6)[0], drawn[1])
+    after = streams.normal(np.array([0]), 4)
+    np.testing.assert_array_equal(alone.normal(np.array([0]), 4), after)
