@@ -16,6 +16,7 @@ from pytest_qnnrobust.tflite import fixed_point
 
 Width = Literal["float32", "int16", "int8"]
 Runtime = Literal["tflm", "litert", "litert-builtin", "keras", "surrogate"]
+GradientSource = Literal["autodiff", "straight-through", "surrogate", "finite-difference"]
 Float = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
@@ -81,6 +82,7 @@ class Model(ABC):
     width: Width
     runtime: Runtime
     differentiable: bool = True
+    gradient_source: GradientSource = "autodiff"
     grid: InputGrid | None = None
 
     def __init__(
@@ -128,6 +130,19 @@ class Model(ABC):
         twin.bounds = (float(low), float(high))
         twin.queries = twin.gradients = 0
         return twin
+
+    def with_gradient(self, source: str, probe_steps: int = 1) -> Model:
+        """The same model, whose gradients white-box attacks get from `source`.
+
+        "straight-through": the integer graph's own forward pass, the float twin's backward pass
+        (an integer model's default); "surrogate": both passes of the float twin;
+        "finite-difference": central differences of the model's own scores, `probe_steps` input
+        LSBs to either side, 2 * size queries each. A float model is its own surrogate.
+        Raises QnnRobustError for another source, or a probe below one LSB.
+        """
+        from pytest_qnnrobust.gradient_sources import with_gradient
+
+        return with_gradient(self, source, probe_steps)
 
     def predict(self, x: NDArray[Any]) -> Float:
         """The output tensor, dequantized: float32 (N, classes)."""

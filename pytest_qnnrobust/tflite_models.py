@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.differentiable import Differentiable
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError
-from pytest_qnnrobust.models import Float, InputGrid, Labels, Model, Runtime, Width
+from pytest_qnnrobust.models import Float, GradientSource, InputGrid, Labels, Model, Runtime, Width
 from pytest_qnnrobust.tflite.graph import Graph, Tensor
 from pytest_qnnrobust.tflite.interpreter import Interpreter
 from pytest_qnnrobust.tflite.plan import INTEGER_WIDTHS, check_signature, final_softmax
@@ -27,6 +27,7 @@ class IntegerModel(Model):
     """
 
     runtime: Runtime = "tflm"
+    gradient_source: GradientSource = "straight-through"
     grid: InputGrid
 
     def __init__(

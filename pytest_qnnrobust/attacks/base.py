@@ -57,6 +57,8 @@ class Attack(ABC):
         time_budget: float | None = None,
         progress: Progress | None = None,
         batch_size: int = 256,
+        gradient: str | None = None,
+        probe_steps: int = 1,
     ) -> AttackResult:
         """Attack samples `x` float32 (N, *input_shape), labelled `y` (N,), and grade the outcome.
 
@@ -64,12 +66,16 @@ class Attack(ABC):
         `query_budget` caps queries plus gradients per sample, `time_budget` is in seconds for the
         whole call. A sample that a budget, or Ctrl-C, cut short keeps its best proposal and is
         marked `exhausted`. Samples that are misclassified already are not attacked.
+        `gradient` and `probe_steps` choose where a white-box attack has its gradients from
+        (Model.with_gradient); by default they are the model's own.
 
         A quantized target sees the clean image snapped to its input grid: that one is attacked,
         the budget is a ball around it, and distances are measured from it, in whole steps.
 
         Raises AttackError where settings, data and model do not fit.
         """
+        if gradient is not None:
+            model = model.with_gradient(gradient, probe_steps)
         deadline = None if time_budget is None else time.perf_counter() + time_budget
         checks.call_arguments(seed, query_budget, time_budget, batch_size)
         self.check(model)
