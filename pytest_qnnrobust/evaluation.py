@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import metrics, stats
 from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
 from pytest_qnnrobust.attacks.registry import ENTRIES
+from pytest_qnnrobust.cache import ResultCache, shard_key
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.models import Model
 
@@ -62,7 +63,8 @@ class Outcome:
 
     A sample that was wrong before the attack counts as wrong in every accuracy. Distances are
     float64 in model input units, `l0` in elements: between the clean image and the adversarial one
-    as the attacked model sees them (in a transfer cell: as the source does). `queries` and
+    as the attacked model sees them (in a transfer cell: as the source does). `gradient` says where
+    a white-box attack had its gradients from (Model.with_gradient). `queries` and
     `gradients` are those of the attack, without the grading; `exhausted` marks samples that a
     budget cut short.
     """
@@ -75,6 +77,7 @@ class Outcome:
     settings: str
     mode: str
     source: str | None
+    gradient: str | None
     seed: int
     seconds: float
     index: NDArray[np.int64]
@@ -95,7 +98,8 @@ class Outcome:
     @property
     def key(self) -> str:
         """Equal for the same cell at the same settings, in whichever process it was computed."""
-        return f"{self.id}|{self.target}|{self.source}|{self.runtime}|{self.settings}|{self.seed}"
+        parts = (self.id, self.target, self.source, self.runtime, self.gradient, self.settings)
+        return "|".join(map(str, (*parts, self.seed)))
 
     @property
     def clean_correct(self) -> NDArray[np.bool_]:
@@ -160,6 +164,9 @@ _ARRAYS: dict[str, type] = {
 class Evaluator:
     """Evaluates cells on samples `x` (N, *input_shape), `y` (N,), and remembers what it computed.
 
+    With a `cache`, attacks run shard by shard and finished shards are kept on disk; not with a
+    `time_budget`, under which a result depends on the machine.
+
     What an attack found on a source is kept as well: one attack on the float model serves every
     target that its examples are transferred to.
     """
@@ -171,12 +178,14 @@ class Evaluator:
         seed: int = 0,
         time_budget: float | None = None,
         progress: Progress | None = None,
+        cache: ResultCache | None = None,
     ) -> None:
         self.x = np.asarray(x)
         self.y = np.asarray(y, np.int64)
         self.seed = seed
         self.time_budget = time_budget
         self.progress = progress
+        self.cache = cache
         self._crafted: dict[tuple[int, str, int], tuple[Model, AttackResult]] = {}
         self._outcomes: dict[tuple[int, int, str, str, int], tuple[Cell, Outcome]] = {}
         self._clean: dict[int, tuple[Model, NDArray[np.int64]]] = {}
@@ -194,19 +203,46 @@ class Evaluator:
         n = self._count(samples)
         key = (id(model), repr(attack), n)
         if key not in self._crafted:
-            result = attack(
-                model,
-                self.x[:n],
-                self.y[:n],
-                seed=self.seed,
-                index=np.arange(n),
-                time_budget=self.time_budget,
-                progress=self.progress,
-            )
-            if result.interrupted:
-                raise KeyboardInterrupt
-            self._crafted[key] = (model, result)
+            self._crafted[key] = (model, self._attack(model, attack, n))
         return self._crafted[key][1]
+
+    def _attack(self, model: Model, attack: Attack, n: int) -> AttackResult:
+        cache = self.cache if model.digest and self.time_budget is None else None
+        size = max(n, 1) if cache is None or attack.universal else attack.batch
+        parts = []
+        for start in range(0, max(n, 1), size):
+            shard = np.arange(start, min(start + size, n))
+            key = ""
+            part = None
+            if cache is not None:
+                key = shard_key(model, attack, self.x[shard], self.y[shard], shard, self.seed)
+                part = cache.load(key, len(shard))
+            if part is None:
+                part = self._attack_shard(model, attack, shard, n)
+                if cache is not None:
+                    cache.store(key, part)
+            parts.append(part)
+        return AttackResult.joined(parts)
+
+    def _attack_shard(
+        self, model: Model, attack: Attack, shard: NDArray[np.int64], n: int
+    ) -> AttackResult:
+        def watch(done: int, attacked: int, text: str) -> None:
+            if self.progress is not None:
+                self.progress(int(shard[0]) + done * len(shard) // attacked, n, text)
+
+        result = attack(
+            model,
+            self.x[shard],
+            self.y[shard],
+            seed=self.seed,
+            index=shard,
+            time_budget=self.time_budget,
+            progress=watch,
+        )
+        if result.interrupted:
+            raise KeyboardInterrupt
+        return result
 
     def clean_labels(self, model: Model) -> NDArray[np.int64]:
         """The model's decisions on the whole clean data set."""
@@ -218,7 +254,8 @@ class Evaluator:
         return len(self.y) if samples is None else min(samples, len(self.y))
 
     def _compute(self, cell: Cell, n: int) -> Outcome:
-        crafted = self.craft(cell.source or cell.target, cell.attack, n)
+        attacked = cell.source or cell.target
+        crafted = self.craft(attacked, cell.attack, n)
         clean_label, adv_label = crafted.clean_label, crafted.adv_label
         if cell.source is not None:
             low, high = cell.target.bounds
@@ -233,6 +270,7 @@ class Evaluator:
             settings=repr(cell.attack),
             mode=cell.mode,
             source=cell.source.name if cell.source else None,
+            gradient=attacked.gradient_source if cell.attack.knowledge == "white" else None,
             seed=self.seed,
             seconds=crafted.seconds,
             index=np.arange(n),

@@ -28,6 +28,10 @@ def with_gradient(model: Model, source: str, probe_steps: int) -> Model:
     base = model.base if isinstance(model, Redirected) else model
     if source == "finite-difference":
         return FiniteDifference(base, probe_steps)
+    if source == "straight-through" and base.gradient_source == "surrogate":
+        cure = "load the model with runtime='tflm'"
+        rule = "the exact integer graph for straight-through gradients"
+        raise expected(rule, cure=cure, runtime=base.runtime)
     if source == "surrogate" and base.surrogate is not base:
         return SurrogateGradient(base)
     return base
@@ -44,6 +48,7 @@ class Redirected(Model):
         self.width = base.width
         self.runtime = base.runtime
         self.grid = base.grid
+        self.digest = base.digest
 
     @property
     def surrogate(self) -> Model:
@@ -87,6 +92,7 @@ class FiniteDifference(Redirected):
 
     def __init__(self, base: Model, probe_steps: int) -> None:
         super().__init__(base)
+        self.digest = f"{base.digest}-{probe_steps}" if base.digest else None
         low, high = base.bounds
         lsb = (high - low) / FLOAT_LEVELS if base.grid is None else base.grid.scale
         self._probe = probe_steps * lsb

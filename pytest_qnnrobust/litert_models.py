@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.differentiable import bucket, pad
-from pytest_qnnrobust.models import Float, InputGrid, Labels, Model, Width
+from pytest_qnnrobust.models import Float, GradientSource, InputGrid, Labels, Model, Width
 from pytest_qnnrobust.tflite.fixed_point import dequantize
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.plan import final_softmax
@@ -27,6 +27,8 @@ class LiteRtModel(Model):
     Scores are the output tensor alone: `logits` is its logarithm where it ends in SOFTMAX.
     Gradients are those of the file's float twin.
     """
+
+    gradient_source: GradientSource = "surrogate"
 
     def __init__(self, name: str, data: bytes, graph: Graph, runtime: LiteRtRuntime) -> None:
         self.runtime = runtime

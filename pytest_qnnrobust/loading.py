@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ def load(path: Any, *, runtime: str, scale_arithmetic: str) -> Model:
     file = Path(path)
     if not file.is_file():
         raise expected("a model file", path=str(path), error=ModelFileError)
+    model = _load_file(file, runtime, scale_arithmetic)
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    model.digest = f"{content}-{model.runtime}-{scale_arithmetic}"
+    return model
+
+
+def _load_file(file: Path, runtime: str, scale_arithmetic: str) -> Model:
     suffix = file.suffix.lower()
     if suffix in KERAS_SUFFIXES:
         from pytest_qnnrobust.keras_models import load_keras
@@ -30,7 +38,7 @@ def load(path: Any, *, runtime: str, scale_arithmetic: str) -> Model:
     if suffix != ".tflite":
         raise expected(
             "a model file that ends in .tflite, .keras or .h5",
-            path=str(path),
+            path=str(file),
             error=ModelFileError,
         )
     return _load_tflite(file, runtime, scale_arithmetic)

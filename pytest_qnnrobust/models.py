@@ -84,6 +84,8 @@ class Model(ABC):
     differentiable: bool = True
     gradient_source: GradientSource = "autodiff"
     grid: InputGrid | None = None
+    digest: str | None = None
+    """Of the file and the arithmetic that compute the scores; None where no file stands behind."""
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ from pytest_qnnrobust import ini
 PROFILES = ("smoke", "standard", "paper")
 RUNTIMES = ("tflm", "litert", "litert-builtin")
 SCALE_ARITHMETIC = ("double", "float")
+GRADIENTS = ("straight-through", "surrogate", "finite-difference")
 MODEL_FIELDS = ("model", "float32", "int16", "int8", "demo")
 """The options that name a model: one of them on the command line starts the gate."""
 
@@ -64,6 +65,9 @@ class Options:
     alpha: float = 0.05
     margin: float = 0.02
     time_budget: float | None = None
+    gradient: str | None = None
+    probe_steps: int = 1
+    cache_dir: Path | None = None
     gate: bool = False
 
 
@@ -327,6 +331,30 @@ OPTIONS = (
         "seconds that one attack may take; samples it did not reach are reported as exhausted",
         "SECONDS",
         parse_positive,
+    ),
+    Option(
+        "gradient",
+        "--qnn-gradient",
+        "where white-box attacks on an integer model get gradients: straight-through (default), "
+        "surrogate (its float twin's) or finite-difference",
+        "SOURCE",
+        one_of(GRADIENTS),
+    ),
+    Option(
+        "probe_steps",
+        "--qnn-probe-steps",
+        "input steps to either side that a finite difference probes; default 1",
+        "N",
+        parse_count,
+    ),
+    Option(
+        "cache_dir",
+        "--qnn-cache-dir",
+        "keep finished shards of attacks in this folder, and use those that are there: an "
+        "interrupted run goes on where it stopped",
+        "DIR",
+        parse_path,
+        path=True,
     ),
 )
 

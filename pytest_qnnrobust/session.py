@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
+from pytest_qnnrobust.cache import ResultCache
 from pytest_qnnrobust.data import Data
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import MODES, Cell, Evaluator, Outcome
@@ -80,8 +81,9 @@ class Session:
         if self._evaluator is None:
             data = self.data
             options = self.options
+            cache = ResultCache(options.cache_dir) if options.cache_dir else None
             self._evaluator = Evaluator(
-                data.x, data.y, options.seed, options.time_budget, self.progress
+                data.x, data.y, options.seed, options.time_budget, self.progress, cache
             )
         return self._evaluator
 

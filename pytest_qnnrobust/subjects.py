@@ -132,11 +132,15 @@ class Subjects:
         return Subject(model, path.name)
 
     def _load_model(self, path: Path) -> Model:
-        return load_model(
+        options = self.options
+        model = load_model(
             path,
-            runtime=cast(Any, self.options.runtime),
-            scale_arithmetic=cast(Any, self.options.scale_arithmetic),
+            runtime=cast(Any, options.runtime),
+            scale_arithmetic=cast(Any, options.scale_arithmetic),
         )
+        if options.gradient is None or model.width == "float32":
+            return model
+        return model.with_gradient(options.gradient, options.probe_steps)
 
     def _derive(self, width: str) -> Subject:
         if not self.given:

@@ -73,6 +73,7 @@ class IntegerModel(Model):
         twin = FloatGraphModel(
             f"{self.name}-surrogate", plan.graph, plan.input, plan.output, "surrogate"
         )
+        twin.digest = f"{self.digest}-surrogate" if self.digest else None
         return twin.with_bounds(*self.bounds)
 
     def with_bounds(self, low: float, high: float) -> Model:

@@ -37,6 +37,8 @@ class Attack(ABC):
     norms: ClassVar[tuple[float, ...]]
     batch: ClassVar[int] = 256
     """Samples attacked together at most; lower where one sample needs many inputs at a time."""
+    universal: ClassVar[bool] = False
+    """One perturbation for all samples of a call, which then form a single batch."""
 
     def __post_init__(self) -> None:
         self._validate()
@@ -82,7 +84,7 @@ class Attack(ABC):
         x, y, index = checks.samples(model, x, y, index)
         recorder = Recorder(model, x, y)
         attacked = np.flatnonzero(recorder.clean_label == y)
-        size = min(batch_size, self.batch)
+        size = max(len(attacked), 1) if self.universal else min(batch_size, self.batch)
         for start in range(0, len(attacked), size):
             rows = attacked[start : start + size]
             if recorder.interrupted or (deadline and time.perf_counter() > deadline):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,16 @@ class AttackResult:
 
     def __len__(self) -> int:
         return len(self.success)
+
+    @classmethod
+    def joined(cls, parts: Sequence[AttackResult]) -> AttackResult:
+        """The results for consecutive samples as one."""
+        values: dict[str, Any] = {}
+        for field in fields(cls):
+            pieces = [getattr(part, field.name) for part in parts]
+            whole = isinstance(pieces[0], np.ndarray) and pieces[0].ndim > 0
+            values[field.name] = np.concatenate(pieces) if whole else sum(pieces)
+        return cls(**values | {"interrupted": any(part.interrupted for part in parts)})
 
 
 class Recorder:

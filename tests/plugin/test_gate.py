@@ -176,3 +176,27 @@ def test_nothing_is_written_outside_of_the_folder(
     after = {path for path in pytester.path.rglob("*") if here not in path.parents}
     assert after - {here} == before - {here}
     assert (here / ".pytest_cache").is_dir()
+
+
+def test_a_second_run_reads_finished_attacks_from_the_cache_folder(
+    pytester: pytest.Pytester, run, digits
+) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=8", "--qnn-attack=square-linf")
+    args += ("--qnn-cache-dir=kept", "-k", "test_direct and int8")
+    first = run(*args)
+    kept = {path: path.stat().st_mtime_ns for path in (pytester.path / "kept").iterdir()}
+    assert len(kept) == 1
+    second = run(*args)
+    assert {path: path.stat().st_mtime_ns for path in (pytester.path / "kept").iterdir()} == kept
+    cell = [line for line in first.stdout.lines if line.startswith("int8-square-linf-direct")]
+    assert cell
+    assert cell == [line for line in second.stdout.lines if line.startswith("int8-square-linf")]
+
+
+def test_gradients_may_come_from_elsewhere(run, digits) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=3", "--qnn-attack=fgsm")
+    for source in ("surrogate", "finite-difference"):
+        result = run(
+            *args, f"--qnn-gradient={source}", "--qnn-eps=0.3", "-k", "test_direct and int8"
+        )
+        result.assert_outcomes(passed=1, deselected=result.parseoutcomes()["deselected"])

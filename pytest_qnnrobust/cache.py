@@ -1,0 +1,93 @@
+"""Finished shards of attacks on disk, so that an interrupted run goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import Attack, AttackResult
+from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.models import Model
+
+SUFFIX = ".npz"
+DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+class ResultCache:
+    """A folder with one file for each shard, named by a digest of everything it follows from.
+
+    Files are written under another name and then moved, so that a killed run leaves no half of
+    one. What cannot be read as the result of that shard is computed again.
+    Raises QnnRobustError where the folder cannot be made.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            rule = "--qnn-cache-dir to be a folder that can be written"
+            raise expected(rule, folder=str(folder), reason=error.strerror) from None
+
+    def load(self, key: str, samples: int) -> AttackResult | None:
+        """The result stored under `key`, None where there is no sound one of `samples` samples."""
+        try:
+            with np.load(self.folder / (key + SUFFIX), allow_pickle=False) as stored:
+                result = AttackResult(**{name: stored[name][()] for name in stored.files})
+        except (*DAMAGED, TypeError):
+            return None
+        return result if len(result) == samples else None
+
+    def store(self, key: str, result: AttackResult) -> None:
+        """Keep `result` under `key`."""
+        values = {field.name: getattr(result, field.name) for field in fields(result)}
+        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                np.savez_compressed(file, **values)
+            os.replace(name, self.folder / (key + SUFFIX))
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def shard_key(
+    model: Model, attack: Attack, x: NDArray[Any], y: NDArray[Any], index: NDArray[Any], seed: int
+) -> str:
+    """The digest of model, attack, samples, seed and of this package's own code."""
+    samples = hashlib.sha256()
+    for array in (x, y, index):
+        samples.update(f"{array.dtype}{array.shape}".encode())
+        samples.update(np.ascontiguousarray(array).tobytes())
+    parts = {
+        "model": model.digest,
+        "bounds": model.bounds,
+        "gradient": model.gradient_source,
+        "attack": repr(attack),
+        "samples": samples.hexdigest(),
+        "seed": seed,
+        "code": code_digest(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """A digest of the package's sources: another code may find other examples."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,134 @@
+"""Finished shards on disk: reused when everything is the same, and only then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pytest_qnnrobust import cache
+from pytest_qnnrobust.attacks import AttackResult, BoundaryAttack, SquareAttack
+from pytest_qnnrobust.cache import ResultCache, shard_key
+from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.evaluation import Evaluator
+from tests.attacks.linear import problem
+
+SQUARE = SquareAttack(eps=0.003, max_iter=6)
+SAMPLES = 600
+
+
+def setup(seed=0):
+    model, x, y = problem((4, 4, 1), samples=SAMPLES, seed=seed)
+    model.digest = f"linear-{seed}"
+    return model, x, y
+
+
+def fields(result):
+    values = vars(result)
+    return {k: v for k, v in values.items() if k not in ("seconds", "model_seconds")}
+
+
+def test_a_second_run_asks_the_model_nothing_and_finds_the_same(tmp_path):
+    model, x, y = setup()
+    plain = Evaluator(x, y).craft(model, SQUARE)
+    first = Evaluator(x, y, cache=ResultCache(tmp_path)).craft(model, SQUARE)
+    model.queries = 0
+    second = Evaluator(x, y, cache=ResultCache(tmp_path)).craft(model, SQUARE)
+    assert model.queries == 0
+    for other in (first, second):
+        for name, values in fields(plain).items():
+            np.testing.assert_array_equal(fields(other)[name], values)
+    assert second.seconds == first.seconds
+
+
+def test_an_interrupted_run_goes_on_at_the_shard_where_it_stopped(tmp_path):
+    model, x, y = setup()
+    attack = BoundaryAttack(max_iter=1, sample_size=2)
+    events = []
+
+    def interrupt(done, total, text):
+        events.append(done)
+        if done > 2.5 * attack.batch:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Evaluator(x, y, progress=interrupt, cache=ResultCache(tmp_path)).craft(model, attack)
+    assert len(list(tmp_path.iterdir())) == 2
+    model.queries = 0
+    resumed = Evaluator(x, y, cache=ResultCache(tmp_path)).craft(model, attack)
+    asked = model.queries
+    model.queries = 0
+    whole = Evaluator(x, y).craft(model, attack)
+    np.testing.assert_array_equal(resumed.x_adv, whole.x_adv)
+    assert asked < 0.85 * model.queries
+
+
+def test_a_damaged_shard_is_computed_again(tmp_path):
+    model, x, y = setup()
+    kept = ResultCache(tmp_path)
+    whole = Evaluator(x, y, cache=kept).craft(model, SQUARE)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 3
+    content = files[0].read_bytes()
+    files[0].write_bytes(content[: len(content) // 2])
+    files[1].write_bytes(b"")
+    middle = len(content) // 2
+    files[2].write_bytes(content[:middle] + b"\0" * 64 + content[middle + 64 :])
+    again = Evaluator(x, y, cache=kept).craft(model, SQUARE)
+    np.testing.assert_array_equal(again.x_adv, whole.x_adv)
+
+
+def test_a_result_of_another_length_is_not_taken(tmp_path):
+    model, x, y = setup()
+    kept = ResultCache(tmp_path)
+    kept.store("k", SQUARE(model, x[:5], y[:5]))
+    assert kept.load("k", 5) is not None
+    assert kept.load("k", 6) is None
+    assert kept.load("other", 5) is None
+
+
+def test_every_part_of_the_question_is_part_of_the_key(monkeypatch):
+    model, x, y = setup()
+    index = np.arange(SAMPLES)
+
+    def key(model=model, attack=SQUARE, x=x, y=y, index=index, seed=0):
+        return shard_key(model, attack, x, y, index, seed)
+
+    other = setup(1)[0]
+    keys = [
+        key(),
+        key(model=other),
+        key(model=model.with_bounds(0, 2)),
+        key(model=model.with_gradient("finite-difference")),
+        key(model=model.with_gradient("finite-difference", 2)),
+        key(attack=replace(SQUARE, eps=0.004)),
+        key(x=x + 1),
+        key(y=1 - y),
+        key(index=index + 1),
+        key(seed=1),
+    ]
+    monkeypatch.setattr(cache, "code_digest", lambda: "another version")
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+
+
+def test_neither_a_model_without_a_file_nor_a_time_budget_is_cached(tmp_path):
+    model, x, y = setup()
+    Evaluator(x[:9], y[:9], time_budget=60.0, cache=ResultCache(tmp_path)).craft(model, SQUARE)
+    model.digest = None
+    Evaluator(x[:9], y[:9], cache=ResultCache(tmp_path)).craft(model, SQUARE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_samples(tmp_path):
+    model, x, y = setup()
+    result = Evaluator(x[:0], y[:0], cache=ResultCache(tmp_path)).craft(model, SQUARE)
+    assert isinstance(result, AttackResult)
+    assert len(result) == 0
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(QnnRobustError, match="--qnn-cache-dir to be a folder"):
+        ResultCache(tmp_path / "file" / "below")
