@@ -35,7 +35,8 @@ def write(terminal: pytest.TerminalReporter, session: Session) -> None:
 
 
 class Progress:
-    """Shows, behind the cursor and on a terminal only, how far a long attack is."""
+    """Shows, behind the cursor and on a terminal only, how far a long attack is, and how long the
+    rest takes at the same pace."""
 
     PATIENCE = 2.0
     """Seconds of an attack before anything is shown."""
@@ -48,6 +49,7 @@ class Progress:
         self._capture = capture
         self._started: float | None = None
         self._shown = 0.0
+        self._length = 0
 
     def __call__(self, done: int, total: int, text: str) -> None:
         now = time.perf_counter()
@@ -57,11 +59,22 @@ class Progress:
         if early and done < total:
             return
         self._shown = now
-        note = f" {text} {done}/{total} "
+        note = f" {text} {done}/{total}"
+        if done:
+            note += f", {duration((now - self._started) * (total - done) / done)} left"
         if done >= total:
-            note, self._started = " " * len(note), None
+            note, self._started = "", None
+        self._length = max(self._length, len(note))
+        note = note.ljust(self._length)
         with self._capture.global_and_fixture_disabled():
             self._terminal.write(note + "\b" * len(note), flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Such as `40 s`, `12 min` or `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def lines(session: Session) -> list[str]:

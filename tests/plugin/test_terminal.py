@@ -6,6 +6,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from pytest_qnnrobust.report import terminal
 from pytest_qnnrobust.report.terminal import Progress
 
 
@@ -31,12 +32,24 @@ def test_progress_leaves_the_cursor_where_it_was(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(Progress, "EVERY", 0.0)
+    clock = iter([0.0, 100.0, 300.0, 400.0])
+    monkeypatch.setattr(terminal.time, "perf_counter", lambda: next(clock))
     progress = Progress(screen, screen)  # type: ignore[arg-type]
-    progress(3, 10, "PGD")
-    progress(10, 10, "PGD")
-    shown, erased = screen.written
-    assert shown == " PGD 3/10 " + "\b" * 10
-    assert erased == " " * 11 + "\b" * 11
+    for done in (0, 2, 6, 8):
+        progress(done, 8, "PGD")
+    shown = [" PGD 0/8", " PGD 2/8, 5 min left", " PGD 6/8, 2 min left", ""]
+    assert screen.written[0] == shown[0] + "\b" * len(shown[0])
+    for written, note in zip(screen.written[1:], shown[1:], strict=True):
+        assert written == note.ljust(20) + "\b" * 20
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (7200, "2.0 h")],
+)
+def test_durations_are_short(seconds: float, text: str) -> None:
+    assert terminal.duration(seconds) == text
 
 
 def test_short_attacks_show_nothing_but_the_erasure(screen: Screen) -> None:
