@@ -23,7 +23,8 @@ def outcome(width: str, right: NDArray[np.bool_], l2: NDArray[Any] | None = None
     zeros, none = np.zeros(n, int), np.zeros(n)
     return Outcome(
         id=f"{width}-x-direct", target=width, width=width, runtime="tflm", attack="x",
-        settings="X()", mode="direct", source=None, seed=0, seconds=0.0, index=np.arange(n),
+        settings="X()", mode="direct", source=None, gradient=None, seed=0, seconds=0.0,
+        index=np.arange(n),
         label=zeros, clean_label=zeros, adv_label=1 - right.astype(int), queries=zeros,
         gradients=zeros, l0=none, l1=none, l2=none if l2 is None else l2, linf=none,
         exhausted=zeros.astype(bool),
