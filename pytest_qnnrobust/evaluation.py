@@ -11,22 +11,13 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import metrics, stats
 from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
-from pytest_qnnrobust.attacks.registry import ENTRIES
+from pytest_qnnrobust.attacks.registry import attack_id
 from pytest_qnnrobust.cache import ResultCache, shard_key
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.models import Model
 
 Mode = Literal["direct", "transfer", "surrogate"]
 MODES: tuple[Mode, ...] = ("direct", "transfer", "surrogate")
-
-
-def attack_id(attack: Attack) -> str:
-    """The registered id that the attack's class and norm stand for, else the class name."""
-    norm = getattr(attack, "norm", None)
-    for name, entry in ENTRIES.items():
-        if entry.attack is type(attack) and entry.paper.get("norm", norm) == norm:
-            return name
-    return type(attack).__name__.lower()
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,6 @@ import pytest
 
 from pytest_qnnrobust import ini
 
-PROFILES = ("smoke", "standard", "paper")
 RUNTIMES = ("tflm", "litert", "litert-builtin")
 SCALE_ARITHMETIC = ("double", "float")
 GRADIENTS = ("straight-through", "surrogate", "finite-difference")
@@ -252,9 +251,9 @@ OPTIONS = (
     Option(
         "profile",
         "--qnn-profile",
-        "samples and attack budgets: smoke (default, minutes), standard, or paper (hours)",
-        "smoke|standard|paper",
-        one_of(PROFILES),
+        "samples and attack budgets: smoke (default, minutes), standard, paper (hours), or a "
+        "published preset such as goliath-vww",
+        "smoke|standard|paper|PRESET",
     ),
     Option(
         "samples",

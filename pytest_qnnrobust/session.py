@@ -58,11 +58,11 @@ class Session:
 
     @property
     def samples(self) -> int:
-        return self.options.samples or SAMPLES[self.options.profile]
+        return self.options.samples or SAMPLES.get(self.options.profile, SAMPLES["paper"])
 
     @property
     def attack_ids(self) -> tuple[str, ...]:
-        return self.options.attacks or attacks.available()
+        return self.options.attacks or attacks.default(self.options.profile)
 
     @property
     def clean_data(self) -> Data:
@@ -95,7 +95,7 @@ class Session:
 
     def attack(self, name: str) -> Attack:
         """The attack of this id at the profile's budget, in the domain of the models."""
-        return self.scaled(attacks.preset(name, cast(Any, self.options.profile), self.span))
+        return self.scaled(attacks.preset(name, self.options.profile, self.span))
 
     def scaled(self, attack: Attack, eps: float | None = None) -> Attack:
         """`attack` with the Linf budget `eps` (default: the run's), its step in proportion."""
@@ -201,11 +201,15 @@ class Session:
             raise expected(f"--qnn-eps to be in (0, {self.span:g}]", eps=self.eps, cure=cure)
 
     def _check_cells(self) -> None:
-        known = attacks.available()
+        if self.options.profile not in attacks.PROFILES:
+            rule = f"--qnn-profile to be one of {', '.join(attacks.PROFILES)}"
+            raise expected(rule, profile=self.options.profile)
         for name in self.attack_ids:
-            if name not in known:
-                rule = f"--qnn-attack to be among {', '.join(known)}"
+            if not attacks.is_known(name):
+                known = ", ".join(attacks.available())
+                rule = f"--qnn-attack to be among {known}, or art:NAME"
                 raise expected(rule, attack=name)
+            attacks.preset(name, self.options.profile)
         ids = [f"{w}-{a}-{m}" for w in WIDTHS for a in self.attack_ids for m in MODES]
         for threshold in self.options.min_accuracy:
             if not any(threshold.pattern in cell for cell in ids):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.errors import DataError, QnnRobustError
-from pytest_qnnrobust.evaluation import Cell, Evaluator, Outcome, attack_id, evaluate
+from pytest_qnnrobust.evaluation import Cell, Evaluator, Outcome, evaluate
 from pytest_qnnrobust.models import Model
 
 
@@ -145,7 +145,7 @@ def test_contradictory_cell_is_refused(mode: Any, source: Model | None) -> None:
 
 @pytest.mark.parametrize("name", attacks.available())
 def test_attack_id_names_every_preset(name: str) -> None:
-    assert attack_id(attacks.preset(name, "smoke", 255.0)) == name
+    assert attacks.attack_id(attacks.preset(name, "smoke", 255.0)) == name
 
 
 @settings(max_examples=20, deadline=None)

@@ -15,14 +15,14 @@ from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class NoiseAttack(FixedBudgetAttack):
-    """Uniform noise in [-eps, eps] (Linf), or of length eps in a random direction (L2).
+    """Uniform noise in [-eps, eps] (Linf), or of length eps in a random direction (L1, L2).
 
     `repeats` independent draws; the first that is misclassified is kept, else the last.
     Black-box, one query per repeat.
     """
 
     knowledge = "black"
-    norms = (2.0, np.inf)
+    norms = (1.0, 2.0, np.inf)
 
     norm: float = np.inf
     eps: float = 0.015
@@ -43,9 +43,5 @@ class NoiseAttack(FixedBudgetAttack):
                 return
 
     def _noise(self, target: Target, rows: Rows, streams: Streams) -> NDArray[np.float64]:
-        if np.isinf(self.norm):
-            return (2 * streams.uniform(rows, *target.input_shape) - 1) * target.eps
-        direction = streams.normal(rows, *target.input_shape).astype(np.float64)
-        flat = direction.reshape(len(rows), -1)
-        flat *= target.eps / np.sqrt((flat * flat).sum(axis=1, keepdims=True))
-        return flat.reshape(direction.shape)
+        draw = streams.in_ball if np.isinf(self.norm) else streams.on_sphere
+        return draw(rows, self.norm, *target.input_shape) * target.eps

@@ -10,11 +10,18 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import checks, geometry, losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
-from pytest_qnnrobust.metrics import lp_norm
+from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
+from pytest_qnnrobust.errors import AttackError, expected
+from pytest_qnnrobust.metrics import flat, lp_norm
 
 SPARSITY = 0.05
 """Share of the elements that one L1 step moves: those with the largest gradients."""
+
+PLATEAU = 0.01
+"""Share of its margin that a restart has to bring a sample nearer to count as progress."""
+
+CLEARANCE = 10.0
+"""Margin, in spreads between a sample's restarts, beyond which another restart is no hope."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -26,8 +33,13 @@ class PGD(FixedBudgetAttack):
     random if `random_start`, else the clean image (the basic iterative method).
     A sample keeps, of all points visited, the misclassified one of highest loss, and takes no
     further restart once it has one; `early_stop` ends it at its first misclassified point, which
-    is cheaper but transfers less. White-box, up to restarts * max_iter gradients and
-    2 * restarts queries.
+    is cheaper but transfers less.
+
+    In a small ball all restarts of a sample end at the same margin (highest other logit minus the
+    label's). With `patience`, a sample takes no further restart after that many in a row that
+    improved its best margin by less than 1 %, provided that its margin is more than 10 times the
+    spread between its restarts; None always takes all `restarts`.
+    White-box, up to restarts * max_iter gradients and 2 * restarts queries.
     """
 
     knowledge = "white"
@@ -41,6 +53,7 @@ class PGD(FixedBudgetAttack):
     random_start: bool = True
     loss: str = "cross-entropy"
     early_stop: bool = False
+    patience: int | None = None
 
     def _validate(self) -> None:
         super()._validate()
@@ -48,47 +61,46 @@ class PGD(FixedBudgetAttack):
         checks.count(max_iter=self.max_iter, restarts=self.restarts)
         checks.flag(random_start=self.random_start, early_stop=self.early_stop)
         checks.choice(losses.UNTARGETED, loss=self.loss)
+        if self.patience is not None:
+            checks.count(patience=self.patience)
         if self.restarts > 1 and not self.random_start:
             raise checks.conflict("restarts=1 without random_start", restarts=self.restarts)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         best = np.full(len(target), -np.inf)
+        outlook = _Outlook(len(target))
         rows = target.all_rows
         for restart in range(self.restarts):
             from_clean = not self.random_start or (restart == 0 and self.restarts > 1)
             start = x[rows] if from_clean else self._start(target, rows, streams)
-            fooled = self._climb(target, rows, start, best)
+            trace = self._climb(target, rows, start)
+            fooled = self._confirm(target, rows, trace, best)
+            outlook.learn(rows, trace.margin)
             target.progress(restart + 1, self.restarts)
-            rows = rows[~fooled]
+            rows = rows[~fooled & ~outlook.hopeless(rows, self.patience)]
             if not len(rows):
                 return
 
-    def _climb(
-        self, target: Target, rows: Rows, start: Float, best: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
-        """One restart of samples `rows`; true for those that end up misclassified.
-
-        `best` holds, per sample of the batch, the loss of its proposal.
-        """
+    def _climb(self, target: Target, rows: Rows, start: Float) -> _Trace:
+        """One restart of samples `rows`, from their points `start`, which it overwrites."""
         trace = _Trace(start, target.y[rows])
         point = start
         active = np.arange(len(rows))
         for _ in range(self.max_iter):
             found = target.loss_gradient(point[active], rows[active], self.loss)
             fooled = trace.visit(active, point[active], found.loss, found.logits)
-            if self.early_stop:
-                active, found_gradient = active[~fooled], found.gradient[~fooled]
-            else:
-                found_gradient = found.gradient
+            gradient = found.gradient
+            if self.early_stop and fooled.any():
+                active, gradient = active[~fooled], gradient[~fooled]
             if not len(active):
-                break
-            moved = point[active] + self._step(found_gradient, point[active], target)
+                return trace
+            moved = self._step(gradient, point[active], target)
+            moved += point[active]
             point[active] = target.project(moved, rows[active])
-        if len(active):
-            scores = target.evaluate(point[active], rows[active])
-            loss = losses.value(self.loss, scores.logits, target.y[rows[active]])
-            trace.visit(active, point[active], loss, scores.logits)
-        return self._confirm(target, rows, trace, best)
+        scores = target.evaluate(point[active], rows[active])
+        loss = losses.value(self.loss, scores.logits, target.y[rows[active]])
+        trace.visit(active, point[active], loss, scores.logits)
+        return trace
 
     def _confirm(
         self, target: Target, rows: Rows, trace: _Trace, best: NDArray[np.float64]
@@ -107,29 +119,80 @@ class PGD(FixedBudgetAttack):
 
     def _start(self, target: Target, rows: Rows, streams: Streams) -> Float:
         """A random point of the ball, uniform in it."""
-        shape = target.input_shape
-        if np.isinf(self.norm):
-            noise = (2 * streams.uniform(rows, *shape) - 1) * target.eps
-        else:
-            noise = _in_ball(streams, rows, shape, self.norm) * target.eps
-        return target.project(target.x[rows] + noise, rows)
+        noise = streams.in_ball(rows, self.norm, *target.input_shape)
+        noise *= target.eps
+        noise += target.x[rows]
+        return target.project(noise, rows)
 
-    def _step(self, gradient: Float, point: Float, target: Target) -> NDArray[np.float64]:
+    def _step(self, gradient: Float, point: Float, target: Target) -> Float:
         """A step of length `step` along the gradient; in L1 along its largest elements."""
         if np.isinf(self.norm):
-            return np.sign(gradient, dtype=np.float64) * self.step
-        if self.norm == 1:
-            return _sparse_step(gradient, point, self.step, target.bounds)
-        unit = _unit(gradient.astype(np.float64).reshape(len(gradient), -1), 2.0)
-        return self.step * unit.reshape(gradient.shape)
+            step = np.sign(gradient)
+        elif self.norm == 1:
+            step = _sparse(gradient, point, target.bounds)
+        else:
+            step = _unit(flat(gradient), 2.0).reshape(gradient.shape)
+        step *= np.float32(self.step)
+        return step
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class BIM(PGD):
+    """Kurakin, Goodfellow, Bengio, "Adversarial Examples in the Physical World" (2017).
+
+    The basic iterative method, equation 2: PGD's `max_iter` steps from the clean image, once.
+    White-box, max_iter gradients and at most two queries.
+    """
+
+    restarts: int = 1
+    random_start: bool = False
+
+    def _validate(self) -> None:
+        super()._validate()
+        if self.random_start:
+            cure = "PGD is the attack that starts at random"
+            raise expected(
+                "random_start=False", random_start=self.random_start, cure=cure, error=AttackError
+            )
+
+
+class _Outlook:
+    """How the restarts of each sample of the batch went, in margins."""
+
+    def __init__(self, samples: int) -> None:
+        self._best = np.full(samples, -np.inf)
+        self._worst = np.full(samples, np.inf)
+        self._stalled = np.zeros(samples, np.int64)
+
+    def learn(self, rows: Rows, margin: NDArray[np.float64]) -> None:
+        """Take note of the best margin that a restart of samples `rows` reached."""
+        best = self._best[rows]
+        first = np.isneginf(best)
+        needed = best + PLATEAU * np.abs(np.where(first, 0.0, best))
+        progress = first | (margin > needed)
+        self._stalled[rows] = np.where(progress, 0, self._stalled[rows] + 1)
+        self._best[rows] = np.maximum(best, margin)
+        self._worst[rows] = np.minimum(self._worst[rows], margin)
+
+    def hopeless(self, rows: Rows, patience: int | None) -> Mask:
+        """The samples that stalled for `patience` restarts, all of them far from the boundary."""
+        if patience is None:
+            return np.zeros(len(rows), bool)
+        best = self._best[rows]
+        far = -best > CLEARANCE * (best - self._worst[rows])
+        return np.asarray((self._stalled[rows] >= patience) & far)
 
 
 class _Trace:
-    """The best point that each sample visited: misclassified before not, then by loss."""
+    """The best point that each sample visited: misclassified before not, then by loss.
+
+    `margin` is the highest that a sample came to.
+    """
 
     def __init__(self, start: Float, y: Labels) -> None:
         self.point = start.copy()
         self.loss = np.full(len(start), -np.inf)
+        self.margin = np.full(len(start), -np.inf)
         self.fooled = np.zeros(len(start), bool)
         self._y = y
 
@@ -146,39 +209,29 @@ class _Trace:
         self.point[kept] = point[better]
         self.loss[kept] = loss[better]
         self.fooled[kept] = fooled[better]
+        margin = losses.margin(logits, self._y[rows])
+        self.margin[rows] = np.fmax(self.margin[rows], margin)
         return np.asarray(fooled)
 
 
-def _in_ball(
-    streams: Streams, rows: Rows, shape: tuple[int, ...], norm: float
-) -> NDArray[np.float64]:
-    """Uniform in the L1 or L2 unit ball: a direction of that ball's surface times u**(1/n)."""
-    size = int(np.prod(shape))
-    if norm == 1:
-        flat = -np.log1p(-streams.uniform(rows, size)) * streams.signs(rows, size)
-        length = np.abs(flat).sum(axis=1, keepdims=True)
-    else:
-        flat = streams.normal(rows, size).astype(np.float64)
-        length = np.sqrt((flat * flat).sum(axis=1, keepdims=True))
-    radius = streams.uniform(rows, 1) ** (1 / size)
-    return np.asarray((flat * radius / length).reshape(len(rows), *shape))
+def _sparse(gradient: Float, point: Float, bounds: geometry.Bounds) -> Float:
+    """The L1 unit vector along the largest elements of the gradient that have room to move."""
+    slope = flat(gradient)
+    fall, rise = geometry.rooms(flat(point), bounds)
+    size = np.where(np.where(slope > 0, rise, fall) > 0, np.abs(slope), np.float32(0))
+    moved = max(1, round(SPARSITY * slope.shape[1]))
+    chosen = np.argpartition(-size, moved - 1, axis=1)[:, :moved]
+    length = np.zeros_like(slope)
+    kept = np.take_along_axis(size, chosen, axis=1) * np.sign(
+        np.take_along_axis(slope, chosen, axis=1)
+    )
+    np.put_along_axis(length, chosen, kept, axis=1)
+    return _unit(length, 1.0).reshape(gradient.shape)
 
 
-def _sparse_step(
-    gradient: Float, point: Float, step: float, bounds: geometry.Bounds
-) -> NDArray[np.float64]:
-    flat = gradient.astype(np.float64).reshape(len(gradient), -1)
-    fall, rise = geometry.rooms(point.astype(np.float64).reshape(flat.shape), bounds)
-    size = np.where(np.where(flat > 0, rise, fall) > 0, np.abs(flat), 0.0)
-    moved = max(1, round(SPARSITY * flat.shape[1]))
-    chosen = np.argsort(-size, axis=1, kind="stable")[:, :moved]
-    length = np.zeros_like(flat)
-    np.put_along_axis(length, chosen, np.take_along_axis(size, chosen, axis=1), axis=1)
-    return step * _unit(np.sign(flat) * length, 1.0).reshape(gradient.shape)
-
-
-def _unit(flat: NDArray[np.float64], norm: float) -> NDArray[np.float64]:
+def _unit(vectors: Float, norm: float) -> Float:
     """Rows of length 1, whatever their scale; rows of zeros stay zeros."""
-    peak = np.abs(flat).max(axis=1, keepdims=True)
-    scaled = flat / np.where(peak > 0, peak, 1.0)
-    return np.asarray(scaled / np.maximum(lp_norm(scaled, norm), 1.0)[:, None])
+    peak = np.abs(vectors).max(axis=1, keepdims=True)
+    scaled = vectors / np.where(peak > 0, peak, np.float32(1))
+    scaled /= np.maximum(lp_norm(scaled, norm), 1.0)[:, None].astype(np.float32)
+    return np.asarray(scaled)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,42 +11,56 @@ from pytest_qnnrobust.attacks import checks
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import float32_bounds
 from pytest_qnnrobust.attacks.losses import margin
+from pytest_qnnrobust.attacks.projections import l1_ball_step, row_norm
+from pytest_qnnrobust.attacks.square_windows import (
+    Image,
+    Size,
+    channel_mass,
+    image_shape,
+    p_schedule,
+    two_bumps,
+    window_at,
+    window_size,
+)
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
+from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
+from pytest_qnnrobust.differentiable import bucket
+from pytest_qnnrobust.metrics import flat
 
 Double = NDArray[np.float64]
-Image = tuple[int, int, int]
-
-SCHEDULE = (
-    (8000, 512),
-    (6000, 256),
-    (4000, 128),
-    (2000, 64),
-    (1000, 32),
-    (500, 16),
-    (200, 8),
-    (50, 4),
-    (10, 2),
-)
-"""After this many of 10,000 iterations, the share of changed pixels is `p_init` over that."""
 
 REDRAWS = 8
 """How often an Linf window that would change nothing is given new signs."""
 
+AHEAD = 8
+"""How many iterations of a sample are tried in one question at most."""
+
+EAGER = 50
+"""Iterations before the first one that is tried ahead: they accept too often for that."""
+
+FULL = 64
+"""Inputs that a question is filled up to; a smaller one costs a model hardly less."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SquareAttack(FixedBudgetAttack):
-    """Andriushchenko et al., "Square Attack" (2020), algorithms 1 to 3, Linf and L2.
+    """Andriushchenko et al., "Square Attack" (2020), algorithms 1 to 3, Linf and L2, and its L1
+    form of Croce & Hein, "Mind the box" (2021), section 5.
 
     Every iteration changes one window of a share `p` of the pixels and keeps the change if the
     margin of the logits falls; `p` starts at `p_init` and shrinks on the authors' schedule, scaled
-    to `max_iter`. Any input shape (h, w), (h, w, c) or (n,); on strongly rectangular inputs a
-    window becomes a rectangle of the same area. Stops a sample at its first success.
-    Gray-box, up to 1 + max_iter queries.
+    to `max_iter`. In L1 a step may overdraw the budget: what counts is its Euclidean projection
+    onto the ball inside the bounds, which makes it sparse. Any input shape (h, w), (h, w, c) or
+    (n,); on strongly rectangular inputs a window becomes a rectangle of the same area. Stops a
+    sample at its first success.
+
+    Gray-box, up to 1 + max_iter queries. Where a question to the model has room, it holds the next
+    few iterations of a sample as well, as if each before were refused; what the first accepted one
+    makes obsolete is asked of the model but not counted.
     """
 
     knowledge = "gray"
-    norms = (2.0, np.inf)
+    norms = (1.0, 2.0, np.inf)
 
     norm: float = np.inf
     eps: float = 0.015
@@ -60,102 +73,155 @@ class SquareAttack(FixedBudgetAttack):
         checks.fraction(p_init=self.p_init)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
-        search = _Search(target)
         linf = np.isinf(self.norm)
+        search = _Search(target, self.norm)
         rows = target.all_rows
-        rows = search.attempt(rows, (_stripes if linf else _bumps)(search, rows, streams))
-        for iteration in range(self.max_iter):
-            if not len(rows):
-                return
-            share = p_schedule(self.p_init, iteration, self.max_iter)
-            move = _recolour if linf else _redistribute
-            rows = search.attempt(rows, move(search, rows, streams, share))
-            target.progress(iteration + 1, self.max_iter)
+        first = (_stripes if linf else _bumps)(search, rows, streams)
+        _, fooled = search.attempt(rows, np.ones_like(rows), first)
+        rows = rows[~fooled]
+        move = _recolour if linf else _redistribute
+        numbers = _Numbers(streams, (2 if linf else 5) + search.image[2] * (REDRAWS if linf else 1))
+        sizes = self._sizes(search.image)
+        done = np.zeros(len(target), np.int64)
+        while len(rows):
+            tries = self._tries(target, rows, done[rows])
+            each, ahead = np.repeat(rows, tries), _count_up(tries)
+            iteration = done[each] + ahead
+            drawn = numbers.at(each, iteration)
+            candidates = np.empty((len(each), *search.image), np.float32)
+            for size in np.unique(sizes[iteration], axis=0):
+                same = np.flatnonzero((sizes[iteration] == size).all(axis=1))
+                candidates[same] = move(search, each[same], drawn[same], (size[0], size[1]))
+            used, fooled = search.attempt(rows, tries, candidates)
+            done[rows] += used
+            rows = rows[~fooled & (done[rows] < self.max_iter)]
+            target.progress(int(done[rows].min(initial=self.max_iter)), self.max_iter)
+
+    def _sizes(self, image: Image) -> NDArray[np.int64]:
+        """Height and width of the windows of every iteration, (max_iter, 2)."""
+        least = 1 if np.isinf(self.norm) else 3
+        shares = (p_schedule(self.p_init, i, self.max_iter) for i in range(self.max_iter))
+        return np.array([window_size(share, image, least) for share in shares], np.int64)
+
+    def _tries(self, target: Target, rows: Rows, done: Rows) -> Rows:
+        """How many iterations of each sample the next question holds."""
+        left = self.max_iter - done
+        if target.query_budget is not None:
+            spent = target.queries[rows] + target.gradients[rows]
+            left = np.clip(left, 1, np.maximum(target.query_budget - spent, 1))
+        room = max(FULL, bucket(len(rows)))
+        tries = room // len(rows) + (np.arange(len(rows)) < room % len(rows))
+        return np.minimum(np.where(done < EAGER, 1, np.minimum(tries, AHEAD)), left)
 
 
 class _Search:
     """The best point of every sample, as (B, height, width, channels), and its margin."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, norm: float) -> None:
         self.target = target
+        self.norm = norm
         self.image = image_shape(target.input_shape)
         self.eps = target.eps
         self.clean = target.x.reshape(-1, *self.image)
         self.best = self.clean.copy()
         self._loss = np.full(len(target), -np.inf)
 
-    def attempt(self, rows: Rows, candidate: Float) -> Rows:
-        """Keep the candidates that are misclassified or raise the loss; the samples left."""
+    def attempt(self, rows: Rows, tries: Rows, candidates: Float) -> tuple[Rows, Mask]:
+        """Keep, of each sample's candidates, the first that is misclassified or raises the loss.
+
+        `candidates` holds `tries` (n,) in a row for each of `rows`. Returns how many of them count,
+        up to the one that is kept, and whether that one is misclassified. The others are given back
+        to the query count.
+        """
         target = self.target
-        flat = candidate.reshape(-1, *target.input_shape)
-        scores = target.evaluate(flat, rows)
-        fooled = scores.labels != target.y[rows]
-        loss = margin(scores.logits, target.y[rows])
-        better = fooled | (loss > self._loss[rows])
-        kept = rows[better]
-        self._loss[kept] = loss[better]
-        self.best[kept] = candidate[better]
-        target.propose(kept, flat[better])
-        return np.asarray(rows[~fooled])
+        each = np.repeat(rows, tries)
+        inputs = candidates.reshape(-1, *target.input_shape)
+        scores = target.evaluate(inputs, each)
+        fooled = scores.labels != target.y[each]
+        loss = margin(scores.logits, target.y[each])
+        better = np.flatnonzero(fooled | (loss > self._loss[each]))
+        owner, first = np.unique(np.repeat(np.arange(len(rows)), tries)[better], return_index=True)
+        first = better[first]
+        used = tries.copy()
+        used[owner] = _count_up(tries)[first] + 1
+        target.queries[rows] -= tries - used
+        kept = rows[owner]
+        self._loss[kept] = loss[first]
+        self.best[kept] = candidates[first]
+        target.propose(kept, inputs[first])
+        success = np.zeros(len(rows), bool)
+        success[owner] = fooled[first]
+        return used, success
 
-    def displaced(self, rows: Rows, delta: Double) -> Float:
-        """The clean images plus `delta`, which is within the budget; inside bounds and grid."""
-        moved = self.clean[rows] + delta.astype(np.float32)
+    def displaced(self, rows: Rows, delta: Float) -> Float:
+        """The clean images plus `delta`, brought into the budget, the bounds and the grid."""
         target = self.target
-        if target.grid is None:
-            return np.clip(moved, *float32_bounds(target.bounds), out=moved)
-        sealed = target.seal(moved.reshape(-1, *target.input_shape), rows)
-        return sealed.reshape(moved.shape)
+        clean = self.clean[rows]
+        if self.norm == 1:
+            moved = l1_ball_step(flat(clean), flat(delta), self.eps, target.bounds)
+            delta = moved.reshape(delta.shape)
+        delta += clean
+        if target.grid is not None:
+            sealed = target.seal(delta.reshape(-1, *target.input_shape), rows)
+            return sealed.reshape(delta.shape)
+        np.clip(delta, *float32_bounds(target.bounds), out=delta)
+        return self._tightened(rows, delta, clean) if self.norm == 1 else delta
+
+    def _tightened(self, rows: Rows, moved: Float, clean: Float) -> Float:
+        """Project again what rounding to float32 may have put outside the L1 ball."""
+        over = np.flatnonzero(row_norm(flat(moved - clean), 1) > self.eps * (1 - 5e-7))
+        if len(over):
+            outside = moved[over].reshape(-1, *self.target.input_shape)
+            moved[over] = self.target.project(outside, rows[over]).reshape(-1, *self.image)
+        return moved
 
 
-def image_shape(shape: tuple[int, ...]) -> Image:
-    """Height, width and channels of an input; a 1-D input is one row of pixels."""
-    if len(shape) == 1:
-        return 1, shape[0], 1
-    if len(shape) == 2:
-        return shape[0], shape[1], 1
-    return int(np.prod(shape[:-2])), shape[-2], shape[-1]
+class _Numbers:
+    """A fixed amount of uniform numbers for every iteration of a sample.
+
+    Some iterations are looked at twice, first ahead of their turn, so that the numbers of the
+    last two periods of `AHEAD` iterations are kept.
+    """
+
+    def __init__(self, streams: Streams, each: int) -> None:
+        self._streams = streams
+        self._table = np.empty((len(streams), 2, AHEAD, each))
+        self._drawn = np.zeros(len(streams), np.int64)
+
+    def at(self, rows: Rows, iteration: Rows) -> Double:
+        """The numbers (n, each) of these iterations; iterations are reached in order."""
+        period, step = np.divmod(iteration, AHEAD)
+        while len(behind := np.unique(rows[period >= self._drawn[rows]])):
+            drawn = self._streams.uniform(behind, *self._table.shape[2:])
+            self._table[behind, self._drawn[behind] % 2] = drawn
+            self._drawn[behind] += 1
+        return np.asarray(self._table[rows, period % 2, step])
 
 
-def p_schedule(p_init: float, iteration: int, max_iter: int) -> float:
-    """The share of pixels to change at this iteration (the authors' `p_selection`)."""
-    scaled = int(iteration / max_iter * 10000)
-    for after, divisor in SCHEDULE:
-        if scaled > after:
-            return p_init / divisor
-    return p_init
-
-
-def window_size(share: float, image: Image, least: int) -> tuple[int, int]:
-    """Height and width of a window over `share` of the pixels: square where the image allows."""
-    height, width, _ = image
-    side = max(round(float(np.sqrt(share * height * width))), least)
-    side += side % 2 == 0 and least > 1
-    rows, columns = min(side, height), min(side, width)
-    if rows < side:
-        columns = min(width, round(side * side / rows))
-    elif columns < side:
-        rows = min(height, round(side * side / columns))
-    return rows, columns
+def _count_up(counts: Rows) -> Rows:
+    """[2, 1, 3] -> [0, 1, 0, 0, 1, 2]."""
+    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
 def _stripes(search: _Search, rows: Rows, streams: Streams) -> Float:
     """Vertical stripes of +-eps, a sign for each column and channel."""
     _, width, channels = search.image
     signs = streams.signs(rows, width * channels).reshape(-1, 1, width, channels)
-    return search.displaced(rows, search.eps * signs)
+    stripes = np.broadcast_to(search.eps * signs, (len(rows), *search.image))
+    return search.displaced(rows, stripes.astype(np.float32))
 
 
-def _recolour(search: _Search, rows: Rows, streams: Streams, share: float) -> Float:
+def _recolour(search: _Search, rows: Rows, numbers: Double, size: Size) -> Float:
     """Give one window +-eps, a sign for each channel; redraw signs that would change nothing."""
-    window = _windows(streams, rows, window_size(share, search.image, 1), search.image)
     candidate = search.best[rows]
+    window = window_at(numbers[:, :2], size, search.image)
     before = candidate[window]
-    low, high = (end.reshape(search.clean.shape)[rows][window] for end in search.target.box)
+    wanted = (rows[:, None, None], *window[1:])
+    low, high = (end.reshape(search.clean.shape)[wanted] for end in search.target.box)
+    upwards = numbers[:, 2:].reshape(len(rows), REDRAWS, 1, 1, -1) < 0.5
     pending = np.arange(len(rows))
-    for _ in range(REDRAWS):
-        upwards = streams.uniform(rows[pending], 1, 1, search.image[2]) < 0.5
-        colour = np.where(upwards, high[pending], low[pending])
+    for draw in range(REDRAWS):
+        colour = np.where(upwards[pending, draw], high[pending], low[pending])
         candidate[tuple(axis[pending] for axis in window)] = colour
         moved = np.abs(colour - before[pending])
         pending = pending[(moved < 1e-7 * search.target.span).all(axis=(1, 2, 3))]
@@ -171,90 +237,43 @@ def _bumps(search: _Search, rows: Rows, streams: Streams) -> Float:
     if side[0] == 0:
         side = max(height // 5, 1), max(width // 5, 1)
     top, left = height % side[0] // 2, width % side[1] // 2
-    delta = np.zeros((len(rows), *search.image))
+    delta = np.zeros((len(rows), *search.image), np.float32)
     for row in range(top, height - side[0] + 1, side[0]):
         for column in range(left, width - side[1] + 1, side[1]):
             signs = streams.signs(rows, channels)[:, None, None, :]
             upright = streams.uniform(rows, 1)[:, 0] < 0.5
-            bump = two_bumps(*side, upright)[..., None] * signs
+            bump = two_bumps(*side, upright, search.norm)[..., None] * signs
             delta[:, row : row + side[0], column : column + side[1]] = bump
-    return search.displaced(rows, _of_length(delta, search.eps))
+    return search.displaced(rows, _of_length(delta, search))
 
 
-def _redistribute(search: _Search, rows: Rows, streams: Streams, share: float) -> Float:
+def _redistribute(search: _Search, rows: Rows, numbers: Double, size: Size) -> Float:
     """Move the norm of two windows, and what is unused, into a new bump in the first of them."""
-    channels = search.image[2]
-    size = window_size(share, search.image, 3)
-    first = _windows(streams, rows, size, search.image)
-    second = _windows(streams, rows, size, search.image)
-    upright = streams.uniform(rows, 1)[:, 0] < 0.5
-    signs = streams.signs(rows, channels)[:, None, None, :]
+    norm, channels = search.norm, search.image[2]
+    first, second = (window_at(numbers[:, a : a + 2], size, search.image) for a in (0, 2))
+    upright, signs = numbers[:, 4] < 0.5, np.where(numbers[:, 5:] < 0.5, -1.0, 1.0)
 
-    delta = (search.best[rows] - search.clean[rows]).astype(np.float64)
-    before = _channel_squares(delta)
-    unused = np.maximum(search.eps**2 - before.sum(axis=-1, keepdims=True), 0.0)
-    old = delta[first]
-    new = two_bumps(*size, upright)[..., None] * signs
-    new += old / (1e-10 + np.sqrt(_channel_squares(old)))
+    delta = search.best[rows] - search.clean[rows]
+    spent = channel_mass(delta, norm).sum(axis=-1, keepdims=True)
+    unused = np.maximum(search.eps**norm - spent, 0.0)
+    old = delta[first].astype(np.float64)
+    freed = channel_mass(old, norm)
     delta[first] = 0.0
+    old /= 1e-10 + freed ** (1 / norm)
+    freed = freed + channel_mass(delta[second], norm)
     delta[second] = 0.0
-    freed = np.maximum(before - _channel_squares(delta), 0.0)
-    new *= np.sqrt(unused / channels + freed) / (1e-10 + np.sqrt(_channel_squares(new)))
-    delta[first] = new
-    return search.displaced(rows, _of_length(delta, search.eps))
-
-
-def _windows(
-    streams: Streams, rows: Rows, size: tuple[int, int], image: Image
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """One random window per row, as an index into (n, height, width, channels)."""
-    top = streams.integers(rows, image[0] - size[0] + 1)
-    left = streams.integers(rows, image[1] - size[1] + 1)
-    return (
-        np.arange(len(rows))[:, None, None],
-        (top[:, None] + np.arange(size[0]))[:, :, None],
-        (left[:, None] + np.arange(size[1]))[:, None, :],
+    new = two_bumps(*size, upright, norm)[..., None] * signs[:, None, None, :] + old
+    new *= (unused / channels + freed) ** (1 / norm) / (
+        1e-10 + channel_mass(new, norm) ** (1 / norm)
     )
+    delta[first] = new * channels if norm == 1 else new
+    return search.displaced(rows, _of_length(delta, search))
 
 
-def two_bumps(height: int, width: int, upright: NDArray[np.bool_]) -> Double:
-    """A positive beside a negative bump, unit L2 norm, (n, height, width).
-
-    One above the other where `upright`, else side by side; along the only axis there is in a
-    window of one row or column.
-    """
-    if height == 1 or width == 1:
-        upright = np.full(len(upright), width == 1)
-    vertical, sideways = _bump_pair(height, width), _bump_pair(width, height).T
-    return np.where(upright[:, None, None], vertical, sideways)
-
-
-@lru_cache(maxsize=256)
-def _bump_pair(height: int, width: int) -> Double:
-    pair = np.zeros((height, width))
-    half = height // 2
-    pair[:half] = _bump(half, width)
-    pair[half:] = -_bump(height - half, width)
-    return np.asarray(pair / np.sqrt((pair * pair).sum()))
-
-
-def _bump(height: int, width: int) -> Double:
-    """Concentric rectangles, the k-th adding 1/k^2: the authors' pseudo-Gaussian."""
-    if height == 0:
-        return np.zeros((0, width))
-    top, left = height // 2, width // 2
-    rings = np.arange(max(top, left) + 1)
-    row, column = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
-    inside = (np.abs(row - top) <= rings) & (np.abs(column - left) <= rings)
-    bump = (inside / (rings + 1.0) ** 2).sum(axis=2)
-    return np.asarray(bump / np.sqrt((bump * bump).sum()))
-
-
-def _channel_squares(delta: Double) -> Double:
-    """Squared L2 norm of each channel, (n, 1, 1, channels)."""
-    return np.asarray((delta * delta).sum(axis=(1, 2), keepdims=True))
-
-
-def _of_length(delta: Double, eps: float) -> Double:
-    length = np.sqrt(_channel_squares(delta).sum(axis=-1, keepdims=True))
-    return np.asarray(delta * (eps / np.maximum(length, 1e-12 * eps)))
+def _of_length(delta: Float, search: _Search) -> Float:
+    """Of L2 length eps; in L1 as it is, as the projection makes use of the surplus."""
+    if search.norm == 1:
+        return delta
+    length = np.sqrt(channel_mass(delta, 2.0).sum(axis=-1, keepdims=True))
+    delta *= search.eps / np.maximum(length, 1e-12 * search.eps)
+    return delta

@@ -72,6 +72,31 @@ class Streams:
             self._generators[row].standard_normal(dtype=np.float32, out=draw)
         return draws
 
+    def on_sphere(self, rows: Rows, norm: float, *shape: int) -> NDArray[np.float64]:
+        """Uniform on the unit sphere of the L1 or L2 norm: float64 (len(rows), *shape)."""
+        size = int(np.prod(shape))
+        if norm == 1:
+            points = -np.log1p(-self.uniform(rows, size))
+            points *= self.signs(rows, size)
+            length = np.abs(points).sum(axis=1, keepdims=True)
+        else:
+            points = self.normal(rows, size).astype(np.float64)
+            length = np.sqrt((points * points).sum(axis=1, keepdims=True))
+        points /= length
+        return points.reshape(len(rows), *shape)
+
+    def in_ball(self, rows: Rows, norm: float, *shape: int) -> NDArray[np.float64]:
+        """Uniform in the unit ball of the L1, L2 or Linf norm: float64 (len(rows), *shape)."""
+        if np.isinf(norm):
+            points = self.uniform(rows, *shape)
+            points *= 2
+            points -= 1
+            return points
+        points = self.on_sphere(rows, norm, *shape)
+        radius = self.uniform(rows, 1)[:, 0] ** (1 / int(np.prod(shape)))
+        points *= radius.reshape(-1, *[1] * len(shape))
+        return points
+
 
 def _generator(seed: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(index,))))

@@ -15,6 +15,19 @@ SETTINGS = {
     "pgd": {"eps": 0.02, "step": 0.004, "max_iter": 5, "restarts": 2},
     "deepfool": {"max_iter": 4},
     "boundary": {"max_iter": 1, "sample_size": 4, "num_trial": 4, "init_size": 4},
+    "apgd-t": {"eps": 0.02, "max_iter": 5, "targets": 2},
+    "fab-t": {"max_iter": 4, "targets": 2},
+    "jsma": {"max_iter": 10},
+    "cw-l0": {"max_iter": 2, "largest_const": 1.0, "polish_steps": 2, "drop_rate": 8.0},
+    "cw-l2": {"max_iter": 3, "binary_search_steps": 3, "polish_steps": 2},
+    "cw-linf": {"max_iter": 2, "largest_const": 1.0, "polish_steps": 2},
+    "ead": {"max_iter": 3, "binary_search_steps": 3, "polish_steps": 2},
+    "uap": {"max_iter": 1},
+    "zoo": {"max_iter": 2, "binary_search_steps": 1, "coordinates": 16},
+    "spsa": {"max_iter": 2, "samples": 8},
+    "square-l1": {"eps": 20.0, "max_iter": 8},
+    "geoda": {"max_iter": 60, "init_size": 4},
+    "hopskipjump": {"max_iter": 1, "init_eval": 16, "init_size": 4},
 }
 SAMPLES = 12
 

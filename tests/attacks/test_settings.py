@@ -13,7 +13,7 @@ from pytest_qnnrobust.errors import AttackError, DataError
 from tests.attacks.linear import LinearModel, problem
 
 BAD_SETTINGS = [
-    ("noise", {"norm": 1}, "expected norm to be one of l2, linf, got norm=1"),
+    ("noise", {"norm": 3}, "expected norm to be one of l1, l2, linf, got norm=3"),
     ("noise", {"repeats": 0}, "expected repeats to be an integer >= 1, got repeats=0"),
     ("fgsm", {"norm": 3}, "expected norm to be one of l1, l2, linf, got norm=3"),
     ("fgsm", {"norm": True}, "got norm=True"),
@@ -33,7 +33,7 @@ BAD_SETTINGS = [
     ("deepfool", {"max_iter": 0}, "got max_iter=0"),
     ("square-linf", {"p_init": 0}, "expected p_init to be a number in (0, 1], got p_init=0"),
     ("square-linf", {"p_init": 1.01}, "got p_init=1.01"),
-    ("square-l2", {"norm": 1}, "expected norm to be one of l2, linf, got norm=1"),
+    ("square-l2", {"norm": 3}, "expected norm to be one of l1, l2, linf, got norm=3"),
     ("boundary", {"step_adapt": 1}, "expected step_adapt to be in (0, 1), got step_adapt=1"),
     ("boundary", {"delta": 0}, "expected delta to be a number > 0, got delta=0"),
     ("boundary", {"sample_size": 0}, "got sample_size=0"),
@@ -60,12 +60,17 @@ def test_an_unknown_setting_lists_the_known_ones():
 
 
 def test_an_unknown_profile_lists_the_known_ones():
-    with pytest.raises(AttackError, match="smoke, standard, paper, got profile='quick'"):
+    with pytest.raises(
+        AttackError, match=r"smoke, standard, paper, goliath.*, got profile='quick'"
+    ):
         attacks.preset("pgd", "quick")
 
 
-@pytest.mark.parametrize("profile", attacks.PROFILES)
-@pytest.mark.parametrize("name", attacks.available())
+@pytest.mark.parametrize(
+    ("name", "profile"),
+    [(n, p) for n in attacks.NAMES for p in ("smoke", "standard", "paper")]
+    + [(n, p) for p, changes in attacks.PRESETS.items() for n in changes],
+)
 def test_repr_rebuilds_the_attack(name, profile):
     attack = attacks.preset(name, profile, span=255.0)
     rebuilt = eval(repr(attack), {"np": np} | vars(attacks))
@@ -83,6 +88,43 @@ def test_settings_of_the_paper():
     for name, settings in table.items():
         attack = dataclasses.asdict(attacks.create(name))
         assert {key: attack[key] for key in settings} == settings
+
+
+def test_settings_of_the_other_data_sets_and_papers():
+    def changed(name, profile):
+        paper, other = attacks.preset(name), attacks.preset(name, profile)
+        pairs = zip(
+            dataclasses.asdict(paper).items(), dataclasses.asdict(other).items(), strict=True
+        )
+        return {key: new for (key, old), (_, new) in pairs if new != old}
+
+    assert changed("zoo", "goliath-vww") == {"max_iter": 50, "binary_search_steps": 1}
+    assert changed("boundary", "goliath-vww") == {"init_size": 500}
+    assert changed("geoda", "goliath-coffee") == {"bin_search_tol": 0.01, "sub_dim": 10}
+    assert changed("deepfool", "goliath-cifar10") == {}
+    assert changed("jsma", "direct-cifar10") == {"theta": 0.3, "gamma": 0.05}
+    assert changed("boundary", "direct-mnist") == {"max_iter": 15}
+    assert changed("cw-l2", "direct-mnist")["confidence"] == 5.0
+    assert changed("fgsm", "stq") == {"norm": 1.0, "eps": 0.6}
+
+
+def test_an_attack_that_a_published_preset_does_not_have():
+    with pytest.raises(AttackError, match=r"an attack of direct-mnist .fgsm, jsma.*attack='geoda'"):
+        attacks.preset("geoda", "direct-mnist")
+
+
+def test_default_lists():
+    assert attacks.default("smoke") == attacks.default("standard")
+    assert set(attacks.PRESETS["goliath-cifar10"]) < set(attacks.default("paper"))
+    assert attacks.default("stq") == tuple(attacks.PRESETS["stq"])
+
+
+def test_attacks_of_art_have_ids():
+    attack = attacks.create("art:NewtonFool", max_iter=5)
+    assert attacks.attack_id(attack) == "art:NewtonFool"
+    assert attacks.is_known("art:NewtonFool")
+    assert not attacks.is_known("art:NoSuchAttack")
+    assert not attacks.is_known("nosuch")
 
 
 def test_presets_scale_lengths_with_the_span_and_nothing_else():

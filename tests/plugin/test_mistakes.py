@@ -127,6 +127,17 @@ def test_eps_beyond_the_domain(refused) -> None:
     assert "expected --qnn-eps to be in (0, 1], got eps=3.0; the inputs are in (0.0, 1.0)" in line
 
 
+def test_unknown_profile_lists_the_known_ones(refused) -> None:
+    line = refused("--qnn-int8", INT8, "--qnn-profile=foo")
+    assert "expected --qnn-profile to be one of smoke, standard, paper, goliath-cifar10" in line
+    assert line.endswith("got profile='foo'")
+
+
+def test_attack_that_the_chosen_preset_does_not_have(refused) -> None:
+    line = refused("--qnn-int8", INT8, "--qnn-profile=stq", "--qnn-attack=geoda")
+    assert "an attack of stq (fgsm, pgd, square-linf, boundary, cw-l2, zoo)" in line
+
+
 def test_bad_calibration_data(refused) -> None:
     line = refused("--qnn-float", FLOAT, "--qnn-calibration", "absent.npz")
     assert "absent.npz" in line
@@ -137,7 +148,6 @@ def test_bad_calibration_data(refused) -> None:
     [
         ("--qnn-eps=abc", "--qnn-eps: expected a number such as 0.03 or 8/255, got 'abc'"),
         ("--qnn-domain=1,0", "--qnn-domain: expected LOW < HIGH, got '1,0'"),
-        ("--qnn-profile=foo", "--qnn-profile: expected smoke or standard or paper, got 'foo'"),
         ("--qnn-data=", "--qnn-data: expected a path, got '' (an unset variable?)"),
         (
             "--qnn-min-accuracy=int8-pgd",

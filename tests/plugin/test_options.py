@@ -55,7 +55,7 @@ def test_parsed(parse, text: str, value: object) -> None:
         (options.parse_positive, "0", "> 0"),
         (options.parse_switch, "maybe", "true or false"),
         (options.parse_thresholds, "int8:1.5", r"\[0, 1\]"),
-        (options.one_of(options.PROFILES), "quick", "smoke or standard or paper"),
+        (options.one_of(options.RUNTIMES), "quick", "tflm or litert or litert-builtin"),
     ],
 )
 def test_refused(parse, text: str, rule: str) -> None:
@@ -130,8 +130,8 @@ def test_only_a_flag_starts_the_gate(pytester: pytest.Pytester, resolved) -> Non
 
 
 def test_bad_ini_value_is_one_line(pytester: pytest.Pytester, resolved) -> None:
-    pytester.makeini("[pytest]\nqnn_profile = quick\n")
-    with pytest.raises(pytest.UsageError, match=r"qnn_profile in .*tox.ini: expected smoke"):
+    pytester.makeini("[pytest]\nqnn_runtime = quick\n")
+    with pytest.raises(pytest.UsageError, match=r"qnn_runtime in .*tox.ini: expected tflm"):
         resolved()
 
 

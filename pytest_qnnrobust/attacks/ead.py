@@ -1,0 +1,151 @@
+"""EAD: the elastic-net attack, for perturbations that are small in L1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import checks
+from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
+from pytest_qnnrobust.attacks.carlini import (
+    ConstSearch,
+    Nearest,
+    Stagnation,
+    column,
+    margin_gradient,
+    squared_length,
+)
+from pytest_qnnrobust.attacks.carlini_polish import elastic_plane, polish
+from pytest_qnnrobust.attacks.streams import Streams
+from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Target
+from pytest_qnnrobust.metrics import flat
+
+DECISION_RULES = ("EN", "L1")
+
+SPARSER = 4
+"""The polish weighs L1 by this times beta: its perturbations are smaller in L1 and in L2 then."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EAD(MinimalDistortionAttack):
+    """Chen, Sharma, Zhang, Yi, Hsieh, "EAD: Elastic-Net Attacks to Deep Neural Networks" (2018).
+
+    Algorithm 1: FISTA minimizes c * max(confidence - margin, 0) + beta * |delta|_1 + |delta|^2
+    (eq. 7), delta in units of the input span: a gradient step of `learning_rate`, falling with the
+    square root of the steps left, a soft threshold at beta inside the bounds (eq. 5), and
+    momentum. `binary_search_steps` descents of `max_iter` steps look for c as C&W-L2 does, with
+    its `abort_early`. `decision_rule` says which adversarial point is the nearest: "EN" by
+    beta * L1 + L2^2, "L1" by L1 (section 4.1). Both sequences of FISTA count, not only the last.
+
+    Beyond the original: `polish_steps` rounds bring the result down the boundary
+    (`carlini_polish.polish`) in a weighed sum of L1 and L2; 0 leaves them out. A sample that never
+    reaches `confidence` keeps its nearest misclassified point.
+
+    White-box, L1. At most binary_search_steps * max_iter + 1 gradients and twice as many queries
+    (only points that would be nearer are asked about), and one of each a polish step.
+    """
+
+    knowledge = "white"
+    norms = (1.0,)
+
+    confidence: float = 0.0
+    beta: float = 0.001
+    learning_rate: float = 0.01
+    max_iter: int = 100
+    binary_search_steps: int = 10
+    initial_const: float = 0.01
+    decision_rule: str = "EN"
+    abort_early: bool = True
+    polish_steps: int = 20
+
+    def _validate(self) -> None:
+        checks.not_negative(confidence=self.confidence, beta=self.beta)
+        checks.positive(learning_rate=self.learning_rate, initial_const=self.initial_const)
+        checks.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
+        checks.choice(DECISION_RULES, decision_rule=self.decision_rule)
+        checks.flag(abort_early=self.abort_early)
+        checks.count(least=0, polish_steps=self.polish_steps)
+
+    def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
+        search = _Search(self, target)
+        const = ConstSearch(len(target), self.initial_const, self.binary_search_steps)
+        for step in range(self.binary_search_steps):
+            const.narrow(search.descend(const.begin(step)))
+            target.progress(step + 1, self.binary_search_steps)
+        plane = elastic_plane(SPARSER * self.beta * target.span)
+        polish(target, search.nearest, plane, self.polish_steps, self.confidence)
+
+
+class _Search:
+    """Descents from the clean images; their common first gradient is asked for once.
+
+    Inputs are taken in units of the span, from the lower bound: 0..1.
+    """
+
+    def __init__(self, attack: EAD, target: Target) -> None:
+        self._attack = attack
+        self._target = target
+        self.nearest = Nearest(target, self._distance, attack.confidence)
+        self._clean = margin_gradient(target, target.x, target.all_rows)
+
+    def descend(self, const: NDArray[np.float64]) -> Mask:
+        """`max_iter` steps of FISTA; which samples met an adversarial point on the way."""
+        attack, target = self._attack, self._target
+        span, low = np.float32(target.span), np.float32(target.bounds[0])
+        found = np.zeros(len(target), bool)
+        rows, clean = target.all_rows, flat(target.x)
+        fall, rise = (low - clean) / span, (low + span - clean) / span
+        stagnation = Stagnation(len(rows), attack.max_iter, attack.abort_early)
+        last, ahead = np.zeros_like(clean), np.zeros_like(clean)
+        margin, gradient = self._clean[0], self._clean[1].copy()
+        for iteration in range(attack.max_iter):
+            rate = np.float32(attack.learning_rate * np.sqrt(1 - iteration / attack.max_iter))
+            pull = np.where(margin > attack.confidence, 0, const[rows])
+            loss = squared_length(ahead) + pull * (attack.confidence - margin)
+            loss += attack.beta * np.abs(ahead).sum(axis=1)
+            kept = stagnation.going(iteration, loss)
+            if not kept.any():
+                break
+            if not kept.all():
+                rows, clean, fall, rise = rows[kept], clean[kept], fall[kept], rise[kept]
+                last, ahead = last[kept], ahead[kept]
+                gradient, pull = gradient[kept], pull[kept]
+            gradient *= column(rate * span * pull)
+            ahead *= 1 - 2 * rate
+            ahead += gradient
+            delta = self._shrink(ahead, fall, rise)
+            ahead = delta - last
+            ahead *= np.float32(iteration / (iteration + 3))
+            ahead += delta
+            last = delta
+            delta = clean + span * last
+            shaped = delta.reshape(-1, *target.input_shape)
+            found[rows] |= self._visit(shaped, rows)
+            shaped = (clean + span * ahead).reshape(-1, *target.input_shape)
+            margin, gradient = margin_gradient(target, shaped, rows)
+            found[rows] |= self.nearest.offer(rows, shaped, margin)
+        return found
+
+    def _visit(self, points: Float, rows: Labels) -> Mask:
+        nearer = self.nearest.sizes(rows, points) < self.nearest.distance[rows]
+        fooled = np.zeros(len(rows), bool)
+        chosen = np.flatnonzero(nearer)
+        if len(chosen):
+            sealed = self._target.seal(points[chosen], rows[chosen])
+            fooled[chosen] = self.nearest.judge(rows[chosen], sealed)[0]
+        return fooled
+
+    def _shrink(self, delta: Float, fall: Float, rise: Float) -> Float:
+        """Soft threshold at beta, inside the bounds: proposition 1 of the paper, eq. 5."""
+        beta = np.float32(self._attack.beta)
+        shrunk = delta - np.clip(delta, -beta, beta)
+        return np.clip(shrunk, fall, rise, out=shrunk)
+
+    def _distance(self, delta: Float) -> Float:
+        span = np.float32(self._target.span)
+        l1 = np.abs(delta).sum(axis=1) / span
+        if self._attack.decision_rule == "L1":
+            return np.asarray(l1)
+        return np.asarray(np.float32(self._attack.beta) * l1 + squared_length(delta) / span**2)

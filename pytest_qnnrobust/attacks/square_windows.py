@@ -1,0 +1,111 @@
+"""Windows of the Square attack: how large, where, and the bumps that go into them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Double = NDArray[np.float64]
+Image = tuple[int, int, int]
+Size = tuple[int, int]
+Window = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""An index into (n, height, width, channels): one window per row."""
+
+SCHEDULE = (
+    (8000, 512),
+    (6000, 256),
+    (4000, 128),
+    (2000, 64),
+    (1000, 32),
+    (500, 16),
+    (200, 8),
+    (50, 4),
+    (10, 2),
+)
+"""After this many of 10,000 iterations, the share of changed pixels is `p_init` over that."""
+
+
+def image_shape(shape: tuple[int, ...]) -> Image:
+    """Height, width and channels of an input; a 1-D input is one row of pixels."""
+    if len(shape) == 1:
+        return 1, shape[0], 1
+    if len(shape) == 2:
+        return shape[0], shape[1], 1
+    return int(np.prod(shape[:-2])), shape[-2], shape[-1]
+
+
+def p_schedule(p_init: float, iteration: int, max_iter: int) -> float:
+    """The share of pixels to change at this iteration (the authors' `p_selection`)."""
+    scaled = int(iteration / max_iter * 10000)
+    for after, divisor in SCHEDULE:
+        if scaled > after:
+            return p_init / divisor
+    return p_init
+
+
+def window_size(share: float, image: Image, least: int) -> Size:
+    """Height and width of a window over `share` of the pixels: square where the image allows."""
+    height, width, _ = image
+    side = max(round(float(np.sqrt(share * height * width))), least)
+    side += side % 2 == 0 and least > 1
+    rows, columns = min(side, height), min(side, width)
+    if rows < side:
+        columns = min(width, round(side * side / rows))
+    elif columns < side:
+        rows = min(height, round(side * side / columns))
+    return rows, columns
+
+
+def window_at(place: Double, size: Size, image: Image) -> Window:
+    """The windows at places (n, 2), uniform numbers for top and left."""
+    top, left = ((place[:, a] * (image[a] - size[a] + 1)).astype(np.int64) for a in (0, 1))
+    return (
+        np.arange(len(place))[:, None, None],
+        (top[:, None] + np.arange(size[0]))[:, :, None],
+        (left[:, None] + np.arange(size[1]))[:, None, :],
+    )
+
+
+def two_bumps(height: int, width: int, upright: NDArray[np.bool_], norm: float = 2.0) -> Double:
+    """A positive beside a negative bump, of length 1 in L1 or L2, (n, height, width).
+
+    One above the other where `upright`, else side by side; along the only axis there is in a
+    window of one row or column.
+    """
+    if height == 1 or width == 1:
+        upright = np.full(len(upright), width == 1)
+    vertical, sideways = _bump_pair(height, width, norm), _bump_pair(width, height, norm).T
+    return np.where(upright[:, None, None], vertical, sideways)
+
+
+def channel_mass(delta: NDArray[Any], norm: float) -> Double:
+    """Sum of |element|**norm over each channel, (n, 1, 1, channels)."""
+    power = np.abs(delta) if norm == 1 else delta * delta
+    return np.asarray(power.sum(axis=(1, 2), keepdims=True))
+
+
+@lru_cache(maxsize=256)
+def _bump_pair(height: int, width: int, norm: float) -> Double:
+    pair = np.zeros((height, width))
+    half = height // 2
+    pair[:half] = _bump(half, width, norm)
+    pair[half:] = -_bump(height - half, width, norm)
+    return _unit(pair, norm)
+
+
+def _bump(height: int, width: int, norm: float) -> Double:
+    """Concentric rectangles, the k-th adding 1/k^2 (L1: 1/k^4): the authors' pseudo-Gaussian."""
+    if height == 0:
+        return np.zeros((0, width))
+    top, left = height // 2, width // 2
+    rings = np.arange(max(top, left) + 1)
+    row, column = np.arange(height)[:, None, None], np.arange(width)[None, :, None]
+    inside = (np.abs(row - top) <= rings) & (np.abs(column - left) <= rings)
+    return _unit((inside / (rings + 1.0) ** (4 if norm == 1 else 2)).sum(axis=2), norm)
+
+
+def _unit(bump: Double, norm: float) -> Double:
+    return np.asarray(bump / np.linalg.norm(bump.ravel(), norm))
