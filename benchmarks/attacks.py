@@ -1,247 +1,218 @@
-"""Our attacks beside ART's: same images, same float ResNet-8 logits, the paper's settings.
+"""Every attack beside ART's and Foolbox's: same images, same float logits, the paper's settings.
 
-    python benchmarks/attacks.py [--attacks pgd,...] [--samples 200] [--slow-samples 20] [--skip 0]
+    python -m benchmarks.attacks [--attacks pgd,...] [--output DIR] [--peer-seconds 300]
 
-Prints a Markdown table: adversarial accuracy over all images, distances over the images that were
-fooled (clean errors left out) and over all, queries or gradients per attacked image, seconds,
-and the ratios to ART. Needs ../shared and adversarial-robustness-toolbox.
+Over the first 200 images of CIFAR-10's test set and the float ResNet-8 of ../shared. Adversarial
+accuracy is over all images; distances are means over the images that were fooled, and over all
+that were attacked ("all"); queries, gradients and seconds are per attacked image, after a warm-up.
+A peer that would take longer than `--peer-seconds` runs on fewer images (stated), and ours on the
+same ones too. Every (attack, library) result is kept in DIR and reused, so that an interrupted
+benchmark goes on where it stopped; `--fresh ours` measures ours again after a change.
+DIR/attacks.md and DIR/attacks.json are written at the end.
+
+GeoDA of ART 1.20 needs `np.mat`, which NumPy 2 dropped: this benchmark gives it back. ART's
+AutoAttack imports the package `multiprocess`: `multiprocessing` stands in. Its JSMA aims at random
+classes, because with labels it aims at the class that the image has already. It has no targeted DLR
+loss: beside APGD-T stands its untargeted one. Foolbox's "queries" are its forward passes,
+with or without gradient.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust import attacks, metrics
+from benchmarks import peers_art, peers_foolbox, table
+from benchmarks.measure import (
+    Case,
+    Counter,
+    Measurement,
+    Peer,
+    Store,
+    one_line,
+    run_ours,
+    run_peer,
+    say,
+)
+from benchmarks.table import Comparison
+from pytest_qnnrobust import attacks
+from pytest_qnnrobust.attacks import Attack, FixedBudgetAttack
+from pytest_qnnrobust.metrics import norm_name
 from pytest_qnnrobust.models import Model, load_model
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-SLOW = ("boundary",)
-"""Attacks for which ART takes seconds per image: `--slow-samples` images only."""
+OWN_NORMS = {"jsma": "l0", "cw-l0": "l0", "cw-linf": "linf", "ead": "l1", "uap": "linf"}
+"""The norm that an attack minimizes, where it has no setting `norm`; otherwise L2."""
 
-Images = NDArray[np.float32]
-Labels = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One attack by one library over the same images."""
-
-    attack: str
-    library: str
-    accuracy: float
-    l2: float
-    linf: float
-    l2_all: float
-    linf_all: float
-    cost: str
-    seconds: float
-
-    def cells(self, samples: int) -> list[str]:
-        distances = (self.l2, self.linf, self.l2_all, self.linf_all)
-        accuracy = f"{100 * self.accuracy:.1f} %"
-        numbers = [f"{value:.4f}" for value in distances]
-        return [self.attack, self.library, str(samples), accuracy, *numbers, self.cost]
-
-
-HEADER = ["attack", "library", "images", "adv. accuracy", "L2", "Linf", "L2 all", "Linf all"]
-HEADER += ["cost per image", "seconds", "speed-up", "accuracy diff", "distortion ratio"]
+Peers = dict[str, Callable[[Attack], Peer]]
+"""Library -> what runs its counterpart of an attack of ours."""
 
 
 def main() -> None:
-    options = parse()
+    options = parser("our attacks beside ART's and Foolbox's").parse_args()
     model = load_model(SHARED / "models" / "cifar_resnet_float.h5")
-    data = np.load(SHARED / "data" / "cifar10_test.npz")
-    print("| " + " | ".join(HEADER) + " |")
-    print("|" + " --- |" * len(HEADER))
-    for name in options.attacks.split(","):
-        samples = options.slow_samples if name in SLOW else options.samples
-        images = slice(options.skip, options.skip + samples)
-        x = data["x"][images].astype(np.float32) / 255
-        y = data["y"][images].astype(np.int64)
-        compare(model, name, x, y, options.seed)
-
-
-def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="our attacks beside ART's")
-    parser.add_argument("--attacks", default=",".join(PEERS), help="ids, separated by commas")
-    parser.add_argument("--samples", type=int, default=200)
-    parser.add_argument("--skip", type=int, default=0, help="leave out the first N images")
-    parser.add_argument("--slow-samples", type=int, default=20, help=f"for {', '.join(SLOW)}")
-    parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
-
-
-def compare(model: Model, name: str, x: Images, y: Labels, seed: int) -> None:
-    """Run one attack in both libraries and print its two rows."""
-    ours, theirs = run_ours(model, name, x, y, seed), run_art(model, name, x, y, seed)
-    ratios = [
-        f"{theirs.seconds / ours.seconds:.1f}x faster",
-        f"{100 * (ours.accuracy - theirs.accuracy):+.1f} points",
-        distortion_ratio(name, ours, theirs),
+    case = images(model, options)
+    store = Store(options.output / "attacks", options.fresh)
+    found = [
+        compare(case, name, peers(model, name), store, options)
+        for name in chosen(options.attacks, attacks.NAMES)
     ]
-    for row, more in ((ours, ratios), (theirs, ["", "", ""])):
-        cells = [*row.cells(len(x)), f"{row.seconds:.1f}", *more]
-        print("| " + " | ".join(cells) + " |", flush=True)
+    write(options.output, "attacks", {"float ResNet-8": found})
 
 
-def distortion_ratio(name: str, ours: Row, theirs: Row) -> str:
-    """Mean distortion over the fooled images, ours over ART's, in the attack's own norm."""
-    if np.isinf(getattr(attacks.create(name), "norm", 2)):
-        return f"{ours.linf / theirs.linf:.3f} (Linf)"
-    return f"{ours.l2 / theirs.l2:.3f} (L2)"
+def parser(description: str) -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--attacks", default="", help="ids, separated by commas (default: all)")
+    made.add_argument("--samples", type=int, default=200)
+    made.add_argument("--skip", type=int, default=0, help="leave out the first N images")
+    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--profile", choices=attacks.PROFILES, default="paper", help="settings")
+    made.add_argument("--output", type=Path, default=Path("benchmark-results"))
+    made.add_argument("--peer-seconds", type=float, default=300.0, help="about, per attack")
+    made.add_argument("--fresh", choices=("ours", "all"), default="", help="measure again")
+    return made
 
 
-def run_ours(model: Model, name: str, x: Images, y: Labels, seed: int) -> Row:
-    attack = attacks.preset(name, "paper")
-    warm_up(model, x, y, attack.knowledge == "white")
-    result = attack(model, x, y, seed=seed)
-    attacked = max(int((result.clean_label == y).sum()), 1)
-    queries, gradients = result.queries.sum() / attacked, result.gradients.sum() / attacked
-    cost = f"{queries:.0f} queries, {gradients:.0f} gradients"
-    return graded(model, name, "ours", x, y, result.x_adv, result.seconds, cost)
+def chosen(wanted: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(wanted.split(",")) if wanted else known
+    if unknown := [name for name in names if name not in known]:
+        raise SystemExit(f"expected attacks among {', '.join(known)}, got {', '.join(unknown)}")
+    return names
 
 
-def run_art(model: Model, name: str, x: Images, y: Labels, seed: int) -> Row:
-    classifier = art_classifier(model)
-    np.random.seed(seed)
-    generate = PEERS[name](classifier)
-    # ART attacks what the model predicts; the labels keep clean errors out as ours does.
-    correct = model.classify(x) == y
-    x_adv = x.copy()
-    started = time.perf_counter()
-    x_adv[correct] = generate(x[correct], y[correct])
-    seconds = time.perf_counter() - started
-    return graded(model, name, "ART", x, y, x_adv, seconds, "")
+def images(model: Model, options: argparse.Namespace) -> Case:
+    data = np.load(SHARED / "data" / "cifar10_test.npz")
+    rows = slice(options.skip, options.skip + options.samples)
+    x = data["x"][rows].astype(np.float32) / 255
+    return Case(model, x, data["y"][rows].astype(np.int64), options.seed)
 
 
-def graded(
-    model: Model,
-    name: str,
-    library: str,
-    x: Images,
-    y: Labels,
-    x_adv: Images,
-    seconds: float,
-    cost: str,
-) -> Row:
-    """The same grading for both: distances of what the model, asked again, misclassifies."""
-    clean, label = model.classify(x), model.classify(x_adv)
-    fooled = (clean == y) & (label != y)
-    found = metrics.distances(x_adv, x)
-    return Row(
-        attack=name,
-        library=library,
-        accuracy=metrics.adversarial_accuracy(y, clean, label),
-        l2=metrics.mean_distance(found.l2, fooled),
-        linf=metrics.mean_distance(found.linf, fooled),
-        l2_all=metrics.mean_distance(found.l2, fooled, over="all"),
-        linf_all=metrics.mean_distance(found.linf, fooled, over="all"),
-        cost=cost,
-        seconds=seconds,
-    )
+def peers(model: Model, name: str) -> Peers:
+    """What ART and Foolbox have of this attack; classifiers are made when they are needed."""
+
+    def of(library: Any) -> Callable[[Attack], Peer]:
+        def make(attack: Attack) -> Peer:
+            counter = Counter()
+            build = library.PEERS[counterpart(library.PEERS, name)]
+            generate = build(library.keras_classifier(model, counter), attack)
+            return Peer(generate, counter)
+
+        return make
+
+    libraries = {"ART": peers_art, "Foolbox": peers_foolbox}
+    return {
+        label: of(library)
+        for label, library in libraries.items()
+        if counterpart(library.PEERS, name)
+    }
 
 
-def warm_up(model: Model, x: Images, y: Labels, gradients: bool) -> None:
-    """Let TensorFlow trace and compile before the clock runs."""
-    model.evaluate(x)
-    if gradients:
-        model.loss_gradient(x, y)
-        model.jacobian(x)
+def counterpart(known: Mapping[str, Any], name: str) -> str:
+    """The key for an id, or for what its variants have in common (`pgd-l2`: `pgd`), or ""."""
+    family = name.split("-")[0]
+    return name if name in known else (family if family in known else "")
 
 
-def art_classifier(model: Any) -> Any:
-    """The same Keras network, its logits, as ART sees it."""
-    import tensorflow as tf
-    from art.estimators.classification import TensorFlowV2Classifier
+def compare(
+    case: Case, name: str, rivals: Peers, store: Store, options: argparse.Namespace
+) -> Comparison:
+    """Ours on all images; each peer on those that it can afford, and ours on the same."""
+    attack = attacks.preset(name, options.profile)
+    limit = options.peer_seconds
+    wanted: dict[str, Any] = {"attack": name, "settings": repr(attack), "seed": case.seed}
+    wanted |= {"model": case.model.name, "images": len(case.x), "first": float(case.x[0].sum())}
 
-    loss = tf.keras.losses.CategoricalCrossentropy(from_logits=True)
-    return TensorFlowV2Classifier(
-        model=tf.function(lambda x, training=False: model.network(x, training=False)),
-        nb_classes=model.classes,
-        input_shape=model.input_shape,
-        loss_object=loss,
-        clip_values=model.bounds,
-    )
+    def blank(library: str) -> Measurement:
+        return Measurement(name, library, repr(attack), case.seed)
 
+    def our_run(of: Case, library: str) -> Measurement:
+        def measure() -> Measurement:
+            try:
+                found = run_ours(of, name, attack, library)
+                return found if of is not case else replace(found, stages=stages(of, attack))
+            except Exception as error:
+                return replace(blank(library), error=one_line(error))
 
-Generate = Callable[[Images, Labels], Images]
+        return store.get({**wanted, "library": library, "images": len(of.x)}, measure)
 
-
-def art_pgd(classifier: Any) -> Generate:
-    from art.attacks.evasion import ProjectedGradientDescentNumpy
-
-    attack = ProjectedGradientDescentNumpy(
-        classifier,
-        norm=np.inf,
-        eps=0.0008,
-        eps_step=0.00008,
-        max_iter=10,
-        num_random_init=20,
-        batch_size=256,
-        verbose=False,
-    )
-    return lambda x, y: attack.generate(x, y)
-
-
-def art_deepfool(classifier: Any) -> Generate:
-    from art.attacks.evasion import DeepFool
-
-    attack = DeepFool(classifier, max_iter=100, epsilon=0.008, batch_size=256, verbose=False)
-    return lambda x, y: attack.generate(x)
+    everything = our_run(case, "ours")
+    pairs = []
+    for library, rival in rivals.items():
+        run = partial(run_peer, case, blank(library), attack, rival, limit)
+        peer = store.get({**wanted, "library": library, "limit": limit}, run)
+        same = peer.error or peer.images == len(case.x)
+        subset = case.first(peer.images)
+        mine = everything if same else our_run(subset, f"ours-{peer.images}")
+        pairs.append((peer, mine))
+    norm = getattr(attack, "norm", None)
+    own = OWN_NORMS.get(name, "l2") if norm is None else norm_name(norm)
+    return Comparison(name, own, not isinstance(attack, FixedBudgetAttack), everything, pairs)
 
 
-def art_square(norm: float, eps: float, max_iter: int, p_init: float) -> Callable[[Any], Generate]:
-    def build(classifier: Any) -> Generate:
-        from art.attacks.evasion import SquareAttack
+def stages(case: Case, attack: Attack) -> dict[str, float]:
+    """The accuracy left after each stage of AutoAttack."""
+    if not hasattr(attack, "stages"):
+        return {}
+    from pytest_qnnrobust.attacks.autoattack import stage_accuracies
 
-        attack = SquareAttack(
-            classifier,
-            norm=norm,
-            eps=eps,
-            max_iter=max_iter,
-            p_init=p_init,
-            batch_size=256,
-            verbose=False,
-        )
-        return lambda x, y: attack.generate(x, y)
-
-    return build
+    return stage_accuracies(attack, case.model, case.x, case.y, case.seed)  # type: ignore[arg-type]
 
 
-def art_boundary(classifier: Any) -> Generate:
-    from art.attacks.evasion import BoundaryAttack
-
-    attack = BoundaryAttack(
-        classifier,
-        targeted=False,
-        delta=0.1,
-        epsilon=1.0,
-        init_size=100,
-        max_iter=500,
-        batch_size=256,
-        verbose=False,
-    )
-    return lambda x, y: attack.generate(x, y)
+def write(folder: Path, name: str, found: dict[str, list[Comparison]]) -> None:
+    """Print the tables and write them as Markdown and JSON."""
+    text = "\n".join(f"## {title}\n\n{table.markdown(rows)}" for title, rows in found.items())
+    print(text)
+    (folder / f"{name}.md").write_text(text)
+    plain = {title: [finite(summary(row)) for row in rows] for title, rows in found.items()}
+    (folder / f"{name}.json").write_text(json.dumps(plain, indent=1, allow_nan=False))
+    say(f"written: {folder / name}.md, {folder / name}.json")
 
 
-PEERS: dict[str, Callable[[Any], Generate]] = {
-    "square-linf": art_square(np.inf, 0.015, 1000, 0.05),
-    "square-l2": art_square(2, 1.0, 2000, 0.8),
-    "pgd": art_pgd,
-    "deepfool": art_deepfool,
-    "boundary": art_boundary,
-}
+def summary(row: Comparison) -> dict[str, Any]:
+    """A comparison without the numbers of each image."""
+    return {
+        "attack": row.attack,
+        "norm": row.norm,
+        "accuracy_difference": row.accuracy_difference,
+        "distortion_ratio": row.distortion(both=False),
+        "distortion_ratio_both_fooled": row.distortion(both=True),
+        "speed_up": row.speed_up,
+        "outside_model": row.outside,
+        "failures": row.failures,
+        "measurements": list(measurements(row)),
+    }
+
+
+def finite(value: Any) -> Any:
+    """The same with null for NaN, which JSON has not."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def measurements(row: Comparison) -> Iterator[dict[str, Any]]:
+    unique = {id(one): one for one in (row.ours, *(m for pair in row.peers for m in pair))}
+    for one in unique.values():
+        plain = asdict(one)
+        for per_image in ("correct", "fooled", "distances"):
+            del plain[per_image]
+        if not one.error:
+            plain["accuracy"] = one.accuracy
+            for over in ("successes", "all"):
+                plain[f"mean_{over}"] = {norm: one.mean(norm, over) for norm in one.distances}
+        yield plain
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""Gray- and black-box attacks aimed at the int8 and int16 ResNet-8, beside ART over TFLite.
+
+    python -m benchmarks.direct [--attacks square-linf,...] [--widths int8,int16] [--output DIR]
+
+Ours attacks the integers of the microcontroller (TFLM). ART attacks the same file as a black box,
+BlackBoxClassifierNeuralNetwork over TFLite without delegates, which returns the output tensor.
+Each is graded by the runtime that it attacked, in whole input steps within the budget; what ART's
+images do on TFLM stands beside. Columns and options are those of benchmarks.attacks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks import peers_art
+from benchmarks.attacks import SHARED, Peers, chosen, compare, images, parser, write
+from benchmarks.measure import Counter, Peer, Store
+from pytest_qnnrobust import attacks
+from pytest_qnnrobust.attacks import Attack
+from pytest_qnnrobust.models import Model, load_model
+
+ATTACKS = ("square-linf", "square-l2", "boundary", "geoda", "zoo")
+WIDTHS = ("int8", "int16")
+
+
+def main() -> None:
+    made = parser("direct attacks on the quantized models, beside ART over TFLite")
+    made.add_argument("--widths", default=",".join(WIDTHS))
+    options = made.parse_args()
+    names = chosen(options.attacks, tuple(n for n in ATTACKS if n in attacks.NAMES))
+    found = {}
+    for width in chosen(options.widths, WIDTHS):
+        path = SHARED / "models" / f"cifar_resnet_{width}.tflite"
+        model = load_model(path, bounds=(0.0, 1.0))
+        case = images(model, options)
+        store = Store(options.output / f"direct-{width}", options.fresh)
+        found[f"{width} ResNet-8"] = [
+            compare(case, name, peers(path, model, name), store, options) for name in names
+        ]
+    write(options.output, "direct", found)
+
+
+def peers(path: Path, model: Model, name: str) -> Peers:
+    def make(attack: Attack) -> Peer:
+        counter = Counter()
+        runtime = peers_art.TFLite(path.read_bytes(), counter)
+        classifier = peers_art.tflite_classifier(runtime, model)
+        return Peer(peers_art.PEERS[name](classifier, attack), counter, runtime.classify)
+
+    return {"ART": make}
+
+
+if __name__ == "__main__":
+    main()
