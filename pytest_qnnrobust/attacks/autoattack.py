@@ -118,7 +118,7 @@ class AutoAttack(FixedBudgetAttack):
         multi_eps = self.norm == 1 and not plus
         restarts = 5 if plus or multi_eps else 1
         if name == "square":
-            return SquareAttack(max_iter=5000, p_init=0.8, **ball)
+            return SquareAttack(max_iter=5000, p_init=0.8, rescale=False, **ball)
         if name == "apgd-t":
             return APGDT(targets=5 if multi_eps else 9, larger_eps=multi_eps, **ball)
         if name.startswith("apgd"):

@@ -13,6 +13,7 @@ from pytest_qnnrobust.attacks.geometry import float32_bounds
 from pytest_qnnrobust.attacks.losses import margin
 from pytest_qnnrobust.attacks.projections import l1_ball_step, row_norm
 from pytest_qnnrobust.attacks.square_windows import (
+    SCHEDULED,
     Image,
     Size,
     channel_mass,
@@ -48,11 +49,12 @@ class SquareAttack(FixedBudgetAttack):
     form of Croce & Hein, "Mind the box" (2021), section 5.
 
     Every iteration changes one window of a share `p` of the pixels and keeps the change if the
-    margin of the logits falls; `p` starts at `p_init` and shrinks on the authors' schedule, scaled
-    to `max_iter`. In L1 a step may overdraw the budget: what counts is its Euclidean projection
-    onto the ball inside the bounds, which makes it sparse. Any input shape (h, w), (h, w, c) or
-    (n,); on strongly rectangular inputs a window becomes a rectangle of the same area. Stops a
-    sample at its first success.
+    margin of the logits falls; `p` starts at `p_init` and shrinks on the authors' schedule for
+    10,000 iterations, scaled to `max_iter` if `rescale` (AutoAttack leaves it as it is). In L1 a
+    step may overdraw the budget: what counts is its Euclidean projection onto the ball inside the
+    bounds, which makes it sparse. Any input shape (h, w), (h, w, c) or (n,); on strongly
+    rectangular inputs a window becomes a rectangle of the same area. Stops a sample at its first
+    success.
 
     Gray-box, up to 1 + max_iter queries. Where a question to the model has room, it holds the next
     few iterations of a sample as well, as if each before were refused; what the first accepted one
@@ -66,11 +68,13 @@ class SquareAttack(FixedBudgetAttack):
     eps: float = 0.015
     max_iter: int = 1000
     p_init: float = 0.05
+    rescale: bool = True
 
     def _validate(self) -> None:
         super()._validate()
         checks.count(max_iter=self.max_iter)
         checks.fraction(p_init=self.p_init)
+        checks.flag(rescale=self.rescale)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         linf = np.isinf(self.norm)
@@ -100,7 +104,8 @@ class SquareAttack(FixedBudgetAttack):
     def _sizes(self, image: Image) -> NDArray[np.int64]:
         """Height and width of the windows of every iteration, (max_iter, 2)."""
         least = 1 if np.isinf(self.norm) else 3
-        shares = (p_schedule(self.p_init, i, self.max_iter) for i in range(self.max_iter))
+        whole = self.max_iter if self.rescale else SCHEDULED
+        shares = (p_schedule(self.p_init, i, whole) for i in range(self.max_iter))
         return np.array([window_size(share, image, least) for share in shares], np.int64)
 
     def _tries(self, target: Target, rows: Rows, done: Rows) -> Rows:

@@ -25,7 +25,9 @@ SCHEDULE = (
     (50, 4),
     (10, 2),
 )
-"""After this many of 10,000 iterations, the share of changed pixels is `p_init` over that."""
+"""After this many of `SCHEDULED` iterations, the share of changed pixels is `p_init` over that."""
+
+SCHEDULED = 10000
 
 
 def image_shape(shape: tuple[int, ...]) -> Image:
@@ -38,8 +40,8 @@ def image_shape(shape: tuple[int, ...]) -> Image:
 
 
 def p_schedule(p_init: float, iteration: int, max_iter: int) -> float:
-    """The share of pixels to change at this iteration (the authors' `p_selection`)."""
-    scaled = int(iteration / max_iter * 10000)
+    """The share of pixels to change in this iteration of `max_iter` (authors' `p_selection`)."""
+    scaled = int(iteration / max_iter * SCHEDULED)
     for after, divisor in SCHEDULE:
         if scaled > after:
             return p_init / divisor

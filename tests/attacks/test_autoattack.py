@@ -62,7 +62,7 @@ def test_standard_is_what_its_authors_run(norm):
         ("apgd-ce", APGD(**ball, restarts=5 if l1 else 1, larger_eps=l1)),
         ("apgd-t", APGDT(**ball, targets=5 if l1 else 9, larger_eps=l1)),
         ("fab-t", WithinBudget(**ball, attack=FAB(**ball, targeted=True, early_stop=True))),
-        ("square", SquareAttack(**ball, max_iter=5000, p_init=0.8)),
+        ("square", SquareAttack(**ball, max_iter=5000, p_init=0.8, rescale=False)),
     ]
 
 
@@ -73,7 +73,7 @@ def test_plus_is_what_its_authors_run(norm):
         ("apgd-ce", APGD(**ball, restarts=5)),
         ("apgd-dlr", APGD(**ball, restarts=5, loss="dlr")),
         ("fab", WithinBudget(**ball, attack=FAB(**ball, restarts=5, early_stop=True))),
-        ("square", SquareAttack(**ball, max_iter=5000, p_init=0.8)),
+        ("square", SquareAttack(**ball, max_iter=5000, p_init=0.8, rescale=False)),
         ("apgd-t", APGDT(**ball)),
         ("fab-t", WithinBudget(**ball, attack=FAB(**ball, targeted=True, early_stop=True))),
     ]

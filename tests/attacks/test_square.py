@@ -39,6 +39,18 @@ def test_the_schedule_scales_with_the_number_of_iterations():
     assert [windows.p_schedule(0.05, i, 1000) for i in range(1000)] == long
 
 
+def test_without_rescale_a_short_run_is_the_beginning_of_a_long_one():
+    model, x, y = problem((6, 6, 3), samples=6)
+    settings = {"eps": 1e-4, "p_init": 0.8, "rescale": False}
+    whole = SquareAttack(max_iter=120, **settings)(model, x, y)
+    part = SquareAttack(max_iter=120, **settings)(model, x, y, query_budget=61)
+    short = SquareAttack(max_iter=60, **settings)(model, x, y)
+    np.testing.assert_array_equal(short.x_adv, part.x_adv)
+    scaled = SquareAttack(max_iter=60, **settings | {"rescale": True})(model, x, y)
+    assert not whole.success.any()
+    assert (scaled.x_adv != short.x_adv).any()
+
+
 @pytest.mark.parametrize(
     ("share", "image", "least", "size"),
     [
