@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.batching import BUCKETS, pad, pieces
 from pytest_qnnrobust.losses import Loss, loss_named
 
 Float = NDArray[np.float32]
-
-BUCKETS = (16, 32, 64, 128, 256)
-"""Batch sizes that are really computed; a batch between two of them is padded."""
 
 
 class Differentiable:
     """A differentiable classifier given by one TensorFlow function.
 
     `function` maps a float32 tensor (n, *input_shape) to logits (n, classes) and treats every
-    sample alone. Each method takes any n >= 1, pads it to the next of `buckets` (a multiple of
-    the largest beyond) by repeating the last sample and cuts the result, so that a new n costs
-    neither a trace nor a new set of oneDNN primitives or XLA kernels.
+    sample alone. Each method takes any n >= 1 and computes it in batches of sizes among `buckets`
+    (`batching.pieces`), so that a new n costs neither a trace nor a new set of oneDNN primitives or
+    XLA kernels.
     """
 
     def __init__(
@@ -65,10 +63,13 @@ class Differentiable:
         return logits, jacobian
 
     def _run(self, compiled: Callable[..., Any], *arrays: NDArray[Any]) -> list[Float]:
-        n = len(arrays[0])
-        size = bucket(n, self.buckets)
-        padded = [pad(array, size) for array in arrays]
-        return [result.numpy()[:n] for result in compiled(*padded)]
+        parts = []
+        for rows, size in pieces(len(arrays[0]), self.buckets):
+            results = compiled(*(pad(array[rows], size) for array in arrays))
+            parts.append([result.numpy()[: rows.stop - rows.start] for result in results])
+        if len(parts) == 1:
+            return parts[0]
+        return [np.concatenate(results) for results in zip(*parts, strict=True)]
 
     @cached_property
     def _compiled_logits(self) -> Callable[..., Any]:
@@ -108,19 +109,3 @@ class Differentiable:
             function, input_signature=signature, autograph=False
         )
         return compiled
-
-
-def bucket(n: int, buckets: tuple[int, ...] = BUCKETS) -> int:
-    """The smallest bucket that holds n samples, or the next multiple of the largest."""
-    for size in buckets:
-        if n <= size:
-            return size
-    return -(-n // buckets[-1]) * buckets[-1]
-
-
-def pad(array: NDArray[Any], size: int) -> NDArray[Any]:
-    """Repeat the last row until there are `size` rows."""
-    missing = size - len(array)
-    if missing == 0:
-        return array
-    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])

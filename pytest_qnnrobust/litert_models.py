@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.differentiable import bucket, pad
+from pytest_qnnrobust.batching import bucket, pad
 from pytest_qnnrobust.models import Float, GradientSource, InputGrid, Labels, Model, Width
 from pytest_qnnrobust.tflite.fixed_point import dequantize
 from pytest_qnnrobust.tflite.graph import Graph

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_qnnrobust.attacks import losses
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.differentiable import BUCKETS, Differentiable, bucket
+from pytest_qnnrobust.differentiable import Differentiable
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError
 from pytest_qnnrobust.keras_models import KerasModel, load_keras
 from pytest_qnnrobust.losses import LOSSES
@@ -179,10 +179,6 @@ class TestDerivatives:
         for n in (1, 5, 16, 17, 255, 256):
             np.testing.assert_array_equal(function.logits(np.ones((n, 3), np.float32)), 2)
         assert len(traces) == 1
-
-    def test_buckets(self) -> None:
-        assert [bucket(n) for n in (1, 16, 17, 256, 257)] == [16, 16, 32, 256, 512]
-        assert bucket(BUCKETS[-1]) == BUCKETS[-1]
 
 
 def edit_config(path: Path, change: Callable[[dict[str, Any]], None]) -> None:

@@ -25,7 +25,7 @@ from pytest_qnnrobust.attacks.square_windows import (
 )
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
-from pytest_qnnrobust.differentiable import bucket
+from pytest_qnnrobust.batching import bucket
 from pytest_qnnrobust.metrics import flat
 
 Double = NDArray[np.float64]

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.differentiable import bucket
+from pytest_qnnrobust.batching import pieces
 from pytest_qnnrobust.tflite.accumulate import Engine
 from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, Product, lower
 from pytest_qnnrobust.tflite.plan import Plan, Step
 
 ENGINES: tuple[Engine, ...] = ("quantized", "float32", "float64")
 BUCKETS = (8, 32, 64, 128)
-"""Batch sizes that are really computed: a shard between two of them is padded."""
+"""Batch sizes that are traced and compiled; a shard is made of them (`batching.pieces`)."""
 FUSE_FROM = 32
 """Batch from which fusing a segment pays for its compilation."""
 
@@ -56,9 +56,14 @@ class CompiledPlan:
 
         Shards run side by side: some TensorFlow kernels and XLA segments use one thread only.
         """
-        rows = _shard_size(len(q))
-        shards = [q[start : start + rows] for start in range(0, max(len(q), 1), rows)]
-        sizes = [bucket(len(shard), BUCKETS) for shard in shards]
+        share = _shard_size(len(q))
+        planned = [
+            (start + rows.start, start + rows.stop, size)
+            for start in range(0, max(len(q), 1), share)
+            for rows, size in pieces(min(share, max(len(q), 1) - start), BUCKETS)
+        ]
+        shards = [q[first:last] for first, last, _ in planned]
+        sizes = [size for *_, size in planned]
         functions = [self._function(tuple(wanted), size) for size in sizes]
         parts = list(_threads().map(_run_padded, functions, sizes, shards))
         return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
