@@ -309,7 +309,7 @@ PEERS: dict[str, Builder] = {
         "UniversalPerturbation",
         attacker=ours("inner", "fgsm"),
         attacker_params=inside_uap,
-        delta=ours("delta", 0.2),
+        delta=ours("delta", 0.0),
         norm=ours("norm"),
         eps=ours("eps"),
         max_iter=ours("max_iter"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -32,6 +35,49 @@ def pieces(n: int, buckets: tuple[int, ...] = BUCKETS) -> list[tuple[slice, int]
     starts = [sum(sizes[:place]) for place in range(len(sizes))]
     ends = [min(start + size, n) for start, size in zip(starts, sizes, strict=True)]
     return [(slice(*rows), size) for *rows, size in zip(starts, ends, sizes, strict=True)]
+
+
+def side_by_side(
+    run: Callable[[slice, int], list[NDArray[Any]]],
+    n: int,
+    buckets: tuple[int, ...] = BUCKETS,
+    least: int = 1,
+) -> list[NDArray[Any]]:
+    """What `run(rows, size)` returns for slices that cover n samples, joined.
+
+    Every thread has a share of the samples, of at least `least`, cut into `pieces`: many kernels
+    of TensorFlow use one thread only.
+    """
+    share = max(-(-n // thread_count()), least, 1)
+    cut = [
+        (slice(start + rows.start, start + rows.stop), size)
+        for start in range(0, max(n, 1), share)
+        for rows, size in pieces(min(share, max(n, 1) - start), buckets)
+    ]
+    if len(cut) == 1:
+        return run(*cut[0])
+    parts = list(_threads().map(run, *zip(*cut, strict=True)))
+    return [np.concatenate(results) for results in zip(*parts, strict=True)]
+
+
+@lru_cache(maxsize=1)
+def thread_count() -> int:
+    """Threads that TensorFlow may use, by its own setting or the processors there are."""
+    import tensorflow as tf
+
+    return int(tf.config.threading.get_intra_op_parallelism_threads() or available_processors())
+
+
+def available_processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@lru_cache(maxsize=1)
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_count(), thread_name_prefix="qnn-shard")
 
 
 @lru_cache(maxsize=4096)

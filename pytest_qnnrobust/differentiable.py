@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.batching import BUCKETS, pad, pieces
+from pytest_qnnrobust.batching import BUCKETS, pad, side_by_side
 from pytest_qnnrobust.losses import Loss, loss_named
 
 Float = NDArray[np.float32]
+
+SHARE = 32
+"""Samples below which a second thread does not pay."""
 
 
 class Differentiable:
@@ -63,13 +66,11 @@ class Differentiable:
         return logits, jacobian
 
     def _run(self, compiled: Callable[..., Any], *arrays: NDArray[Any]) -> list[Float]:
-        parts = []
-        for rows, size in pieces(len(arrays[0]), self.buckets):
+        def part(rows: slice, size: int) -> list[Float]:
             results = compiled(*(pad(array[rows], size) for array in arrays))
-            parts.append([result.numpy()[: rows.stop - rows.start] for result in results])
-        if len(parts) == 1:
-            return parts[0]
-        return [np.concatenate(results) for results in zip(*parts, strict=True)]
+            return [result.numpy()[: len(arrays[0][rows])] for result in results]
+
+        return side_by_side(part, len(arrays[0]), self.buckets, least=SHARE)
 
     @cached_property
     def _compiled_logits(self) -> Callable[..., Any]:

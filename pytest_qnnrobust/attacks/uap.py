@@ -43,7 +43,8 @@ class UAP(FixedBudgetAttack):
     DeepFool steps of those not fooled yet. The published algorithm takes one sample at a time and
     skips those fooled already: so does DeepFool with group=1. In "fgsm" and "pgd" all members of
     a group push, which keeps fooled what was fooled before. The perturbation of the best pass is
-    the result; passes end once a share `delta` of the samples is fooled.
+    the result; passes end once all but a share `delta` of the samples are fooled (0, stronger than
+    the authors' 0.2: once all are).
     White-box, per pass one gradient and one query a sample (pgd: `inner_iter` gradients; deepfool:
     up to `inner_iter` Jacobians and queries).
     """
@@ -57,7 +58,7 @@ class UAP(FixedBudgetAttack):
     inner: str = "fgsm"
     inner_eps: float = 0.01
     inner_iter: int = 10
-    delta: float = 0.8
+    delta: float = 0.0
     max_iter: int = 20
     group: int = 16
     loss: str = "margin"
@@ -67,7 +68,9 @@ class UAP(FixedBudgetAttack):
         checks.choice(INNER, inner=self.inner)
         checks.choice(UNTARGETED, loss=self.loss)
         checks.positive(inner_eps=self.inner_eps, cure="inner_eps is in model input units")
-        checks.fraction(delta=self.delta)
+        checks.not_negative(delta=self.delta)
+        if self.delta >= 1:
+            raise checks.conflict("delta to be < 1", delta=self.delta)
         checks.count(inner_iter=self.inner_iter, max_iter=self.max_iter, group=self.group)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
@@ -84,7 +87,7 @@ class UAP(FixedBudgetAttack):
                 most = fooled
                 target.propose(rows, sealed)
             target.progress(step + 1, self.max_iter)
-            if fooled >= self.delta * len(rows):
+            if fooled >= (1 - self.delta) * len(rows):
                 return
 
     def _push(self, target: Target, shift: Double, group: Rows) -> Double:

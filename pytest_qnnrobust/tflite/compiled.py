@@ -6,17 +6,15 @@ and forms one segment, which XLA fuses into a single pass over memory for large 
 
 from __future__ import annotations
 
-import os
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.batching import pieces
+from pytest_qnnrobust.batching import side_by_side
 from pytest_qnnrobust.tflite.accumulate import Engine
 from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, Product, lower
 from pytest_qnnrobust.tflite.plan import Plan, Step
@@ -50,34 +48,30 @@ class CompiledPlan:
         self._lowered = [lower(step, plan.graph, engines) for step in plan.steps]
         self._phases = schedule(plan.steps, self._lowered, plan.input.index)
         self._functions: dict[tuple[tuple[int, ...], int], Callable[[Any], list[Any]]] = {}
+        self._tracing = threading.Lock()
 
     def run(self, q: NDArray[Any], wanted: Sequence[int]) -> list[NDArray[Any]]:
         """Integers (n, *input_shape) -> the activations of the tensor indices `wanted`.
 
         Shards run side by side: some TensorFlow kernels and XLA segments use one thread only.
         """
-        share = _shard_size(len(q))
-        planned = [
-            (start + rows.start, start + rows.stop, size)
-            for start in range(0, max(len(q), 1), share)
-            for rows, size in pieces(min(share, max(len(q), 1) - start), BUCKETS)
-        ]
-        shards = [q[first:last] for first, last, _ in planned]
-        sizes = [size for *_, size in planned]
-        functions = [self._function(tuple(wanted), size) for size in sizes]
-        parts = list(_threads().map(_run_padded, functions, sizes, shards))
-        return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+
+        def part(rows: slice, size: int) -> list[NDArray[Any]]:
+            return _run_padded(self._function(tuple(wanted), size), size, q[rows])
+
+        return side_by_side(part, len(q), BUCKETS, least=BUCKETS[0])
 
     def _function(self, wanted: tuple[int, ...], size: int) -> Callable[[Any], list[Any]]:
         """The plan traced for one batch size."""
         import tensorflow as tf
 
-        if (wanted, size) not in self._functions:
-            shape = (size, *self.plan.input.shape[1:])
-            self._functions[wanted, size] = tf.function(
-                lambda q: self.trace(q, wanted), autograph=False
-            ).get_concrete_function(tf.TensorSpec(shape, self.plan.input.dtype))
-        return self._functions[wanted, size]
+        with self._tracing:
+            if (wanted, size) not in self._functions:
+                shape = (size, *self.plan.input.shape[1:])
+                self._functions[wanted, size] = tf.function(
+                    lambda q: self.trace(q, wanted), autograph=False
+                ).get_concrete_function(tf.TensorSpec(shape, self.plan.input.dtype))
+            return self._functions[wanted, size]
 
     def trace(self, q: Any, wanted: Sequence[int]) -> list[Any]:
         """Integer tf.Tensor -> the activations `wanted`, inside any tf.function."""
@@ -162,31 +156,6 @@ def _run_padded(
     padding = np.zeros((size - len(q), *q.shape[1:]), q.dtype)
     padded = tf.constant(np.concatenate([q, padding]))
     return [result.numpy()[: len(q)] for result in function(padded)]
-
-
-def _shard_size(n: int) -> int:
-    """Rows per shard: every thread has one, none is larger than the largest bucket."""
-    share = -(-n // _thread_count())
-    return min(max(share, BUCKETS[0]), BUCKETS[-1])
-
-
-@lru_cache(maxsize=1)
-def _thread_count() -> int:
-    import tensorflow as tf
-
-    return int(tf.config.threading.get_intra_op_parallelism_threads() or available_processors())
-
-
-@lru_cache(maxsize=1)
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_thread_count(), thread_name_prefix="qnn-shard")
-
-
-def available_processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def schedule(steps: Sequence[Step], lowered: Sequence[Lowered], start: int) -> tuple[Phase, ...]:
