@@ -24,8 +24,8 @@ from pytest_qnnrobust.metrics import flat
 
 DECISION_RULES = ("EN", "L1")
 
-SPARSER = 4
-"""The polish weighs L1 by this times beta: its perturbations are smaller in L1 and in L2 then."""
+SPARSER = 10
+"""The polish weighs L1 by this times beta: its results are smaller in L1, little larger in L2."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

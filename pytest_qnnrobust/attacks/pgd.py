@@ -17,12 +17,6 @@ from pytest_qnnrobust.metrics import flat, lp_norm
 SPARSITY = 0.05
 """Share of the elements that one L1 step moves: those with the largest gradients."""
 
-PLATEAU = 0.01
-"""Share of its margin that a restart has to bring a sample nearer to count as progress."""
-
-CLEARANCE = 10.0
-"""Margin, in spreads between a sample's restarts, beyond which another restart is no hope."""
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class PGD(FixedBudgetAttack):
@@ -35,10 +29,6 @@ class PGD(FixedBudgetAttack):
     further restart once it has one; `early_stop` ends it at its first misclassified point, which
     is cheaper but transfers less.
 
-    In a small ball all restarts of a sample end at the same margin (highest other logit minus the
-    label's). With `patience`, a sample takes no further restart after that many in a row that
-    improved its best margin by less than 1 %, provided that its margin is more than 10 times the
-    spread between its restarts; None always takes all `restarts`.
     White-box, up to restarts * max_iter gradients and 2 * restarts queries.
     """
 
@@ -53,7 +43,6 @@ class PGD(FixedBudgetAttack):
     random_start: bool = True
     loss: str = "cross-entropy"
     early_stop: bool = False
-    patience: int | None = None
 
     def _validate(self) -> None:
         super()._validate()
@@ -61,23 +50,19 @@ class PGD(FixedBudgetAttack):
         checks.count(max_iter=self.max_iter, restarts=self.restarts)
         checks.flag(random_start=self.random_start, early_stop=self.early_stop)
         checks.choice(losses.UNTARGETED, loss=self.loss)
-        if self.patience is not None:
-            checks.count(patience=self.patience)
         if self.restarts > 1 and not self.random_start:
             raise checks.conflict("restarts=1 without random_start", restarts=self.restarts)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         best = np.full(len(target), -np.inf)
-        outlook = _Outlook(len(target))
         rows = target.all_rows
         for restart in range(self.restarts):
             from_clean = not self.random_start or (restart == 0 and self.restarts > 1)
             start = x[rows] if from_clean else self._start(target, rows, streams)
             trace = self._climb(target, rows, start)
             fooled = self._confirm(target, rows, trace, best)
-            outlook.learn(rows, trace.margin)
             target.progress(restart + 1, self.restarts)
-            rows = rows[~fooled & ~outlook.hopeless(rows, self.patience)]
+            rows = rows[~fooled]
             if not len(rows):
                 return
 
@@ -156,43 +141,12 @@ class BIM(PGD):
             )
 
 
-class _Outlook:
-    """How the restarts of each sample of the batch went, in margins."""
-
-    def __init__(self, samples: int) -> None:
-        self._best = np.full(samples, -np.inf)
-        self._worst = np.full(samples, np.inf)
-        self._stalled = np.zeros(samples, np.int64)
-
-    def learn(self, rows: Rows, margin: NDArray[np.float64]) -> None:
-        """Take note of the best margin that a restart of samples `rows` reached."""
-        best = self._best[rows]
-        first = np.isneginf(best)
-        needed = best + PLATEAU * np.abs(np.where(first, 0.0, best))
-        progress = first | (margin > needed)
-        self._stalled[rows] = np.where(progress, 0, self._stalled[rows] + 1)
-        self._best[rows] = np.maximum(best, margin)
-        self._worst[rows] = np.minimum(self._worst[rows], margin)
-
-    def hopeless(self, rows: Rows, patience: int | None) -> Mask:
-        """The samples that stalled for `patience` restarts, all of them far from the boundary."""
-        if patience is None:
-            return np.zeros(len(rows), bool)
-        best = self._best[rows]
-        far = -best > CLEARANCE * (best - self._worst[rows])
-        return np.asarray((self._stalled[rows] >= patience) & far)
-
-
 class _Trace:
-    """The best point that each sample visited: misclassified before not, then by loss.
-
-    `margin` is the highest that a sample came to.
-    """
+    """The best point that each sample visited: misclassified before not, then by loss."""
 
     def __init__(self, start: Float, y: Labels) -> None:
         self.point = start.copy()
         self.loss = np.full(len(start), -np.inf)
-        self.margin = np.full(len(start), -np.inf)
         self.fooled = np.zeros(len(start), bool)
         self._y = y
 
@@ -209,8 +163,6 @@ class _Trace:
         self.point[kept] = point[better]
         self.loss[kept] = loss[better]
         self.fooled[kept] = fooled[better]
-        margin = losses.margin(logits, self._y[rows])
-        self.margin[rows] = np.fmax(self.margin[rows], margin)
         return np.asarray(fooled)
 
 

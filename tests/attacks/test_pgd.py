@@ -1,4 +1,4 @@
-"""PGD: what patience saves and what it must not cost, and the basic iterative method."""
+"""PGD in every norm and shape, and the basic iterative method."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from pytest_qnnrobust.errors import AttackError
 from tests.attacks.linear import problem, quantized_problem
 
 BAD_SETTINGS = [
-    (PGD, {"patience": 0}, "expected patience to be an integer >= 1, got patience=0"),
-    (PGD, {"patience": 1.5}, "expected patience to be an integer >= 1, got patience=1.5"),
     (PGD, {"step": 0}, "expected step to be a number > 0, got step=0"),
     (BIM, {"random_start": True}, "expected random_start=False, got random_start=True; PGD is"),
     (BIM, {"restarts": 2}, "expected restarts=1 without random_start, got restarts=2"),
@@ -39,41 +37,12 @@ def test_bim_is_one_climb_from_the_clean_image_under_its_own_name():
     assert eval(repr(bim), {"np": np, "BIM": BIM}) == bim != twin
 
 
-@pytest.mark.parametrize("norm", [1, 2, np.inf])
-def test_patience_saves_the_restarts_of_samples_that_are_far_from_the_boundary(norm):
-    model, x, y = problem((6, 5, 1), 3, samples=20)
-    nearest = model.distance(x, float(norm))
-    eps = float(np.median(nearest)) / 2
-    settings = {"norm": norm, "eps": eps, "step": eps / 4, "max_iter": 20, "restarts": 12}
-    every = PGD(**settings)(model, x, y)
-    patient = PGD(**settings, patience=2)(model, x, y)
-    np.testing.assert_array_equal(patient.success, every.success)
-    far = nearest > 2 * eps
-    assert (every.gradients[far] == 12 * 20).all()
-    assert (patient.gradients[far] <= 4 * 20).all()
-
-
-def test_patience_keeps_trying_where_the_boundary_is_as_near_as_the_restarts_differ():
-    """Steps too short to reach the corners of the ball: every restart ends elsewhere."""
-    model, x, y = problem((6, 5, 1), 2, samples=30)
-    nearest = model.distance(x, np.inf)
-    eps = 1.02 * float(nearest.min())
-    settings = {"eps": eps, "step": eps / 30, "max_iter": 10, "restarts": 15}
-    result = PGD(**settings, patience=4)(model, x, y)
-    close = np.flatnonzero((nearest < 1.1 * eps) & ~result.success)
-    far = nearest > 6 * eps
-    assert len(close)
-    assert far.any()
-    assert (result.gradients[close] == 15 * 10).all()
-    assert (result.gradients[far] < 15 * 10).all()
-
-
 @pytest.mark.parametrize("dtype", ["int8", "int16"])
 @pytest.mark.parametrize("norm", [1, 2, np.inf])
 def test_the_same_result_in_any_batch_and_order(norm, dtype):
     model, x, y = quantized_problem(dtype, samples=10)
     eps = {1: 4.0, 2: 0.5, np.inf: 0.03}[norm]
-    attack = PGD(norm=norm, eps=eps, step=eps / 5, restarts=4, patience=1, loss="margin")
+    attack = PGD(norm=norm, eps=eps, step=eps / 5, restarts=4, loss="margin")
     whole = attack(model, x, y, seed=5)
     for batch_size in (1, 7, 64):
         again = attack(model, x, y, seed=5, batch_size=batch_size)
@@ -91,16 +60,15 @@ def test_it_flips_what_is_well_inside_the_ball(norm, classes, shape):
     model, x, y = problem(shape, classes, (-7.0, 2.5), samples=4)
     nearest = model.distance(x, float(norm))
     eps = 1.5 * float(nearest.max())
-    result = PGD(norm=norm, eps=eps, step=eps / 4, restarts=2, patience=1)(model, x, y)
+    result = PGD(norm=norm, eps=eps, step=eps / 4, restarts=2)(model, x, y)
     assert result.success.all()
     tiny = 0.5 * float(nearest.min())
-    result = PGD(norm=norm, eps=tiny, step=tiny / 4, restarts=2, patience=1)(model, x, y)
+    result = PGD(norm=norm, eps=tiny, step=tiny / 4, restarts=2)(model, x, y)
     assert not result.success.any()
 
 
-@pytest.mark.parametrize("patience", [None, 2])
-def test_a_query_budget_is_kept(patience):
+def test_a_query_budget_is_kept():
     model, x, y = problem()
-    result = PGD(eps=1e-4, step=1e-5, patience=patience)(model, x, y, query_budget=25)
+    result = PGD(eps=1e-4, step=1e-5)(model, x, y, query_budget=25)
     assert (result.queries + result.gradients <= 25).all()
     assert result.exhausted.all()
