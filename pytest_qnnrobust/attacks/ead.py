@@ -17,7 +17,7 @@ from pytest_qnnrobust.attacks.carlini import (
     margin_gradient,
     squared_length,
 )
-from pytest_qnnrobust.attacks.carlini_polish import elastic_plane, polish
+from pytest_qnnrobust.attacks.carlini_polish import elastic_plane, lp_plane, polish
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Target
 from pytest_qnnrobust.metrics import flat
@@ -25,7 +25,7 @@ from pytest_qnnrobust.metrics import flat
 DECISION_RULES = ("EN", "L1")
 
 SPARSER = 10
-"""The polish weighs L1 by this times beta: its results are smaller in L1, little larger in L2."""
+"""For "EN" the polish weighs L1 by this times beta: much smaller in L1, little larger in L2."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -40,8 +40,8 @@ class EAD(MinimalDistortionAttack):
     beta * L1 + L2^2, "L1" by L1 (section 4.1). Both sequences of FISTA count, not only the last.
 
     Beyond the original: `polish_steps` rounds bring the result down the boundary
-    (`carlini_polish.polish`) in a weighed sum of L1 and L2; 0 leaves them out. A sample that never
-    reaches `confidence` keeps its nearest misclassified point.
+    (`carlini_polish.polish`) in L1, or for "EN" in a weighed sum of L1 and L2; 0 leaves them out. A
+    sample that never reaches `confidence` keeps its nearest misclassified point.
 
     White-box, L1. At most binary_search_steps * max_iter + 1 gradients and twice as many queries
     (only points that would be nearer are asked about), and one of each a polish step.
@@ -74,7 +74,8 @@ class EAD(MinimalDistortionAttack):
         for step in range(self.binary_search_steps):
             const.narrow(search.descend(const.begin(step)))
             target.progress(step + 1, self.binary_search_steps)
-        plane = elastic_plane(SPARSER * self.beta * target.span)
+        sparse = self.decision_rule == "L1"
+        plane = lp_plane(1.0) if sparse else elastic_plane(SPARSER * self.beta * target.span)
         polish(target, search.nearest, plane, self.polish_steps, self.confidence)
 
 

@@ -109,7 +109,18 @@ def test_the_polish_makes_the_elastic_net_smaller(beta):
     rough, polished = ((beta * r.l1 + np.square(r.l2)) / least for r in results)
     assert polished.min() >= 1 - 1e-3
     assert (polished <= rough).all()
-    assert polished.mean() <= 1.25
+    assert polished.mean() <= 1.3
+
+
+@pytest.mark.parametrize("classes", [2, 12])
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.0, 255.0), (-7.0, 2.5)])
+def test_the_l1_rule_reaches_the_nearest_boundary_in_l1(bounds, classes):
+    model, x, y = problem((6, 5, 1), classes, bounds)
+    result = EAD(decision_rule="L1")(model, x, y)
+    assert result.success.all()
+    ratio = result.l1 / model.distance(x, 1.0)
+    assert ratio.min() >= 1 - 1e-4
+    assert ratio.max() <= 1.01
 
 
 def test_l1_weighs_more_with_beta_and_with_its_decision_rule():
