@@ -40,9 +40,13 @@ def lp_norm(delta: NDArray[Any], norm: float) -> Distance:
     """The L0, L1, L2 or Linf norm of each sample of `delta` (N, ...), in float64."""
     if norm not in NORMS:
         raise expected("norm to be one of 0, 1, 2, inf", norm=norm)
-    size = np.abs(flat(np.asarray(delta, np.float64)))
+    return _row_norm(np.abs(flat(np.asarray(delta, np.float64))), norm)
+
+
+def _row_norm(size: NDArray[np.float64], norm: float) -> Distance:
+    """The norm of each row of absolute values (N, elements)."""
     if norm == 0:
-        return np.asarray((size != 0).sum(axis=1), np.float64)
+        return np.asarray(np.count_nonzero(size, axis=1), np.float64)
     if norm == 1:
         return np.asarray(size.sum(axis=1))
     if norm == 2:
@@ -60,7 +64,8 @@ def distances(x_adv: NDArray[Any], x: NDArray[Any]) -> Distances:
 
 def delta_distances(delta: NDArray[np.float64]) -> Distances:
     """The four norms of a perturbation (N, ...)."""
-    return Distances(*(lp_norm(delta, norm) for norm in NORMS))
+    size = np.abs(flat(delta))
+    return Distances(*(_row_norm(size, norm) for norm in NORMS))
 
 
 def adversarial_accuracy(

@@ -49,10 +49,11 @@ def linf_box(clean: NDArray[Any], eps: float, bounds: Bounds) -> tuple[Float, Fl
     """The smallest and largest float32 values within `eps` of `clean` and inside the bounds."""
     start = np.asarray(clean, np.float64)
     low, high = float32_bounds(bounds)
-    lowest, highest = (start - eps).astype(np.float32), (start + eps).astype(np.float32)
-    lowest = np.where(lowest < start - eps, np.nextafter(lowest, np.float32(np.inf)), lowest)
-    highest = np.where(highest > start + eps, np.nextafter(highest, np.float32(-np.inf)), highest)
-    return np.maximum(lowest, low), np.minimum(highest, high)
+    lowest, highest = start - eps, start + eps
+    rounded = lowest.astype(np.float32), highest.astype(np.float32)
+    np.nextafter(rounded[0], np.float32(np.inf), out=rounded[0], where=rounded[0] < lowest)
+    np.nextafter(rounded[1], np.float32(-np.inf), out=rounded[1], where=rounded[1] > highest)
+    return np.maximum(rounded[0], low, out=rounded[0]), np.minimum(rounded[1], high, out=rounded[1])
 
 
 def project_to_grid(
@@ -147,23 +148,25 @@ def _l1_threshold(size: Double, room: Double, eps: float) -> Double:
 
 def steepest(
     gradient: NDArray[Any], x: NDArray[Any], norm: float, eps: float, bounds: Bounds
-) -> Double:
+) -> NDArray[Any]:
     """The step inside ball and bounds that raises a linear function with this gradient most.
 
     Exact in each norm: signs (Linf), the largest elements first up to their room (L1), the
-    gradient's direction with the elements that meet the bounds held there (L2).
+    gradient's direction with the elements that meet the bounds held there (L2). Linf in the
+    precision of `gradient`, the others in float64.
     """
+    if np.isinf(norm):
+        step = np.sign(gradient)
+        step *= eps
+        here = np.asarray(x, step.dtype)
+        return np.asarray(np.clip(step, bounds[0] - here, bounds[1] - here))
     shape = np.shape(gradient)
     slope = np.asarray(gradient, np.float64).reshape(len(gradient), -1)
     fall, rise = rooms(np.asarray(x, np.float64).reshape(slope.shape), bounds)
     room = np.where(slope > 0, rise, fall)
     size = np.abs(slope)
-    if np.isinf(norm):
-        length = np.where(size > 0, np.minimum(room, eps), 0.0)
-    elif norm == 1:
-        length = _fill_largest(size, room, eps)
-    else:
-        length = _fill_direction(size, room, eps)
+    fill = _fill_largest if norm == 1 else _fill_direction
+    length = fill(size, room, eps)
     return (np.sign(slope) * length).reshape(shape)
 
 
