@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust import attacks
-from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
+from pytest_qnnrobust.attacks import (
+    ArtAttack,
+    ArtBudgetAttack,
+    Attack,
+    AttackResult,
+    FixedBudgetAttack,
+    Progress,
+)
 from pytest_qnnrobust.cache import ResultCache
 from pytest_qnnrobust.data import Data
 from pytest_qnnrobust.errors import expected
@@ -101,6 +108,10 @@ class Session:
         """`attack` with the Linf budget `eps` (default: the run's), its step in proportion."""
         eps = eps if eps is not None else self.eps
         if eps is None or getattr(attack, "norm", None) != float("inf"):
+            return attack
+        if isinstance(attack, (ArtAttack, ArtBudgetAttack)):
+            return attack.within(eps)
+        if not isinstance(attack, FixedBudgetAttack):
             return attack
         changes = {"eps": eps}
         if hasattr(attack, "step"):

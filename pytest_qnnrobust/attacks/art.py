@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -91,6 +91,20 @@ class _ArtAttack(Attack):
     def id(self) -> str:
         """`art:` and the name of ART's class."""
         return PREFIX + self.attack
+
+    def within(self, eps: float) -> ArtAttack | ArtBudgetAttack:
+        """The same attack with this budget, its step in proportion; itself where ART's has none."""
+        parameters = _parameters(art_class(self.attack))
+        if "eps" not in parameters:
+            return cast("ArtAttack | ArtBudgetAttack", self)
+        settings = dict(self.settings)
+        if "eps_step" in parameters:
+            before, step = (
+                settings.get(name, parameters[name].default) for name in ("eps", "eps_step")
+            )
+            settings["eps_step"] = step * eps / before
+        settings["eps"] = eps
+        return create(self.attack, output=self.output, **settings)
 
     def _validate(self) -> None:
         object.__setattr__(self, "settings", Settings.of(self.settings))

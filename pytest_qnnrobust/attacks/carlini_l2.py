@@ -27,6 +27,12 @@ from pytest_qnnrobust.metrics import flat
 STRIDE = 0.6
 """Longest step of Adam, as a share of the RMS of the sample's smallest perturbation so far."""
 
+PACE = 3.0
+"""How much longer the steps are after a descent that found nothing."""
+
+LONGEST = 1.0
+"""Longest step of Adam, in w: two of them cross the domain."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CarliniL2(MinimalDistortionAttack):
@@ -39,11 +45,12 @@ class CarliniL2(MinimalDistortionAttack):
     smallest c that succeeded. `abort_early` ends a sample's descent when a tenth of `max_iter`, at
     least MIN_CHECK steps, brought its loss down by less than 0.01 %. Every point visited counts.
 
-    Beyond the original, which is weak in few iterations: once a sample has an adversarial point,
-    Adam's steps are at most STRIDE times that perturbation's RMS (the original's stay at
-    `learning_rate`, in w), and `polish_steps` rounds bring the result down the boundary
-    (`carlini_polish.polish`); 0 leaves them out. A sample that never reaches `confidence` keeps
-    its nearest misclassified point.
+    Beyond the original, which is weak in few iterations and reaches no further than `max_iter`
+    times `learning_rate`: as long as a sample has no adversarial point, each descent takes PACE
+    times longer steps than the last; once it has, Adam's steps are at most STRIDE times that
+    perturbation's RMS (the original's stay at `learning_rate`, in w). And `polish_steps` rounds
+    bring the result down the boundary (`carlini_polish.polish`); 0 leaves them out. A sample that
+    never reaches `confidence` keeps its nearest misclassified point.
 
     White-box, L2. At most binary_search_steps * max_iter + 1 gradients and as many queries
     (only points that would be nearer are asked again), and one of each a polish step.
@@ -86,6 +93,7 @@ class _Search:
         self.nearest = Nearest(target, squared_length, attack.confidence)
         self._start = self._space.variables(flat(target.x))
         self._clean = margin_gradient(target, target.x, target.all_rows)
+        self._longest = np.full(len(target), attack.learning_rate, np.float32)
 
     def descend(self, const: NDArray[np.float64]) -> Mask:
         """`max_iter` steps of Adam; which samples met an adversarial point on the way."""
@@ -118,9 +126,10 @@ class _Search:
             margin, gradient = margin_gradient(target, shaped, rows)
             fooled = self.nearest.offer(rows, shaped, margin)
             found[rows] |= fooled
+        never = np.isinf(self.nearest.distance)
+        self._longest[never] = np.minimum(PACE * self._longest[never], LONGEST)
         return found
 
     def _rate(self, rows: Labels, elements: int) -> Float:
         rms = np.sqrt(self.nearest.distance[rows] / np.float32(elements))
-        most = np.float32(self._attack.learning_rate)
-        return np.asarray(np.minimum(most, STRIDE * rms / self._space.half))
+        return np.asarray(np.minimum(self._longest[rows], STRIDE * rms / self._space.half))

@@ -11,9 +11,16 @@ from pytest_qnnrobust.attacks import checks
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Target
+from pytest_qnnrobust.metrics import lp_norm
 
 TINY = 1e-12
 """Keeps the division by a gradient's length finite."""
+
+STALLED = 1e-3
+"""A step of less than this share of the perturbation came to nothing."""
+
+LEAST_OVERSHOOT = 0.002
+"""Where doubling begins if the overshoot is 0."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -23,7 +30,9 @@ class DeepFool(MinimalDistortionAttack):
     Works on logits. At each of at most `max_iter` points, the perturbation grows by the shortest
     step across a linearized boundary, |f_k| / |w_k| along w_k over all other classes k; it is
     applied 1 + `overshoot` times, and the first misclassified point is the result. Steps are taken
-    among the elements that the bounds let move, where the original clips and may never arrive.
+    among the elements that the bounds let move, where the original clips and may never arrive;
+    where they come to nothing (quantized logits tie, an input step swallows them) the sample's
+    overshoot doubles.
     White-box, one Jacobian (a gradient per class) and one query per iteration.
     """
 
@@ -40,13 +49,16 @@ class DeepFool(MinimalDistortionAttack):
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = target.all_rows
         total = np.zeros(x.shape)
+        overshoot = np.full((len(x), *[1] * (x.ndim - 1)), self.overshoot)
         point = x
         for iteration in range(self.max_iter):
             logits, jacobian = target.jacobian(point, rows)
             step = nearest_boundary(logits, jacobian, y[rows], point, target.bounds)
+            stalled = rows[lp_norm(step, 2) <= STALLED * lp_norm(total[rows], 2)]
+            overshoot[stalled] = np.maximum(2 * overshoot[stalled], LEAST_OVERSHOOT)
             moved = x[rows] + total[rows] + step
             total[rows] = np.clip(moved, *target.bounds) - x[rows]
-            point = target.project(x[rows] + (1 + self.overshoot) * total[rows], rows)
+            point = target.project(x[rows] + (1 + overshoot[rows]) * total[rows], rows)
             fooled = target.evaluate(point, rows).labels != y[rows]
             target.propose(rows[fooled], point[fooled])
             rows, point = rows[~fooled], point[~fooled]

@@ -27,6 +27,9 @@ RADIUS = {1.0: 5.0, 2.0: 1.0, np.inf: 0.3}
 
 TINY = 1e-30
 
+TIE = 0.01
+"""How far a point whose logits tie goes on, as a share of its distance from the clean image."""
+
 SEARCH_STEPS = 10
 """Bisections between the clean image and the nearest misclassified point of a run."""
 
@@ -39,11 +42,12 @@ class FAB(MinimalDistortionAttack):
     Each of `max_iter` iterations projects both the current point and the clean image onto the
     nearest linearized boundary inside the bounds, overshoots both by `eta` and takes
     their mean, weighted towards the clean image by at most `alpha_max`; from a misclassified point
-    it goes back to `beta` of the way. A bisection ends each run. Further `restarts` start at half
-    the radius `eps` (input units; None: 5, 1 or 0.3 of the span in L1, L2 or Linf), or half the
-    distance found so far. `targeted` crosses the boundaries to the `targets` classes of highest
-    clean logit one after the other, a run and its restarts for each, and keeps the nearest point.
-    With `early_stop` a sample takes no further run once it has a point within `eps`.
+    it goes back to `beta` of the way. Where quantized logits tie, the boundary counts as a little
+    beyond. A bisection ends each run. Further `restarts` start at half the radius `eps` (input
+    units; None: 5, 1 or 0.3 of the span in L1, L2 or Linf), or half the distance found so far.
+    `targeted` crosses the boundaries to the `targets` classes of highest clean logit one after the
+    other, a run and its restarts for each, and keeps the nearest point. With `early_stop` a sample
+    takes no further run once it has a point within `eps`.
 
     White-box. A run takes per iteration one query and one gradient for each class but one
     (`targeted`: one gradient), and 10 queries more; `targeted` one query more in all.
@@ -130,6 +134,7 @@ class FAB(MinimalDistortionAttack):
             if not usable.all():
                 rows, point, gap, slope = rows[usable], point[usable], gap[usable], slope[usable]
             clean = nearest.clean[rows]
+            self._untie(gap, slope, flat(point) - clean)
             moved = self._step(flat(point), clean, slope, gap, target.bounds)
             point = target.project(moved.reshape(-1, *target.input_shape), rows)
             fooled = nearest.visit(rows, point)
@@ -153,6 +158,13 @@ class FAB(MinimalDistortionAttack):
         each = np.arange(n)
         slope = slopes[:, 0] if m == 1 else slopes[each, closest]
         return -f[each, closest], slope, np.isfinite(distance[each, closest])
+
+    def _untie(self, gap: Float, slope: Float, delta: Float) -> None:
+        """Give points that lie on a boundary by quantized logits a little way to go beyond it."""
+        tied = np.flatnonzero(gap == 0)
+        if len(tied):
+            strength = row_norm(slope[tied], DUAL[self.norm])
+            gap[tied] = TIE * strength * row_norm(delta[tied], self.norm)
 
     def _step(
         self, point: Float, clean: Float, slope: Float, gap: Float, bounds: tuple[float, float]

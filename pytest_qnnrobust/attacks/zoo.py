@@ -22,8 +22,11 @@ Double = NDArray[np.float64]
 BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 """ADAM's constants."""
 
-GROW = 10.0
-"""The constant grows by this factor until a search succeeds for the first time."""
+GROW, PACE = 10.0, 3.0
+"""The constant and the steps grow by these factors until a search succeeds for the first time."""
+
+LONGEST = 0.5
+"""Longest step of ADAM, in units of the input span."""
 
 STALLED = 0.9999
 """A search whose objective stays above this share of the last one looked at has stalled."""
@@ -44,10 +47,12 @@ class ZOO(MinimalDistortionAttack):
     iteration measures the slope of the margin at `coordinates` random elements by the symmetric
     quotient with step `h` (eq. 6; a difference of log-probabilities is one of logits).
 
-    `memory` keeps each measured slope and moves every element measured so far, with the exact
-    slope of the distance; without it, an iteration moves the elements it measured, as published.
-    Where the hinge is inactive, its slope is known to be zero and nothing is measured. Each search
-    ends with `refine` bisections of its result towards the clean image.
+    Until a search succeeds, each takes three times longer steps than the last: the published ones
+    reach no further than `max_iter` times `learning_rate`. `memory` keeps each measured slope and
+    moves every element measured so far, with the exact slope of the distance; without it, an
+    iteration moves the elements it measured, as published. Where the hinge is inactive, its slope
+    is known to be zero and nothing is measured. Each search ends with `refine` bisections of its
+    result towards the clean image.
 
     On a quantized input, `h` is raised to `probe_lsb` input LSBs: a smaller step sees a flat model
     where there is none. `use_resize`: the noise starts at `initial_size` pixels per side (section
@@ -95,10 +100,11 @@ class ZOO(MinimalDistortionAttack):
         size = self.initial_size if self.use_resize else None
         slopes = Slopes(len(target), Space(image, size))
         constant = np.full(len(target), self.initial_const)
+        pace = np.full(len(target), self.learning_rate / target.span)
         lower, upper = np.zeros(len(target)), np.full(len(target), np.inf)
         best = np.full(len(target), np.inf)
         for step in range(self.binary_search_steps):
-            search = _Search(self, target, streams, constant, slopes, best)
+            search = _Search(self, target, streams, constant, pace, slopes, best)
             for iteration in range(self.max_iter):
                 search.advance(iteration)
                 target.progress(step * self.max_iter + iteration + 1, self._rounds)
@@ -109,6 +115,8 @@ class ZOO(MinimalDistortionAttack):
             lower = np.where(search.found, lower, np.maximum(lower, constant))
             middle = (lower + np.where(np.isinf(upper), lower, upper)) / 2
             constant = np.where(np.isinf(upper), constant * GROW, middle)
+            longer = np.maximum(pace, np.minimum(pace * PACE, LONGEST))
+            pace = np.where(np.isinf(upper), longer, pace)
 
     @property
     def _rounds(self) -> int:
@@ -136,6 +144,7 @@ class _Search:
         target: Target,
         streams: Streams,
         constant: Double,
+        pace: Double,
         slopes: Slopes,
         best: Double,
     ) -> None:
@@ -143,7 +152,7 @@ class _Search:
         self.rows = target.all_rows
         self.found = np.zeros(n, bool)
         self._attack, self._target, self._streams = attack, target, streams
-        self._constant, self._best = constant, best
+        self._constant, self._pace, self._best = constant, pace, best
         self._clean = flat(target.x).astype(np.float64)
         self._h = attack.h
         if target.grid is not None:
@@ -253,8 +262,7 @@ class _Search:
         with np.errstate(divide="ignore", invalid="ignore"):
             rate = np.sqrt(1 - BETA2**epoch) / (1 - BETA1**epoch)
             step = rate * mean / (np.sqrt(square) + TINY)
-        rate = self._attack.learning_rate / self._target.span
-        noise = np.where(moving, noise - rate * step, noise)
+        noise = np.where(moving, noise - self._pace[rows, None] * step, noise)
         if self._slopes.space.whole:
             low, high = self._target.bounds
             room = self._clean[rows]

@@ -327,6 +327,15 @@ def test_create_passes_the_budget_to_art_and_to_the_grading():
     assert art.create("HopSkipJump").norm == 2.0
 
 
+def test_another_budget_moves_its_step_in_proportion():
+    attack = art.create("ProjectedGradientDescent", eps=0.2, eps_step=0.05, max_iter=7).within(0.02)
+    assert attack == art.create("ProjectedGradientDescent", eps=0.02, eps_step=0.005, max_iter=7)
+    default = art.create("FastGradientMethod").within(0.03)
+    assert (default.eps, dict(default.settings)["eps_step"]) == (0.03, pytest.approx(0.01))
+    without = art.create("NewtonFool")
+    assert without.within(0.03) is without
+
+
 def test_art_is_imported_only_when_it_is_used():
     code = "import sys, pytest_qnnrobust.attacks.art; sys.exit('art' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

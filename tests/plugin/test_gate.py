@@ -200,3 +200,13 @@ def test_gradients_may_come_from_elsewhere(run, digits) -> None:
             *args, f"--qnn-gradient={source}", "--qnn-eps=0.3", "-k", "test_direct and int8"
         )
         result.assert_outcomes(passed=1, deselected=result.parseoutcomes()["deselected"])
+
+
+def test_the_budget_of_the_run_is_that_of_an_attack_of_art(run, digits) -> None:
+    pytest.importorskip("art")
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=6", "--qnn-eps=0.1")
+    result = run(*args, "--qnn-attack=art:FastGradientMethod,fab", "-m", "qnn_direct")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["int8-art:FastGradientMethod-direct*", "int8-fab-direct*"])
+    line = next(row for row in result.stdout.lines if row.startswith("int8-art:"))
+    assert line.split()[-3] == "0.098"
