@@ -38,13 +38,11 @@ class UAP(FixedBudgetAttack):
 
     At most `max_iter` passes over the samples in random order, `group` at a time; each group moves
     the perturbation by its inner attack, which is projected back. inner="fgsm": a step of length
-    `inner_eps` along the group's summed gradient of `loss`; "pgd": `inner_iter` such steps, a
-    quarter as long, within `inner_eps`; "deepfool": up to `inner_iter` times the sum of the
-    DeepFool steps of those not fooled yet. The published algorithm takes one sample at a time and
-    skips those fooled already: so does DeepFool with group=1. In "fgsm" and "pgd" all members of
-    a group push, which keeps fooled what was fooled before. The perturbation of the best pass is
-    the result; passes end once all but a share `delta` of the samples are fooled (0, stronger than
-    the authors' 0.2: once all are).
+    `inner_eps` along the summed gradient of `loss`; "pgd": `inner_iter` such steps, a quarter as
+    long, within `inner_eps`; "deepfool": up to `inner_iter` times the sum of the DeepFool steps.
+    Only those of the group push that are not fooled at that point, as published, where a group is
+    one sample. The perturbation of the best pass is the result; passes end once all but a share
+    `delta` of the samples are fooled (0, stronger than the authors' 0.2: once all are).
     White-box, per pass one gradient and one query a sample (pgd: `inner_iter` gradients; deepfool:
     up to `inner_iter` Jacobians and queries).
     """
@@ -99,7 +97,11 @@ class UAP(FixedBudgetAttack):
         moved = np.zeros(shift.shape)
         for _ in range(steps):
             x = self._shifted(target, shift + moved, group)
-            gradient = target.loss_gradient(x, group, self.loss).gradient.astype(np.float64)
+            found = target.loss_gradient(x, group, self.loss)
+            held = np.argmax(found.logits, axis=1) == target.y[group]
+            if not held.any():
+                break
+            gradient = found.gradient[held].astype(np.float64)
             uphill = self._unit(gradient.sum(axis=0, keepdims=True))
             moved = self._within(moved + length * uphill, self.inner_eps)
         return self._within(shift + moved, target.eps)
