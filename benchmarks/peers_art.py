@@ -157,7 +157,11 @@ def ours(name: str, default: Any = None) -> Callable[[Attack], Any]:
 
 
 def geoda(classifier: Any, attack: Any) -> Generate:
-    """GeoDA with the `np.mat` that NumPy 2 dropped, in a folder where it may keep its basis."""
+    """GeoDA with the `np.mat` that NumPy 2 dropped, in a folder where it may keep its basis.
+
+    It draws random images until one is misclassified, for ever where the label owns all of them:
+    such images stay as they are.
+    """
     from art.attacks.evasion import GeoDA
 
     theirs = GeoDA(
@@ -176,8 +180,14 @@ def geoda(classifier: Any, attack: Any) -> Generate:
         before = os.getcwd()
         os.chdir(folder.name)
         np.mat = np.asmatrix  # type: ignore[attr-defined]
+        noise = np.random.default_rng(0).uniform(*classifier.clip_values, (64, *x.shape[1:]))
+        owners = np.argmax(classifier.predict(noise.astype(np.float32)), axis=1)
+        started = (owners != y[:, None]).any(axis=1)
+        x_adv = x.copy()
         try:
-            return np.asarray(theirs.generate(x, y))
+            if started.any():
+                x_adv[started] = theirs.generate(x[started], y[started])
+            return x_adv
         finally:
             del np.mat  # type: ignore[attr-defined]
             os.chdir(before)
