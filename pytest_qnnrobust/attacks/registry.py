@@ -138,8 +138,15 @@ ENTRIES: dict[str, Entry] = {
     ),
     "zoo": Entry(
         ZOO,
-        {"max_iter": 10, "binary_search_steps": 5, "initial_const": 0.01, "h": 1e-4},
-        lengths=("h",),
+        {
+            "max_iter": 10,
+            "binary_search_steps": 5,
+            "initial_const": 0.01,
+            "h": 1e-4,
+            "quantized_h": 0.1,
+            "learning_rate": 0.01,
+        },
+        lengths=("h", "quantized_h", "learning_rate"),
     ),
     "spsa": Entry(
         SPSA,

@@ -25,6 +25,12 @@ BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 GROW, PACE = 10.0, 3.0
 """The constant and the steps grow by these factors until a search succeeds for the first time."""
 
+FLAT = 0.1
+"""Where a larger share of a sample's measured slopes is exactly zero, its step doubles."""
+
+COARSEST = 0.4
+"""Largest step of a quotient on a quantized input, in units of the input span."""
+
 LONGEST = 0.5
 """Longest step of ADAM, in units of the input span."""
 
@@ -54,10 +60,13 @@ class ZOO(MinimalDistortionAttack):
     is known to be zero and nothing is measured. Each search ends with `refine` bisections of its
     result towards the clean image.
 
-    On a quantized input, `h` is raised to `probe_lsb` input LSBs: a smaller step sees a flat model
-    where there is none. `use_resize`: the noise starts at `initial_size` pixels per side (section
-    3.3), doubled at the iterations `resize_at` (3.4). `use_importance`: elements are drawn by the
-    noise around them (3.5). `abort_early` ends a search that has stalled.
+    On a quantized input `h` is raised to `quantized_h` and at least an input LSB, and doubled while
+    most slopes of a sample measure zero: what one LSB in one element does to the logits is rounding
+    noise, if they notice at all, and reads as robustness.
+
+    `use_resize`: the noise starts at `initial_size` pixels per side (section 3.3), doubled at the
+    iterations `resize_at` (3.4). `use_importance`: elements are drawn by the noise around them
+    (3.5). `abort_early` ends a search that has stalled.
     Gray-box, up to binary_search_steps * (max_iter * (2 * coordinates + 1) + refine) queries.
     """
 
@@ -72,7 +81,7 @@ class ZOO(MinimalDistortionAttack):
     confidence: float = 0.0
     coordinates: int = 128
     h: float = 1e-4
-    probe_lsb: int = 1
+    quantized_h: float = 0.1
     memory: bool = True
     refine: int = 8
     abort_early: bool = True
@@ -83,12 +92,13 @@ class ZOO(MinimalDistortionAttack):
 
     def _validate(self) -> None:
         checks.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
-        checks.count(coordinates=self.coordinates, probe_lsb=self.probe_lsb)
+        checks.count(coordinates=self.coordinates)
         checks.count(initial_size=self.initial_size)
         checks.count(refine=self.refine, least=0)
         checks.positive(initial_const=self.initial_const)
-        cure = "learning_rate and h are in model input units"
+        cure = "learning_rate, h and quantized_h are in model input units"
         checks.positive(learning_rate=self.learning_rate, h=self.h, cure=cure)
+        checks.positive(quantized_h=self.quantized_h, cure=cure)
         checks.not_negative(confidence=self.confidence)
         checks.flag(memory=self.memory, abort_early=self.abort_early)
         checks.flag(use_importance=self.use_importance, use_resize=self.use_resize)
@@ -101,10 +111,11 @@ class ZOO(MinimalDistortionAttack):
         slopes = Slopes(len(target), Space(image, size))
         constant = np.full(len(target), self.initial_const)
         pace = np.full(len(target), self.learning_rate / target.span)
+        probe = np.full(len(target), self._first_probe(target))
         lower, upper = np.zeros(len(target)), np.full(len(target), np.inf)
         best = np.full(len(target), np.inf)
         for step in range(self.binary_search_steps):
-            search = _Search(self, target, streams, constant, pace, slopes, best)
+            search = _Search(self, target, streams, constant, pace, probe, slopes, best)
             for iteration in range(self.max_iter):
                 search.advance(iteration)
                 target.progress(step * self.max_iter + iteration + 1, self._rounds)
@@ -117,6 +128,12 @@ class ZOO(MinimalDistortionAttack):
             constant = np.where(np.isinf(upper), constant * GROW, middle)
             longer = np.maximum(pace, np.minimum(pace * PACE, LONGEST))
             pace = np.where(np.isinf(upper), longer, pace)
+
+    def _first_probe(self, target: Target) -> float:
+        """The step of the first difference quotients, in input units."""
+        if target.grid is None:
+            return self.h
+        return max(self.h, min(self.quantized_h, COARSEST * target.span), target.grid.scale)
 
     @property
     def _rounds(self) -> int:
@@ -145,6 +162,7 @@ class _Search:
         streams: Streams,
         constant: Double,
         pace: Double,
+        probe: Double,
         slopes: Slopes,
         best: Double,
     ) -> None:
@@ -154,9 +172,7 @@ class _Search:
         self._attack, self._target, self._streams = attack, target, streams
         self._constant, self._pace, self._best = constant, pace, best
         self._clean = flat(target.x).astype(np.float64)
-        self._h = attack.h
-        if target.grid is not None:
-            self._h = max(attack.h, attack.probe_lsb * target.grid.scale)
+        self._probe = probe
         self._start(slopes, np.zeros((n, slopes.space.size)))
         self._hinge = np.full(n, np.inf)
         self._previous = np.full(n, np.inf)
@@ -227,21 +243,29 @@ class _Search:
             here = chosen_rows[:, None], chosen
             self._slopes.value[here] = np.where(measured, slope, self._slopes.value[here])
             self._slopes.seen[here] |= measured
+            if self._target.grid is not None:
+                self._coarsen(chosen_rows[((slope == 0) & measured).mean(axis=1) > FLAT])
+
+    def _coarsen(self, rows: Rows) -> None:
+        """Measure these samples with steps twice as long from now on; forget slopes of zero."""
+        longest = np.maximum(COARSEST * self._target.span, self._probe[rows])
+        self._probe[rows] = np.minimum(2 * self._probe[rows], longest)
+        self._slopes.seen[rows] &= self._slopes.value[rows] != 0
 
     def _probes(self, rows: Rows, coordinates: Rows) -> tuple[Float, Double]:
         """Inputs below and above each coordinate, (2 * n, *input_shape), and their distance."""
         target, count = self._target, coordinates.shape[1]
-        base = self._moved(rows)
+        base, h = self._moved(rows), self._probe[rows]
         if not self._slopes.space.whole:
             basis = self._slopes.space.basis(coordinates.reshape(-1))
-            ends = np.array([[-self._h], [self._h]])
+            ends = np.array([[-1.0], [1.0]]) * h[:, None, None, None]
             step = basis.reshape(len(rows), count, 1, -1) * ends
             lower_and_upper = target.seal(base[:, None, None, :] + step)
-            width = np.full(coordinates.shape, 2 * self._h / target.span)
+            width = np.broadcast_to(2 * h[:, None] / target.span, coordinates.shape)
             return lower_and_upper.reshape(-1, *target.input_shape), width
         sealed = target.seal(base)
         each = np.arange(len(rows))[:, None], coordinates
-        ends = sealed[each][:, :, None] + np.array([-self._h, self._h])
+        ends = sealed[each][:, :, None] + np.array([-1.0, 1.0]) * h[:, None, None]
         values = target.seal(ends)
         inputs = np.repeat(sealed, 2 * count, axis=0).reshape(len(rows), count, 2, -1)
         inputs[each[0], np.arange(count), 0, coordinates] = values[:, :, 0]

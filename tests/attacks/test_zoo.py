@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from pytest_qnnrobust.attacks import zoo
 from pytest_qnnrobust.attacks.zoo import ZOO
 from pytest_qnnrobust.attacks.zoo_space import Space, interpolation
 from pytest_qnnrobust.errors import AttackError
@@ -19,8 +20,8 @@ BAD = [
     ({"max_iter": 0}, "expected max_iter to be an integer >= 1, got max_iter=0"),
     ({"binary_search_steps": 1.5}, "got binary_search_steps=1.5"),
     ({"coordinates": 0}, "got coordinates=0"),
-    ({"probe_lsb": 0}, "expected probe_lsb to be an integer >= 1, got probe_lsb=0"),
-    ({"h": 0}, "expected h to be a number > 0, got h=0; learning_rate and h are in model input"),
+    ({"quantized_h": 0}, "expected quantized_h to be a number > 0, got quantized_h=0"),
+    ({"h": 0}, "expected h to be a number > 0, got h=0; learning_rate, h and quantized_h are in"),
     ({"learning_rate": -1}, "got learning_rate=-1"),
     ({"initial_const": 0}, "expected initial_const to be a number > 0"),
     ({"confidence": -1}, "expected confidence to be a number >= 0, got confidence=-1"),
@@ -71,19 +72,36 @@ def test_a_probe_is_at_least_one_step_of_a_quantized_input():
     assert result.success.all()
 
 
-@pytest.mark.parametrize("probe_lsb", [1, 5])
-def test_the_probe_is_counted_in_steps(probe_lsb):
+@pytest.mark.parametrize("steps_per_probe", [1, 5])
+def test_a_probe_is_a_whole_number_of_steps(steps_per_probe):
     model, x, y = laws.case("int8", (6, 4), 3, (0.0, 1.0), samples=4)
     clean = model.grid.quantize(x)
     seen = []
     evaluate = model.evaluate
     model.evaluate = lambda points: seen.append(points) or evaluate(points)
-    ZOO(**QUICK | {"max_iter": 1, "binary_search_steps": 1}, probe_lsb=probe_lsb)(model, x, y)
+    settings = QUICK | {"max_iter": 1, "binary_search_steps": 1}
+    ZOO(**settings, quantized_h=(steps_per_probe - 0.4) * model.grid.scale)(model, x, y)
     probes = next(points for points in seen if len(points) == 3 * 16)
     steps = model.grid.quantize(probes).astype(int) - np.repeat(clean[1:], 16, axis=0)
     sizes = np.abs(steps.reshape(len(steps), -1)).max(axis=1)
-    np.testing.assert_array_equal(sizes, probe_lsb)
+    np.testing.assert_array_equal(sizes, steps_per_probe)
     np.testing.assert_array_equal((steps != 0).reshape(len(steps), -1).sum(axis=1), 1)
+
+
+def test_a_model_that_does_not_notice_small_steps_is_asked_with_larger_ones(monkeypatch):
+    """Logits in coarse steps: one element has to move by a third of the domain to be noticed."""
+    weights = np.random.default_rng(0).integers(3, 9, (2, 24)) * np.array([[1], [-1]])
+    grid = grid_for("int8", (0.0, 1.0))
+    model = LinearModel(weights, np.array([-13000.0, 13000.0]), (24,), grid.range, grid)
+    exact = model._logits
+    monkeypatch.setattr(model, "_logits", lambda x: 500 * np.round(exact(x) / 500))
+    x = np.random.default_rng(1).uniform(0.4, 0.6, (6, 24)).astype(np.float32)
+    y = model.classify(x)
+    adaptive = ZOO(quantized_h=0.004)(model, x, y)
+    monkeypatch.setattr(zoo, "FLAT", 1.0)
+    fixed = ZOO(quantized_h=0.004)(model, x, y)
+    assert adaptive.success.all()
+    assert not fixed.success.any()
 
 
 def test_nothing_is_measured_where_the_hinge_is_inactive():
