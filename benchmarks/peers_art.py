@@ -236,6 +236,12 @@ APGD: dict[str, Any] = {
     "max_iter": ours("max_iter", 100),
     "nb_random_init": ours("restarts", 1),
 }
+CONST_SEARCH: dict[str, Any] = {
+    "learning_rate": ours("learning_rate", 0.01),
+    "max_iter": ours("max_iter", 10),
+    "binary_search_steps": ours("binary_search_steps", 10),
+    "initial_const": ours("initial_const", 0.01),
+}
 
 PEERS: dict[str, Builder] = {
     "fgsm": simple("FastGradientMethod", norm=ours("norm"), eps=ours("eps"), batch_size=256),
@@ -279,10 +285,7 @@ PEERS: dict[str, Builder] = {
     "cw-l2": simple(
         "CarliniL2Method",
         confidence=ours("confidence", 0.0),
-        learning_rate=ours("learning_rate", 0.01),
-        max_iter=ours("max_iter", 10),
-        binary_search_steps=ours("binary_search_steps", 10),
-        initial_const=ours("initial_const", 0.01),
+        **CONST_SEARCH,
         **BATCH,
     ),
     "cw-linf": simple(
@@ -299,18 +302,12 @@ PEERS: dict[str, Builder] = {
     "cw-l0": simple(
         "CarliniL0Method",
         confidence=ours("confidence", 0.0),
-        learning_rate=ours("learning_rate", 0.01),
-        max_iter=ours("max_iter", 10),
-        binary_search_steps=ours("binary_search_steps", 10),
-        initial_const=ours("initial_const", 0.01),
+        **CONST_SEARCH,
         **BATCH,
     ),
     "ead": simple(
         "ElasticNet",
-        learning_rate=ours("learning_rate", 0.01),
-        max_iter=ours("max_iter", 10),
-        binary_search_steps=ours("binary_search_steps", 10),
-        initial_const=ours("initial_const", 0.01),
+        **CONST_SEARCH,
         beta=ours("beta", 0.001),
         decision_rule=lambda attack: str(getattr(attack, "decision_rule", "EN")).upper(),
         **BATCH,

@@ -8,6 +8,7 @@ import numpy as np
 
 from pytest_qnnrobust.attacks import checks, starts
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
+from pytest_qnnrobust.attacks.normals import channel_noise
 from pytest_qnnrobust.attacks.projections import row_dot, row_norm
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
@@ -132,21 +133,12 @@ class _Walk:
         """A new direction for each sample, at right angles to its offset, or the opposite one."""
         fresh = ~self._mirrored
         self._sideways[self._mirrored] *= -1
-        drawn = flat(self._draw(streams, self._rows[fresh]))
+        draw = channel_noise(self._target, streams, self._attack.channel_correlation)
+        drawn = flat(draw(self._rows[fresh], 1))
         offset = self._offset[fresh]
         drawn -= (row_dot(drawn, offset) / row_dot(offset, offset))[:, None] * offset
         drawn /= np.maximum(row_norm(drawn, 2), np.finfo(np.float32).tiny)[:, None]
         self._sideways[fresh] = drawn
-
-    def _draw(self, streams: Streams, rows: Rows) -> Float:
-        shape = self._target.input_shape
-        drawn = streams.normal(rows, *shape)
-        share = self._attack.channel_correlation
-        if len(shape) == 3 and shape[-1] > 1 and share > 0:
-            common = streams.normal(rows, *shape[:-1], 1)
-            drawn *= np.float32(np.sqrt(1 - share))
-            drawn += common * np.float32(np.sqrt(share))
-        return drawn
 
     def _candidates(self) -> Float:
         towards = 1 - np.minimum(self._delta**2 / 2, min(self._attack.epsilon, 0.5))

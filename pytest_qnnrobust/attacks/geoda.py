@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import checks, geometry
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.normals import Draw, Gains, probe_normals, unit, visible
-from pytest_qnnrobust.attacks.starts import bisect, propose_nearer, random_starts, to_boundary
+from pytest_qnnrobust.attacks.starts import (
+    bisect,
+    propose_nearer,
+    random_starts,
+    step_out,
+    to_boundary,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
@@ -204,18 +210,8 @@ def _retreat(target: Target, rows: Rows, direction: Float, points: Float, ray: R
     and straight back to the boundary: the step of HopSkipJump.
     """
     clean = target.x[rows]
-    step = lp_norm(points - clean, ray.norm) / np.maximum(lp_norm(direction, ray.norm), TINY)
-    kept = points.copy()
-    seeking = np.arange(len(rows))
-    for _ in range(RETREATS):
-        step /= 2
-        moved = step[seeking, None].astype(np.float32) * direction[seeking]
-        tries = target.seal(points[seeking] + moved.reshape(points[seeking].shape), rows[seeking])
-        fooled = _fooled(target, rows[seeking], tries)
-        kept[seeking[fooled]] = tries[fooled]
-        seeking = seeking[~fooled]
-        if not len(seeking):
-            break
+    reach = lp_norm(points - clean, ray.norm) / np.maximum(lp_norm(direction, ray.norm), TINY)
+    kept = step_out(target, rows, points, direction, reach / 2, RETREATS)
     tolerance = PRECISION * lp_norm(kept - clean, ray.norm)
     return to_boundary(target, rows, kept, tolerance, ray.norm)
 

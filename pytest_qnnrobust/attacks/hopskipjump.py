@@ -9,10 +9,17 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import checks
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
-from pytest_qnnrobust.attacks.normals import Draw, Gains, probe_normals, unit, visible
-from pytest_qnnrobust.attacks.starts import bisect, random_starts, to_boundary
+from pytest_qnnrobust.attacks.normals import (
+    Draw,
+    Gains,
+    channel_noise,
+    probe_normals,
+    unit,
+    visible,
+)
+from pytest_qnnrobust.attacks.starts import bisect, random_starts, step_out, to_boundary
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
+from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
 
 Double = NDArray[np.float64]
@@ -123,21 +130,9 @@ class HopSkipJump(MinimalDistortionAttack):
         draw = channel_noise(target, streams, 0.0)
         memory[rows] *= np.float32(MEMORY)
         memory[rows] += probe_normals(target, rows, points, sigma, count, draw)
-        signs = np.sign(memory[rows]).reshape(points.shape)
-        stepped = points.copy()
-        seeking = np.arange(len(rows))
-        for halving in range(HALVINGS):
-            reach = (distance[seeking] / np.sqrt(step) * 0.5**halving).astype(np.float32)
-            tries = signs[seeking] * reach.reshape(-1, *[1] * (points.ndim - 1))
-            tries += points[seeking]
-            tries = target.seal(tries, rows[seeking])
-            labels = target.evaluate(tries, rows[seeking]).labels
-            fooled: Mask = labels != target.y[rows[seeking]]
-            stepped[seeking[fooled]] = tries[fooled]
-            seeking = seeking[~fooled]
-            if not len(seeking):
-                break
-        return np.asarray(stepped)
+        signs = np.sign(memory[rows])
+        reach = distance / np.sqrt(step)
+        return step_out(target, rows, points, signs, reach, HALVINGS)
 
     def _return(self, target: Target, rows: Rows, points: Float) -> Float:
         """Back to the boundary, to within a tenth of what probes can tell apart."""
@@ -187,20 +182,3 @@ def sideways(draw: Draw, rows: Rows, directions: Float) -> Draw:
         return noise
 
     return drawn
-
-
-def channel_noise(target: Target, streams: Streams, correlation: float) -> Draw:
-    """Gaussian noise of unit variance, correlated across the channels of (h, w, c) inputs."""
-    shape = target.input_shape
-    common = correlation if len(shape) == 3 and shape[2] > 1 else 0.0
-
-    def draw(rows: Rows, count: int) -> Float:
-        noise = streams.normal(rows, count, *shape)
-        if common:
-            noise *= np.float32(np.sqrt(1 - common))
-            shared = streams.normal(rows, count, *shape[:2], 1)
-            shared *= np.float32(np.sqrt(common))
-            noise += shared
-        return noise
-
-    return draw

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
 
@@ -64,6 +65,23 @@ def unit(vectors: Float, norm: float) -> Float:
     scaled = vectors / peak
     length = np.maximum(lp_norm(scaled, norm), 1.0).astype(np.float32)
     return np.asarray(scaled / length[:, None], np.float32)
+
+
+def channel_noise(target: Target, streams: Streams, correlation: float) -> Draw:
+    """Gaussian noise of unit variance, correlated across the channels of (h, w, c) inputs."""
+    shape = target.input_shape
+    common = correlation if len(shape) == 3 and shape[2] > 1 else 0.0
+
+    def draw(rows: Rows, count: int) -> Float:
+        noise = streams.normal(rows, count, *shape)
+        if common:
+            noise *= np.float32(np.sqrt(1 - common))
+            shared = streams.normal(rows, count, *shape[:2], 1)
+            shared *= np.float32(np.sqrt(common))
+            noise += shared
+        return noise
+
+    return draw
 
 
 class Gains:

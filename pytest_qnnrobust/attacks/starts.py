@@ -105,6 +105,29 @@ def bisect(
     return kept
 
 
+def step_out(
+    target: Target, rows: Rows, points: Float, directions: Float, reach: Double, halvings: int
+) -> Float:
+    """The `points` moved along `directions` (n, elements), by `reach` (n,) of them at first.
+
+    The length is halved until the point, as it would be graded, is misclassified, at most
+    `halvings` lengths in all; a point that none of them suits stays where it is.
+    """
+    stepped = points.copy()
+    seeking = np.arange(len(rows))
+    for halving in range(halvings):
+        length = (reach[seeking] * 0.5**halving).astype(np.float32)
+        tries = (length[:, None] * directions[seeking]).reshape(-1, *target.input_shape)
+        tries += points[seeking]
+        tries = target.seal(tries, rows[seeking])
+        fooled = target.evaluate(tries, rows[seeking]).labels != target.y[rows[seeking]]
+        stepped[seeking[fooled]] = tries[fooled]
+        seeking = seeking[~fooled]
+        if not len(seeking):
+            break
+    return np.asarray(stepped)
+
+
 def propose_nearer(target: Target, rows: Rows, x_adv: Float, norm: float) -> None:
     """Propose those of the misclassified, sealed `x_adv` that are nearer than the proposals."""
     clean = target.x[rows]
