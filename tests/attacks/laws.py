@@ -55,15 +55,21 @@ def honest(attack: Attack, model, x, y):
 def same_in_any_batch(attack: Attack, dtype: str) -> None:
     """Equal inputs and costs for batch sizes 1, 7 and 64, and in another order."""
     model, x, y = quantized_problem(dtype, (6, 6, 3), samples=20)
-    whole = attack(model, x, y, seed=5, batch_size=64)
-    for batch_size in (1, 7):
-        again = attack(model, x, y, seed=5, batch_size=batch_size)
+    batches_agree(attack, model, x, y)
+
+
+def batches_agree(attack: Attack, model, x, y, sizes=(1, 7, 64), seed=5):
+    """The result in one batch; other batches and another order must not change it."""
+    whole = attack(model, x, y, seed=seed)
+    for batch_size in sizes:
+        again = attack(model, x, y, seed=seed, batch_size=batch_size)
         np.testing.assert_array_equal(again.x_adv, whole.x_adv)
         np.testing.assert_array_equal(again.queries, whole.queries)
         np.testing.assert_array_equal(again.gradients, whole.gradients)
     order = np.random.default_rng(1).permutation(len(x))
-    again = attack(model, x[order], y[order], seed=5, index=order)
+    again = attack(model, x[order], y[order], seed=seed, index=order)
     np.testing.assert_array_equal(again.x_adv, whole.x_adv[order])
+    return whole
 
 
 def stops_at_its_budget(attack: Attack, budget: int = 37) -> None:

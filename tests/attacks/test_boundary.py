@@ -9,6 +9,7 @@ import pytest
 
 from pytest_qnnrobust.attacks import BoundaryAttack
 from pytest_qnnrobust.errors import AttackError
+from tests.attacks import laws
 from tests.attacks.linear import LinearModel, problem, quantized_problem
 
 QUICK = {"max_iter": 8, "init_size": 10}
@@ -71,14 +72,7 @@ def test_it_reaches_the_nearest_boundary(shape, bounds):
 def test_the_same_result_in_any_batch_and_order(dtype):
     model, x, y = quantized_problem(dtype, (8, 8, 3), samples=10)
     attack = BoundaryAttack(max_iter=12)
-    whole = attack(model, x, y, seed=4)
-    for batch_size in (1, 7, 64):
-        again = attack(model, x, y, seed=4, batch_size=batch_size)
-        np.testing.assert_array_equal(again.x_adv, whole.x_adv)
-        np.testing.assert_array_equal(again.queries, whole.queries)
-    order = np.random.default_rng(1).permutation(len(x))
-    again = attack(model, x[order], y[order], seed=4, index=order)
-    np.testing.assert_array_equal(again.x_adv, whole.x_adv[order])
+    laws.batches_agree(attack, model, x, y, (1, 7, 64), seed=4)
 
 
 def test_one_query_per_candidate():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_qnnrobust import attacks, metrics
+from tests.attacks import laws
 from tests.attacks.linear import problem, quantized_problem
 
 SHAPES = [(6, 6, 3), (32, 32, 3), (49, 10, 1), (12, 4), (25,), (1, 1, 1), (3, 1, 2)]
@@ -104,14 +105,7 @@ def test_results_are_inside_budget_and_bounds_and_confirmed(case):
 def test_the_same_result_in_any_batch_and_order(name, dtype):
     model, x, y = quantized_problem(dtype, samples=16)
     attack = attacks.create(name, **QUICK.get(name, {}))
-    whole = attack(model, x, y, seed=5)
-    for batch_size in (1, 7):
-        again = attack(model, x, y, seed=5, batch_size=batch_size)
-        np.testing.assert_array_equal(again.x_adv, whole.x_adv)
-        np.testing.assert_array_equal(again.queries, whole.queries)
-    order = np.random.default_rng(1).permutation(len(x))
-    again = attack(model, x[order], y[order], seed=5, index=order)
-    np.testing.assert_array_equal(again.x_adv, whole.x_adv[order])
+    laws.batches_agree(attack, model, x, y, (1, 7))
 
 
 def test_another_seed_draws_other_noise():

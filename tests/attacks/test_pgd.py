@@ -10,6 +10,7 @@ import pytest
 from pytest_qnnrobust.attacks import PGD
 from pytest_qnnrobust.attacks.pgd import BIM
 from pytest_qnnrobust.errors import AttackError
+from tests.attacks import laws
 from tests.attacks.linear import problem, quantized_problem
 
 BAD_SETTINGS = [
@@ -43,14 +44,7 @@ def test_the_same_result_in_any_batch_and_order(norm, dtype):
     model, x, y = quantized_problem(dtype, samples=10)
     eps = {1: 4.0, 2: 0.5, np.inf: 0.03}[norm]
     attack = PGD(norm=norm, eps=eps, step=eps / 5, restarts=4, loss="margin")
-    whole = attack(model, x, y, seed=5)
-    for batch_size in (1, 7, 64):
-        again = attack(model, x, y, seed=5, batch_size=batch_size)
-        np.testing.assert_array_equal(again.x_adv, whole.x_adv)
-        np.testing.assert_array_equal(again.gradients, whole.gradients)
-    order = np.random.default_rng(1).permutation(len(x))
-    again = attack(model, x[order], y[order], seed=5, index=order)
-    np.testing.assert_array_equal(again.x_adv, whole.x_adv[order])
+    laws.batches_agree(attack, model, x, y, (1, 7, 64))
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (96, 96, 3), (49, 10, 1), (300,)])
