@@ -44,3 +44,16 @@ def test_padding_repeats_the_last_row():
     array = np.arange(6).reshape(3, 2)
     np.testing.assert_array_equal(batching.pad(array, 5), array[[0, 1, 2, 2, 2]])
     assert batching.pad(array, 3) is array
+
+
+def test_products_use_one_thread_for_a_while():
+    import threadpoolctl
+
+    def threads():
+        found = threadpoolctl.threadpool_info()
+        return [library["num_threads"] for library in found if library["user_api"] == "blas"]
+
+    before = threads()
+    with batching.one_blas_thread():
+        assert set(threads()) <= {1}
+    assert threads() == before

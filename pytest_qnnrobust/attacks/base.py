@@ -15,6 +15,7 @@ from pytest_qnnrobust.attacks import checks, geometry
 from pytest_qnnrobust.attacks.result import AttackResult, Recorder
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, OutOfBudgetError, Rows, Target
+from pytest_qnnrobust.batching import one_blas_thread
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.models import Model
 
@@ -144,7 +145,8 @@ class Attack(ABC):
         """Run on one batch; true when the user interrupted it."""
         try:
             if target.eps > 0:
-                self.run(target, target.x, target.y, streams)
+                with one_blas_thread():
+                    self.run(target, target.x, target.y, streams)
         except OutOfBudgetError:
             return False
         except KeyboardInterrupt:

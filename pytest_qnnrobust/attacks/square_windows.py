@@ -85,8 +85,11 @@ def two_bumps(height: int, width: int, upright: NDArray[np.bool_], norm: float =
 
 def channel_mass(delta: NDArray[Any], norm: float) -> Double:
     """Sum of |element|**norm over each channel, (n, 1, 1, channels)."""
+    n, height, width, channels = delta.shape
     power = np.abs(delta) if norm == 1 else delta * delta
-    return np.asarray(power.sum(axis=(1, 2), keepdims=True))
+    ones = np.ones((1, height * width), power.dtype)
+    mass = ones @ power.reshape(n, height * width, channels)
+    return np.asarray(mass.reshape(n, 1, 1, channels))
 
 
 @lru_cache(maxsize=256)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ Rows = NDArray[np.int64]
 
 BLOCK = 512
 """Uniform numbers that a sample's stream hands out at a time."""
+
+QUANTILES = 1 << 16
+"""How many values a normal number can have, all equally likely: one for each 16 random bits."""
 
 
 class Streams:
@@ -66,11 +70,17 @@ class Streams:
         return (self.uniform(rows, 1)[:, 0] * high).astype(np.int64)
 
     def normal(self, rows: Rows, *shape: int) -> NDArray[np.float32]:
-        """Standard normal numbers: float32 (len(rows), *shape)."""
-        draws = np.empty((len(rows), *shape), np.float32)
+        """Standard normal numbers, one of `QUANTILES` values each: float32 (len(rows), *shape).
+
+        Looked up, because a directional probe needs thousands and their tails do not matter to it:
+        within 4.4 standard deviations, at a sixth of the time of an exact generator.
+        """
+        count = int(np.prod(shape))
+        draws = np.empty((len(rows), count), np.float32)
         for draw, row in zip(draws, rows, strict=True):
-            self._generators[row].standard_normal(dtype=np.float32, out=draw)
-        return draws
+            words = self._generators[row].integers(1 << 64, size=-(-count // 4), dtype=np.uint64)
+            _normal_quantiles().take(words.view(np.uint16)[:count], out=draw, mode="wrap")
+        return draws.reshape(len(rows), *shape)
 
     def on_sphere(self, rows: Rows, norm: float, *shape: int) -> NDArray[np.float64]:
         """Uniform on the unit sphere of the L1 or L2 norm: float64 (len(rows), *shape)."""
@@ -96,6 +106,15 @@ class Streams:
         radius = self.uniform(rows, 1)[:, 0] ** (1 / int(np.prod(shape)))
         points *= radius.reshape(-1, *[1] * len(shape))
         return points
+
+
+@lru_cache(maxsize=1)
+def _normal_quantiles() -> NDArray[np.float32]:
+    """Midpoint quantiles of the normal distribution, scaled to unit variance, (QUANTILES,)."""
+    from scipy.special import ndtri
+
+    values = ndtri((np.arange(QUANTILES) + 0.5) / QUANTILES)
+    return np.asarray(values / values.std(), np.float32)
 
 
 def _generator(seed: int, index: int) -> np.random.Generator:

@@ -50,8 +50,10 @@ class ZOO(MinimalDistortionAttack):
 
     Minimizes |delta|_2^2 + c * max(z_y - max z_other + confidence, 0), delta in units of the input
     span, with ADAM by coordinates (algorithms 1 and 2), `binary_search_steps` times over c. Each
-    iteration measures the slope of the margin at `coordinates` random elements by the symmetric
-    quotient with step `h` (eq. 6; a difference of log-probabilities is one of logits).
+    iteration measures the slope of the margin (a difference of log-probabilities is one of logits)
+    at `coordinates` random elements with steps of `h`: from the point, whose margin is known, or,
+    if `symmetric`, from one side of it to the other (eq. 6), for twice the queries and, at the
+    published `h`, the same slopes.
 
     Until a search succeeds, each takes three times longer steps than the last: the published ones
     reach no further than `max_iter` times `learning_rate`. `memory` keeps each measured slope and
@@ -62,12 +64,13 @@ class ZOO(MinimalDistortionAttack):
 
     On a quantized input `h` is raised to `quantized_h` and at least an input LSB, and doubled while
     most slopes of a sample measure zero: what one LSB in one element does to the logits is rounding
-    noise, if they notice at all, and reads as robustness.
+    noise, if they notice at all, and reads as robustness. Steps that long are always `symmetric`.
 
     `use_resize`: the noise starts at `initial_size` pixels per side (section 3.3), doubled at the
     iterations `resize_at` (3.4). `use_importance`: elements are drawn by the noise around them
     (3.5). `abort_early` ends a search that has stalled.
-    Gray-box, up to binary_search_steps * (max_iter * (2 * coordinates + 1) + refine) queries.
+    Gray-box, up to binary_search_steps * (max_iter * (coordinates + 1) + refine) + 1 queries,
+    2 * coordinates if symmetric.
     """
 
     knowledge = "gray"
@@ -82,6 +85,7 @@ class ZOO(MinimalDistortionAttack):
     coordinates: int = 128
     h: float = 1e-4
     quantized_h: float = 0.1
+    symmetric: bool = False
     memory: bool = True
     refine: int = 8
     abort_early: bool = True
@@ -101,6 +105,7 @@ class ZOO(MinimalDistortionAttack):
         checks.positive(quantized_h=self.quantized_h, cure=cure)
         checks.not_negative(confidence=self.confidence)
         checks.flag(memory=self.memory, abort_early=self.abort_early)
+        checks.flag(symmetric=self.symmetric)
         checks.flag(use_importance=self.use_importance, use_resize=self.use_resize)
         for iteration in self.resize_at:
             checks.count(resize_at=iteration)
@@ -114,8 +119,9 @@ class ZOO(MinimalDistortionAttack):
         probe = np.full(len(target), self._first_probe(target))
         lower, upper = np.zeros(len(target)), np.full(len(target), np.inf)
         best = np.full(len(target), np.inf)
+        clean = margin(target.evaluate(x).logits, y)
         for step in range(self.binary_search_steps):
-            search = _Search(self, target, streams, constant, pace, probe, slopes, best)
+            search = _Search(self, target, streams, constant, pace, probe, slopes, best, clean)
             for iteration in range(self.max_iter):
                 search.advance(iteration)
                 target.progress(step * self.max_iter + iteration + 1, self._rounds)
@@ -165,6 +171,7 @@ class _Search:
         probe: Double,
         slopes: Slopes,
         best: Double,
+        margins: Double,
     ) -> None:
         n = len(target)
         self.rows = target.all_rows
@@ -175,6 +182,8 @@ class _Search:
         self._probe = probe
         self._start(slopes, np.zeros((n, slopes.space.size)))
         self._hinge = np.full(n, np.inf)
+        self._margin = margins.copy()
+        self._both_sides = attack.symmetric or target.grid is not None
         self._previous = np.full(n, np.inf)
         self._reached = np.full(n, np.inf)
         self._result = np.zeros(self._clean.shape)
@@ -230,16 +239,20 @@ class _Search:
         return np.argpartition(keys, count, axis=1)[:, :count].astype(np.int64)
 
     def _measure(self, rows: Rows, coordinates: Rows) -> None:
-        """The symmetric difference quotient of the margin at each coordinate."""
+        """The difference quotient of the margin at each coordinate (n, coordinates)."""
         count = coordinates.shape[1]
         for part in self._parts(rows, 2 * count):
             chosen, chosen_rows = coordinates[part], rows[part]
-            inputs, width = self._probes(chosen_rows, chosen)
-            owners = np.repeat(chosen_rows, 2 * count)
+            inputs, moved = self._probes(chosen_rows, chosen)
+            owners = np.repeat(chosen_rows, count * moved.shape[2])
             logits = self._target.evaluate(inputs, owners).logits
-            loss = margin(logits, self._target.y[owners]).reshape(-1, count, 2)
-            slope = (loss[:, :, 1] - loss[:, :, 0]) / np.maximum(width, np.finfo(float).tiny)
-            measured = np.isfinite(slope) & (width > 0)
+            loss = margin(logits, self._target.y[owners]).reshape(moved.shape)
+            if self._both_sides:
+                rise, width = loss[:, :, 1] - loss[:, :, 0], moved[:, :, 1] - moved[:, :, 0]
+            else:
+                rise, width = loss[:, :, 0] - self._margin[chosen_rows][:, None], moved[:, :, 0]
+            measured = np.isfinite(rise) & (width != 0)
+            slope = np.divide(rise, width, out=np.zeros_like(width), where=measured)
             here = chosen_rows[:, None], chosen
             self._slopes.value[here] = np.where(measured, slope, self._slopes.value[here])
             self._slopes.seen[here] |= measured
@@ -253,25 +266,30 @@ class _Search:
         self._slopes.seen[rows] &= self._slopes.value[rows] != 0
 
     def _probes(self, rows: Rows, coordinates: Rows) -> tuple[Float, Double]:
-        """Inputs below and above each coordinate, (2 * n, *input_shape), and their distance."""
+        """Inputs on one or both sides of each coordinate, (n * sides, *input_shape), and how far
+        they are displaced, in units of the span (len(rows), coordinates, sides).
+        """
         target, count = self._target, coordinates.shape[1]
-        base, h = self._moved(rows), self._probe[rows]
+        base, h = self._moved(rows), self._probe[rows][:, None, None]
         if not self._slopes.space.whole:
+            steps = np.broadcast_to(h * self._sides(), (len(rows), count, len(self._sides())))
             basis = self._slopes.space.basis(coordinates.reshape(-1))
-            ends = np.array([[-1.0], [1.0]]) * h[:, None, None, None]
-            step = basis.reshape(len(rows), count, 1, -1) * ends
-            lower_and_upper = target.seal(base[:, None, None, :] + step)
-            width = np.broadcast_to(2 * h[:, None] / target.span, coordinates.shape)
-            return lower_and_upper.reshape(-1, *target.input_shape), width
+            step = basis.reshape(len(rows), count, 1, -1) * steps[..., None]
+            inputs = target.seal(base[:, None, None, :] + step)
+            return inputs.reshape(-1, *target.input_shape), steps / target.span
         sealed = target.seal(base)
         each = np.arange(len(rows))[:, None], coordinates
-        ends = sealed[each][:, :, None] + np.array([-1.0, 1.0]) * h[:, None, None]
-        values = target.seal(ends)
-        inputs = np.repeat(sealed, 2 * count, axis=0).reshape(len(rows), count, 2, -1)
-        inputs[each[0], np.arange(count), 0, coordinates] = values[:, :, 0]
-        inputs[each[0], np.arange(count), 1, coordinates] = values[:, :, 1]
-        width = (values[:, :, 1].astype(np.float64) - values[:, :, 0]) / target.span
-        return inputs.reshape(-1, *target.input_shape), width
+        start = sealed[each][:, :, None].astype(np.float64)
+        inwards = np.where(start + h > target.bounds[1], -1.0, 1.0)
+        ends = target.seal(start + h * (self._sides() if self._both_sides else inwards))
+        sides = ends.shape[2]
+        inputs = np.repeat(sealed, count * sides, axis=0).reshape(len(rows), count, sides, -1)
+        row, place = each[0][..., None], np.arange(count)[:, None]
+        inputs[row, place, np.arange(sides), coordinates[..., None]] = ends
+        return inputs.reshape(-1, *target.input_shape), (ends - start) / target.span
+
+    def _sides(self) -> Double:
+        return np.array([-1.0, 1.0]) if self._both_sides else np.ones(1)
 
     def _descend(self, moving: Mask) -> None:
         """One step of ADAM at the coordinates `moving` of the samples that go on."""
@@ -302,6 +320,7 @@ class _Search:
         scores = self._target.evaluate(x, rows)
         loss = margin(scores.logits, self._target.y[rows])
         fooled = scores.labels != self._target.y[rows]
+        self._margin[rows] = loss
         hinge = np.maximum(self._attack.confidence - loss, 0.0)
         arrived = (self._hinge[rows] > 0) & (hinge <= 0) & ~self.found[rows]
         for moments in (self._mean, self._square, self._epoch):
@@ -339,6 +358,9 @@ class _Search:
         image = image_shape(self._target.input_shape)
         space = Space(image, 2 * max(small.rows, small.columns))
         self._start(Slopes(len(self._target), space), small.resized(self.noise, space))
+        x = self._inputs(self._slopes.space.expand(self.noise[self.rows]), self.rows)
+        logits = self._target.evaluate(x, self.rows).logits
+        self._margin[self.rows] = margin(logits, self._target.y[self.rows])
 
     def _moved(self, rows: Rows) -> Double:
         return self._clean[rows] + self._target.span * self._slopes.space.expand(self.noise[rows])

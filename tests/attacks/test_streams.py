@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import scipy.stats
 
 from pytest_qnnrobust.attacks.streams import BLOCK, Streams
 
@@ -50,6 +52,13 @@ def test_numbers_have_the_right_range():
     assert normal.dtype == np.float32
     assert abs(normal.mean()) < 0.03
     assert abs(normal.std() - 1) < 0.03
+
+
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.5, 0.9, 0.9999])
+def test_normal_numbers_have_the_quantiles_of_the_normal_distribution(share):
+    normal = Streams(1, range(40)).normal(np.arange(40), 25_000)
+    expected = scipy.stats.norm.cdf(np.quantile(normal, share))
+    assert expected == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 1e6))
 
 
 def test_a_part_goes_on_where_the_stream_stands_and_gives_it_back():

@@ -26,6 +26,7 @@ BAD = [
     ({"initial_const": 0}, "expected initial_const to be a number > 0"),
     ({"confidence": -1}, "expected confidence to be a number >= 0, got confidence=-1"),
     ({"refine": -1}, "expected refine to be an integer >= 0, got refine=-1"),
+    ({"symmetric": 1}, "expected symmetric to be True or False, got symmetric=1"),
     ({"memory": 1}, "expected memory to be True or False, got memory=1"),
     ({"use_resize": "yes"}, "expected use_resize to be True or False"),
     ({"resize_at": (0,)}, "expected resize_at to be an integer >= 1, got resize_at=0"),
@@ -69,6 +70,24 @@ def test_a_probe_is_at_least_one_step_of_a_quantized_input():
     x = np.random.default_rng(1).uniform(0.4, 0.6, (6, 24)).astype(np.float32)
     y = model.classify(x)
     result = ZOO(h=1e-4, max_iter=40, initial_const=0.01)(model, x, y)
+    assert result.success.all()
+
+
+def test_slopes_from_one_side_find_the_same_at_half_the_queries():
+    model, x, y = problem((6, 6, 1), 3, samples=6)
+    settings = {"max_iter": 30, "coordinates": 12, "initial_const": 1.0}
+    both, one = (ZOO(**settings, symmetric=symmetric)(model, x, y) for symmetric in (True, False))
+    np.testing.assert_allclose(one.l2, both.l2, rtol=0.01)
+    assert one.queries.mean() <= 0.65 * both.queries.mean()
+
+
+def test_a_slope_is_measured_inwards_where_the_input_lies_on_its_bound():
+    weights = np.array([[1.0] * 8, [0.0] * 8])
+    model = LinearModel(weights, np.zeros(2), (8,), (0.0, 1.0))
+    result = ZOO(max_iter=100, initial_const=10.0)(model, np.ones((1, 8), np.float32), [0])
+    assert not result.success.any()
+    model = LinearModel(weights, np.array([-7.5, 0.0]), (8,), (0.0, 1.0))
+    result = ZOO(max_iter=100, initial_const=10.0)(model, np.ones((1, 8), np.float32), [0])
     assert result.success.all()
 
 
