@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_qnnrobust import attacks as attacks
+    from pytest_qnnrobust import defenses as defenses
     from pytest_qnnrobust.data import Data as Data
     from pytest_qnnrobust.data import load_data as load_data
     from pytest_qnnrobust.errors import QnnRobustError as QnnRobustError
@@ -33,7 +34,7 @@ _HOMES = {
     "load_data": "data",
     "load_model": "models",
 }
-_MODULES = ("attacks",)
+_MODULES = ("attacks", "defenses")
 
 __all__ = [
     "Cell",
@@ -43,6 +44,7 @@ __all__ = [
     "QnnRobustError",
     "attacks",
     "convert",
+    "defenses",
     "evaluate",
     "load_data",
     "load_model",

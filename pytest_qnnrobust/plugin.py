@@ -193,6 +193,8 @@ def qnn_evaluate(
     the cell to the first ones, `record=False` keeps it out of the summary.
     """
 
+    from pytest_qnnrobust.errors import AttackError
+
     def evaluate(
         model: Model,
         attack: Attack,
@@ -201,7 +203,10 @@ def qnn_evaluate(
         record: bool = True,
     ) -> Outcome:
         cell = _or_skip(lambda: qnn_session.cell(model, attack, mode))
-        outcome = qnn_session.evaluate(cell, samples, record)
+        try:
+            outcome = qnn_session.evaluate(cell, samples, record)
+        except AttackError as error:
+            pytest.fail(f"{cell.id}: {error}", pytrace=False)
         if record:
             text = f"{outcome.accuracy:.4f} of {len(outcome)}"
             request.node.user_properties.append((outcome.id, text))

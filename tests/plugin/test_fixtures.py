@@ -28,6 +28,23 @@ def test_evaluate_in_a_users_test(pytester: pytest.Pytester, run, digits) -> Non
     result.stdout.fnmatch_lines(["int8-noise-direct*10*"])
 
 
+def test_an_attack_that_does_not_fit_the_model_fails_with_one_line(pytester, run, digits) -> None:
+    pytester.makeini(f"[pytest]\nqnn_int8 = {INT8}\nqnn_data = {digits}\nqnn_samples = 4\n")
+    pytester.makepyfile(
+        """
+        import pytest_qnnrobust.attacks as attacks
+
+        def test_mine(qnn_int8, qnn_evaluate):
+            qnn_evaluate(qnn_int8, attacks.create("fgsm", eps=3))
+        """
+    )
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["int8-fgsm-direct: expected eps to be in*got eps=3*"])
+    assert "Traceback" not in result.stdout.str()
+    assert "pytest_qnnrobust/" not in result.stdout.str()
+
+
 def test_matrix_parametrizes_a_users_test(pytester: pytest.Pytester, run, digits) -> None:
     pytester.makeini(f"[pytest]\nqnn_model = {INT8}\nqnn_data = {digits}\nqnn_attack = noise,pgd\n")
     pytester.makepyfile("def test_mine(qnn_model, qnn_attack): pass")
