@@ -20,8 +20,6 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import stats
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.metrics import lp_norm
-from pytest_qnnrobust.models import InputGrid
 
 Value = Literal["holds", "violated", "inconclusive"]
 Unit = Literal["points", "in input units", "of gain"]
@@ -189,8 +187,8 @@ def noise_threshold(
 ) -> Verdict:
     """T3: the input quantizer attenuates noise below half a step and passes it above.
 
-    `below` and `above` are gains per sample (N,), from `quantizer_gain`: less than 1 below, and
-    at least 1 - margin above.
+    `below` and `above` are gains per sample (N,), from `noise_gain.quantizer_gain`: less than 1
+    below, and at least 1 - margin above.
     """
     no_margin = replace(rule, margin=0.0)
     one = ("unit gain", np.ones(len(below)))
@@ -199,29 +197,6 @@ def noise_threshold(
         distance_at_least("", ("gain above half a step", above), one, rule, 2, "of gain"),
     ]
     return _join(f"T3 {width} noise is attenuated below half a step and passed above", verdicts)
-
-
-def quantizer_gain(
-    grid: InputGrid,
-    x: NDArray[Any],
-    steps: float,
-    bounds: tuple[float, float],
-    seed: int = 0,
-) -> NDArray[np.float64]:
-    """||Q(x + noise) - Q(x)|| / ||noise|| per sample, noise uniform in +-`steps` input steps.
-
-    `x` (N, ...) is put on the grid first, as a digital sensor delivers it, and x + noise is
-    clipped to `bounds`. Sample i draws from (seed, i).
-    """
-    clean = grid.snap(x).astype(np.float64)
-    gains = np.zeros(len(clean))
-    for i, sample in enumerate(clean):
-        noise = np.random.default_rng([seed, i]).uniform(-steps, steps, sample.shape) * grid.scale
-        noise = np.clip(sample + noise, *bounds) - sample
-        passed = grid.snap((sample + noise)[None])[0].astype(np.float64) - sample
-        sizes = lp_norm(np.stack([passed, noise]), 2.0)
-        gains[i] = sizes[0] / sizes[1] if sizes[1] else 0.0
-    return gains
 
 
 def p_text(p: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_qnnrobust import checks, takeaways
+from pytest_qnnrobust import checks, noise_gain, takeaways
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.session import Session
@@ -49,7 +49,7 @@ def test_noise_is_attenuated_below_half_a_step_and_passed_above(
     grid, x = qnn_model.grid, qnn_session.data.x
     assert grid is not None
     below, above = (
-        takeaways.quantizer_gain(grid, x, steps, qnn_model.bounds, qnn_session.options.seed)
+        noise_gain.quantizer_gain(grid, x, steps, qnn_model.bounds, qnn_session.options.seed)
         for steps in (BELOW, ABOVE)
     )
     qnn_judge(takeaways.noise_threshold(qnn_model.width, below, above, qnn_session.rule))

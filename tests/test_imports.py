@@ -15,7 +15,7 @@ ROAD = (
     "tflite differentiable data_sources",
     "models",
     "gradient_sources tflite_models litert_models keras_models loading domain",
-    "attacks defenses data gradient_metrics",
+    "attacks defenses data gradient_metrics noise_gain",
     "cache evaluation subjects",
     "takeaways",
     "session",

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import takeaways
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.models import InputGrid
 from pytest_qnnrobust.takeaways import Rule, Verdict
 
 RULE = Rule(alpha=0.05, margin=0.02)
@@ -127,28 +126,6 @@ def test_distances_count_only_where_both_were_fooled() -> None:
     robust = np.arange(50) < 30
     found["int8"] = outcome("int8", robust, found["int8"].l2)
     assert takeaways.boundary_distance(found, RULE).n == 20
-
-
-@pytest.mark.parametrize("steps", [0.1, 0.3, 0.49])
-def test_quantizer_absorbs_less_than_half_a_step(steps: float) -> None:
-    grid = InputGrid(1 / 255, -128, "int8")
-    x = np.random.default_rng(0).random((5, 8, 8, 1), np.float32)
-    assert not takeaways.quantizer_gain(grid, x, steps, (0.0, 1.0)).any()
-
-
-def test_quantizer_gain_above_half_a_step_is_the_expected_one() -> None:
-    # Noise uniform in +-1 step, away from the ends: E[Q^2] = 1/2, E[noise^2] = 1/3.
-    grid = InputGrid(0.01, 0, "int16")
-    x = np.full((20, 40, 40, 1), 0.5, np.float32)
-    gain = takeaways.quantizer_gain(grid, x, 1.0, (0.0, 1.0))
-    assert gain.mean() == pytest.approx(np.sqrt(1.5), abs=0.01)
-
-
-def test_quantizer_gain_of_a_sample_does_not_depend_on_the_others() -> None:
-    grid = InputGrid(1 / 255, -128, "int8")
-    x = np.random.default_rng(0).random((6, 8, 8, 1), np.float32)
-    whole = takeaways.quantizer_gain(grid, x, 1.0, (0.0, 1.0), seed=2)
-    assert np.array_equal(takeaways.quantizer_gain(grid, x[:2], 1.0, (0.0, 1.0), seed=2), whole[:2])
 
 
 def test_noise_threshold() -> None:
