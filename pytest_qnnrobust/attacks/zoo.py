@@ -23,7 +23,7 @@ BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 """ADAM's constants."""
 
 GROW, PACE = 10.0, 3.0
-"""The constant and the steps grow by these factors until a search succeeds for the first time."""
+"""Until a search succeeds, the constant grows by the first, steps too short by the second."""
 
 FLAT = 0.1
 """Where a larger share of a sample's measured slopes is exactly zero, its step doubles."""
@@ -55,12 +55,12 @@ class ZOO(MinimalDistortionAttack):
     if `symmetric`, from one side of it to the other (eq. 6), for twice the queries and, at the
     published `h`, the same slopes.
 
-    Until a search succeeds, each takes three times longer steps than the last: the published ones
-    reach no further than `max_iter` times `learning_rate`. `memory` keeps each measured slope and
-    moves every element measured so far, with the exact slope of the distance; without it, an
-    iteration moves the elements it measured, as published. Where the hinge is inactive, its slope
-    is known to be zero and nothing is measured. Each search ends with `refine` bisections of its
-    result towards the clean image.
+    Until a search succeeds, one that still descended at its end is followed by one with three times
+    longer steps: the published ones reach no further than `max_iter` times `learning_rate`.
+    `memory` keeps each measured slope and moves every element measured so far, with the exact slope
+    of the distance; without it, an iteration moves the elements it measured, as published. Where
+    the hinge is inactive, its slope is known to be zero and nothing is measured. Each search ends
+    with `refine` bisections of its result towards the clean image.
 
     On a quantized input `h` is raised to `quantized_h` and at least an input LSB, and doubled while
     most slopes of a sample measure zero: what one LSB in one element does to the logits is rounding
@@ -132,8 +132,8 @@ class ZOO(MinimalDistortionAttack):
             lower = np.where(search.found, lower, np.maximum(lower, constant))
             middle = (lower + np.where(np.isinf(upper), lower, upper)) / 2
             constant = np.where(np.isinf(upper), constant * GROW, middle)
-            longer = np.maximum(pace, np.minimum(pace * PACE, LONGEST))
-            pace = np.where(np.isinf(upper), longer, pace)
+            slow = search.rows[np.isinf(upper[search.rows])]
+            pace[slow] = np.maximum(pace[slow], np.minimum(pace[slow] * PACE, LONGEST))
 
     def _first_probe(self, target: Target) -> float:
         """The step of the first difference quotients, in input units."""

@@ -73,6 +73,21 @@ def test_a_probe_is_at_least_one_step_of_a_quantized_input():
     assert result.success.all()
 
 
+def test_steps_lengthen_where_they_are_too_short_and_only_there():
+    """A small constant fails without them being short; longer ones would overshoot."""
+    model, x, y = problem((6, 6, 1), 3, samples=6)
+    far = LinearModel(model.weights, model.bias + np.eye(3)[0] * 6, (6, 6, 1), (0.0, 1.0))
+    x_far = x[:1]
+    assert far.classify(x_far) == [0]
+    assert ZOO(learning_rate=0.005, coordinates=36)(far, x_far, [0]).success.all()
+    near, nearer = (
+        ZOO(initial_const=c, coordinates=36, learning_rate=0.002, max_iter=100)(model, x, y)
+        for c in (1e-6, 1.0)
+    )
+    assert near.success.all()
+    assert near.l2.mean() <= 1.2 * nearer.l2.mean()
+
+
 def test_slopes_from_one_side_find_the_same_at_half_the_queries():
     model, x, y = problem((6, 6, 1), 3, samples=6)
     settings = {"max_iter": 30, "coordinates": 12, "initial_const": 1.0}
@@ -116,9 +131,10 @@ def test_a_model_that_does_not_notice_small_steps_is_asked_with_larger_ones(monk
     monkeypatch.setattr(model, "_logits", lambda x: 500 * np.round(exact(x) / 500))
     x = np.random.default_rng(1).uniform(0.4, 0.6, (6, 24)).astype(np.float32)
     y = model.classify(x)
-    adaptive = ZOO(quantized_h=0.004)(model, x, y)
+    settings = {"quantized_h": 0.004, "learning_rate": 0.05}
+    adaptive = ZOO(**settings)(model, x, y)
     monkeypatch.setattr(zoo, "FLAT", 1.0)
-    fixed = ZOO(quantized_h=0.004)(model, x, y)
+    fixed = ZOO(**settings)(model, x, y)
     assert adaptive.success.all()
     assert not fixed.success.any()
 
