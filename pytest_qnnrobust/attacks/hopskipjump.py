@@ -56,8 +56,8 @@ class HopSkipJump(MinimalDistortionAttack):
     ends once three iterations gain less than a share `tolerance` of its distance each; 0 runs all.
     The paper has growth=0.5, theta=0.01 and isotropic noise, correlation=0.
 
-    Black-box, about (init_eval + 25) * max_iter queries for growth=0 (and up to 3 * init_size for
-    the start).
+    Black-box, about (init_eval * max_iter**growth / (1 + growth) + 25) * max_iter queries (and up to
+    3 * init_size for the start): 10,000.
     """
 
     knowledge = "black"
@@ -68,7 +68,7 @@ class HopSkipJump(MinimalDistortionAttack):
     max_iter: int = 50
     init_eval: int = 100
     max_eval: int = 10000
-    growth: float = 0.0
+    growth: float = 0.2
     init_size: int = 100
     theta: float = 0.1
     correlation: float = 0.5
