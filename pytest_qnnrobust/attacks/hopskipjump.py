@@ -56,8 +56,8 @@ class HopSkipJump(MinimalDistortionAttack):
     ends once three iterations gain less than a share `tolerance` of its distance each; 0 runs all.
     The paper has growth=0.5, theta=0.01 and isotropic noise, correlation=0.
 
-    Black-box, about (init_eval * max_iter**growth / (1 + growth) + 25) * max_iter queries (and up to
-    3 * init_size for the start): 10,000.
+    Black-box, about (init_eval * max_iter**growth / (1 + growth) + 25) * max_iter queries (10,000
+    by default), and up to 3 * init_size for the start.
     """
 
     knowledge = "black"
