@@ -26,7 +26,7 @@ from pytest_qnnrobust.evaluation import MODES, Cell, Evaluator, Outcome
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.options import Options, Threshold
 from pytest_qnnrobust.subjects import NO_DATA, WIDTHS, MissingError, Subject, Subjects, quiet
-from pytest_qnnrobust.takeaways import Rule, Verdict
+from pytest_qnnrobust.verdicts import Rule, Verdict
 
 SAMPLES = {"smoke": 100, "standard": 120, "paper": 1000}
 """Samples attacked, by profile."""

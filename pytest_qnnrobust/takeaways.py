@@ -1,134 +1,20 @@
-"""Published relations as pure functions: outcomes of the same samples -> verdict.
-
-A claim `first >= second` is judged against a margin: `holds` when a one-sided test at level alpha
-excludes a loss of more than the margin, `violated` when one excludes a smaller loss, else
-`inconclusive`. Tests are paired. A claim with several parts holds when every part does; it is
-violated when one part is, at alpha divided by the number of parts (Bonferroni), so that a true
-claim is called violated with probability alpha at most.
-"""
+"""Published relations as pure functions: outcomes of the same samples -> verdict."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import stats
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.verdicts import Rule, Verdict, accuracy_at_least, distance_at_least, join
 
-Value = Literal["holds", "violated", "inconclusive"]
-Unit = Literal["points", "in input units", "of gain"]
 LADDER = ("int8", "int16", "float32")
 """The widths of a claim `int8 >= int16 >= float32`, in that order."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """How verdicts are reached: level of the tests, and the loss that counts as none."""
-
-    alpha: float = 0.05
-    margin: float = 0.02
-
-    @property
-    def level(self) -> float:
-        """Of the two-sided interval that goes with one-sided tests at alpha."""
-        return 1 - 2 * self.alpha
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """`effect` and `interval` are in the unit of the claim (a fraction of samples, a distance).
-
-    `p_value` is that of the decisive one-sided test; `detectable` the smallest effect that `n`
-    paired samples show with a power of 0.8.
-    """
-
-    name: str
-    value: Value
-    statement: str
-    effect: float
-    interval: stats.Interval
-    p_value: float
-    detectable: float
-    n: int
-    unit: Unit = "points"
-
-    @property
-    def sensitivity(self) -> str:
-        """What this sample could have shown, in words."""
-        size = self.detectable * (100 if self.unit == "points" else 1)
-        return f"{self.n} samples show a difference of {size:.3g} {self.unit} or more"
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.value}: {self.statement}"
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Verdict:
-        return cls(**{**values, "interval": stats.Interval(**values["interval"])})
-
-
-def accuracy_at_least(
-    name: str,
-    first: tuple[str, NDArray[np.bool_]],
-    second: tuple[str, NDArray[np.bool_]],
-    rule: Rule,
-    parts: int = 1,
-) -> Verdict:
-    """`first` is right on no smaller share of the same samples than `second`, margin aside.
-
-    Each is a label and bool (N,), right or not. `parts`: of how many such claims this is one.
-    """
-    pairs = stats.discordance(first[1], second[1])
-    holds = stats.paired_proportion_test(pairs, "greater", -rule.margin)
-    violated = stats.paired_proportion_test(pairs, "less", -rule.margin)
-    value = _value(holds, violated, rule, parts)
-    p_value = violated if value == "violated" else holds
-    interval = stats.difference_interval(pairs, rule.level)
-    statement = (
-        f"{first[0]} {_percent(first[1])} against {second[0]} {_percent(second[1])}, difference "
-        f"{100 * pairs.difference:+.1f} points [{100 * interval.low:+.1f}, "
-        f"{100 * interval.high:+.1f}] (paired, {p_text(p_value)}, n = {pairs.n})"
-    )
-    detectable = stats.detectable_difference(pairs.n, pairs.rate, rule.alpha)
-    return Verdict(name, value, statement, pairs.difference, interval, p_value, detectable, pairs.n)
-
-
-def distance_at_least(
-    name: str,
-    first: tuple[str, NDArray[np.float64]],
-    second: tuple[str, NDArray[np.float64]],
-    rule: Rule,
-    parts: int = 1,
-    unit: Unit = "in input units",
-) -> Verdict:
-    """Distances `first` (N,) are no smaller than `second` on the same samples, margin aside.
-
-    The margin is relative: `first` is compared with (1 - margin) * second by Wilcoxon's test.
-    """
-    a, b = (np.asarray(pair[1], np.float64) for pair in (first, second))
-    if a.shape != b.shape:
-        raise expected("distances of the same samples", first=a.shape, second=b.shape)
-    shifted = a - (1 - rule.margin) * b
-    holds = stats.signed_rank_test(shifted, "greater")
-    violated = stats.signed_rank_test(shifted, "less")
-    value = _value(holds, violated, rule, parts)
-    p_value = violated if value == "violated" else holds
-    effect, interval = stats.location_interval(a - b, rule.level)
-    statement = (
-        f"{first[0]} {_median(a)} against {second[0]} {_median(b)} (medians), difference "
-        f"{effect:+.3g} [{interval.low:+.3g}, {interval.high:+.3g}] "
-        f"(paired, {p_text(p_value)}, n = {len(a)})"
-    )
-    detectable = stats.detectable_shift(a - b, rule.alpha)
-    return Verdict(name, value, statement, effect, interval, p_value, detectable, len(a), unit)
 
 
 def clean_parity(
@@ -157,7 +43,7 @@ def transfer_accuracy(outcomes: Mapping[str, Outcome], rule: Rule) -> Verdict:
         )
         for low, high in ladder
     ]
-    return _join(f"T1 DeepFool transfer accuracy {_claim(ladder)}", verdicts)
+    return join(f"T1 DeepFool transfer accuracy {_claim(ladder)}", verdicts)
 
 
 def boundary_distance(outcomes: Mapping[str, Outcome], rule: Rule) -> Verdict:
@@ -179,7 +65,51 @@ def boundary_distance(outcomes: Mapping[str, Outcome], rule: Rule) -> Verdict:
                 len(ladder),
             )
         )
-    return _join(f"T1 Boundary distance {_claim(ladder)}", verdicts)
+    return join(f"T1 Boundary distance {_claim(ladder)}", verdicts)
+
+
+def zero_gradients(densities: Mapping[str, NDArray[np.float64]], rule: Rule) -> Verdict:
+    """T2: the share of zeros in a sample's measured gradient, int8 >= int16 >= float32.
+
+    `densities` (N,) by width, from `gradient_metrics.zero_density` over the same samples.
+    """
+    widths = _ordered(densities)
+    parts = [
+        distance_at_least(
+            "", (low, densities[low]), (high, densities[high]), rule, len(widths) - 1, "of zeros"
+        )
+        for low, high in pairwise(widths)
+    ]
+    return join(f"T2 zeros in the gradient {' >= '.join(widths)}", parts)
+
+
+def masked_gradients(direct: Outcome, transfer: Outcome, rule: Rule) -> Verdict:
+    """T2 (A2): examples made for the float model fool no fewer than an attack on the model itself.
+
+    What "David and Goliath" calls a sign of gradient masking: the direct attack, which has more to
+    go by, leaves no smaller accuracy than the transferred one.
+    """
+    _same_samples([direct, transfer])
+    name = f"T2 {direct.width} {direct.attack} is masked: direct accuracy >= transfer accuracy"
+    return accuracy_at_least(name, ("direct", direct.robust), ("transfer", transfer.robust), rule)
+
+
+def gradient_misalignment(
+    width: str, cosine: NDArray[np.float64], rule: Rule, aligned: float = 0.5
+) -> Verdict:
+    """T4: the gradient of a quantized model points elsewhere than that of the float model.
+
+    `cosine` (N,) from `gradient_metrics.cosine_similarity`, NaN (no gradient) left out; the claim
+    is that its median is at most `aligned` (0.5: an angle of 60 degrees).
+    """
+    known = cosine[np.isfinite(cosine)]
+    return distance_at_least(
+        f"T4 {width} gradient misaligned with float32",
+        (f"cosine {aligned:g}", np.full(len(known), aligned)),
+        ("cosine similarity", known),
+        rule,
+        unit="of cosine",
+    )
 
 
 def noise_threshold(
@@ -196,49 +126,101 @@ def noise_threshold(
         distance_at_least("", one, ("gain below half a step", below), no_margin, 2, "of gain"),
         distance_at_least("", ("gain above half a step", above), one, rule, 2, "of gain"),
     ]
-    return _join(f"T3 {width} noise is attenuated below half a step and passed above", verdicts)
+    return join(f"T3 {width} noise is attenuated below half a step and passed above", verdicts)
 
 
-def p_text(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+def larger_distance(
+    defence: str, plain: Mapping[str, Outcome], defended: Mapping[str, Outcome], rule: Rule
+) -> Verdict:
+    """T5: a train-based defence increases the distance to the boundary, at every width.
+
+    Minimal-distortion outcomes of both models by width; L2, on the samples that both classify
+    correctly and on which the attack succeeded for both. Increases: no margin.
+    """
+    widths = [width for width in _ordered(plain) if width in defended]
+    parts = []
+    for width in widths:
+        _same_samples([plain[width], defended[width]])
+        both = plain[width].fooled & defended[width].fooled
+        first = (f"{defence} {width}", defended[width].l2[both])
+        second = (f"plain {width}", plain[width].l2[both])
+        parts.append(distance_at_least("", first, second, replace(rule, margin=0.0), len(widths)))
+    return join(f"T5 {defence} increases the distance to the boundary", parts)
 
 
-def _value(holds: float, violated: float, rule: Rule, parts: int) -> Value:
-    if violated <= rule.alpha / parts:
-        return "violated"
-    return "holds" if holds <= rule.alpha else "inconclusive"
+def transfer_survives(
+    defence: str, source: Outcome, transferred: Mapping[str, Outcome], rule: Rule
+) -> Verdict:
+    """T6: a train-based defence does not keep examples of its float model from its quantized ones.
+
+    `source`: the attack on the defended float model; `transferred`: its examples on the quantized
+    ones, by width. No width may be right on `rule.drop` more samples than the float model.
+    """
+    parts = []
+    for width in _ordered(transferred, least=1):
+        _same_samples([source, transferred[width]])
+        first, second = ("float32", source.robust), (width, transferred[width].robust)
+        limit = replace(rule, margin=rule.drop)
+        parts.append(accuracy_at_least("", first, second, limit, len(transferred)))
+    return join(f"T6 {source.attack} examples transfer despite {defence}", parts)
+
+
+def defence_succeeds(
+    name: str, clean: NDArray[np.bool_], attacked: Outcome, rule: Rule, parts: int = 1
+) -> Verdict:
+    """A defence succeeds where less than `rule.drop` of the accuracy is lost under attack.
+
+    `clean` (N,): whether the plain model of this width is right on the clean samples, the
+    baseline of "David and Goliath"; `attacked`: the attack on the defended one.
+    """
+    first, second = (f"{attacked.width} under attack", attacked.robust), ("plain, clean", clean)
+    return accuracy_at_least(name, first, second, replace(rule, margin=rule.drop), parts)
+
+
+def defence_carries_over(
+    defence: str,
+    clean: Mapping[str, NDArray[np.bool_]],
+    attacked: Mapping[str, Outcome],
+    rule: Rule,
+) -> Verdict:
+    """T7: where a defence succeeds for the float model, it does for the quantized ones.
+
+    Arguments of `defence_succeeds` by width. Where it does not succeed for the float model, there
+    is nothing to carry over, and the verdict is inconclusive.
+    """
+    quantized = [width for width in _ordered(attacked) if width != "float32"]
+    if "float32" not in attacked:
+        raise expected("an outcome of the float32 model", widths=list(attacked))
+    name = f"T7 {defence} against {attacked['float32'].attack} carries over to quantized models"
+    source = defence_succeeds(name, clean["float32"], attacked["float32"], rule)
+    if source.value != "holds":
+        reason = "fails" if source.value == "violated" else "is not seen to succeed"
+        statement = f"the defence {reason} for float32: {source.statement}"
+        return replace(source, value="inconclusive", statement=statement)
+    parts = [defence_succeeds("", clean[w], attacked[w], rule, len(quantized)) for w in quantized]
+    return join(name, parts)
 
 
 def _ladder(outcomes: Mapping[str, Outcome]) -> list[tuple[str, str]]:
-    widths = [width for width in LADDER if width in outcomes]
-    if len(widths) < 2:
-        raise expected("outcomes of two widths or more", widths=widths)
-    if len({tuple(outcomes[width].index) for width in widths}) > 1:
-        raise expected("outcomes of the same samples", widths=widths)
+    widths = _ordered(outcomes)
+    _same_samples([outcomes[width] for width in widths])
     return list(pairwise(widths))
+
+
+def _ordered(by_width: Mapping[str, object], least: int = 2) -> list[str]:
+    """The widths that there are, from coarse to fine."""
+    widths = [width for width in LADDER if width in by_width]
+    if len(widths) < least:
+        number = "two widths" if least == 2 else "one width"
+        raise expected(f"outcomes of {number} or more", widths=widths)
+    return widths
+
+
+def _same_samples(outcomes: Sequence[Outcome]) -> None:
+    if len({tuple(outcome.index) for outcome in outcomes}) > 1:
+        raise expected("outcomes of the same samples", cells=[o.id for o in outcomes])
 
 
 def _claim(ladder: Sequence[tuple[str, str]]) -> str:
     """Such as `int8 >= int16 >= float32`."""
     return " >= ".join([ladder[0][0], *(high for _, high in ladder)])
-
-
-def _join(name: str, verdicts: Sequence[Verdict]) -> Verdict:
-    """One verdict from the parts of a claim, with the numbers of the part that decided it."""
-    order: tuple[Value, ...] = ("violated", "inconclusive", "holds")
-    value = next(v for v in order if any(part.value == v for part in verdicts))
-    deciding = [part for part in verdicts if part.value == value]
-    pick = min if value == "violated" else max
-    chosen = pick(deciding, key=lambda part: part.p_value)
-    shown = verdicts if value == "holds" else deciding
-    return replace(
-        chosen, name=name, value=value, statement="; ".join(part.statement for part in shown)
-    )
-
-
-def _percent(right: NDArray[np.bool_]) -> str:
-    return f"{100 * float(np.mean(right)):.1f} %" if len(right) else "-"
-
-
-def _median(values: NDArray[np.float64]) -> str:
-    return f"{float(np.median(values)):.3g}" if len(values) else "-"

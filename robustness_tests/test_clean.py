@@ -10,7 +10,7 @@ import pytest
 from pytest_qnnrobust import takeaways
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.takeaways import Verdict
+from pytest_qnnrobust.verdicts import Verdict
 
 pytestmark = pytest.mark.qnn_clean
 

@@ -12,7 +12,7 @@ from pytest_qnnrobust import attacks, checks
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.takeaways import accuracy_at_least
+from pytest_qnnrobust.verdicts import accuracy_at_least
 
 pytestmark = pytest.mark.qnn_sanity
 

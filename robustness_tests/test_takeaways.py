@@ -10,7 +10,7 @@ from pytest_qnnrobust import checks, noise_gain, takeaways
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.takeaways import Verdict
+from pytest_qnnrobust.verdicts import Verdict
 
 pytestmark = pytest.mark.qnn_takeaway
 

@@ -17,6 +17,7 @@ ROAD = (
     "gradient_sources tflite_models litert_models keras_models loading domain",
     "attacks defenses data gradient_metrics noise_gain",
     "cache evaluation subjects",
+    "verdicts",
     "takeaways",
     "session",
     "checks report",

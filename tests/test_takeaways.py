@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import takeaways
+from pytest_qnnrobust import takeaways, verdicts
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.takeaways import Rule, Verdict
+from pytest_qnnrobust.verdicts import Rule, Verdict
 
 RULE = Rule(alpha=0.05, margin=0.02)
 
@@ -136,6 +136,107 @@ def test_noise_threshold() -> None:
     assert takeaways.noise_threshold("int8", below[:3], above[:3], RULE).value == "inconclusive"
 
 
+def densities(n: int, **mean: float) -> dict[str, NDArray[np.float64]]:
+    rng = np.random.default_rng(2)
+    return {w: np.clip(rng.normal(m, 0.1, n), 0, 1) for w, m in mean.items()}
+
+
+@pytest.mark.parametrize(
+    ("mean", "n", "value"),
+    [
+        ({"int8": 0.88, "int16": 0.73, "float32": 0.7}, 200, "holds"),
+        ({"int8": 0.12, "int16": 0.22, "float32": 0.0}, 200, "violated"),
+        ({"int8": 0.7, "int16": 0.7}, 8, "inconclusive"),
+    ],
+)
+def test_zero_gradients(mean: dict[str, float], n: int, value: str) -> None:
+    assert takeaways.zero_gradients(densities(n, **mean), RULE).value == value
+
+
+@pytest.mark.parametrize(
+    ("direct", "transfer", "n", "value"),
+    [
+        # Square-Linf on int8 CIFAR-10: 82.3 % directly, 29.9 % by transfer (Tables 5 and 6).
+        (0.823, 0.299, 1000, "holds"),
+        (0.05, 0.299, 200, "violated"),
+        (0.3, 0.3, 20, "inconclusive"),
+    ],
+)
+def test_masked_gradients(direct: float, transfer: float, n: int, value: str) -> None:
+    outcomes = outcome("int8", share(n, direct, 0)), outcome("int8", share(n, transfer, 1))
+    assert takeaways.masked_gradients(*outcomes, RULE).value == value
+
+
+@pytest.mark.parametrize(
+    ("centre", "n", "value"),
+    [(0.1, 60, "holds"), (0.99, 60, "violated"), (0.5, 10, "inconclusive")],
+)
+def test_gradient_misalignment(centre: float, n: int, value: str) -> None:
+    cosine = np.clip(np.random.default_rng(3).normal(centre, 0.05, n), -1, 1)
+    cosine = np.append(cosine, np.nan)
+    verdict = takeaways.gradient_misalignment("int8", cosine, RULE)
+    assert (verdict.value, verdict.n) == (value, n)
+
+
+@pytest.mark.parametrize(
+    ("gain", "n", "value"),
+    [
+        (1.5, 80, "holds"),
+        (0.7, 80, "violated"),
+        (1.0, 80, "inconclusive"),
+        (1.5, 3, "inconclusive"),
+    ],
+)
+def test_a_defence_that_increases_the_distance(gain: float, n: int, value: str) -> None:
+    plain = distances(n, int8=1.0, int16=1.0, float32=1.0)
+    rng = np.random.default_rng(8)
+    defended = {
+        w: outcome(w, np.zeros(n, bool), gain * o.l2 * rng.normal(1, 0.1, n))
+        for w, o in plain.items()
+    }
+    assert takeaways.larger_distance("sat", plain, defended, RULE).value == value
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "n", "value"),
+    [
+        ({"int8": 0.2, "int16": 0.1}, 300, "holds"),
+        ({"int8": 0.6, "int16": 0.1}, 300, "violated"),
+        ({"int8": 0.25}, 15, "inconclusive"),
+    ],
+)
+def test_examples_that_transfer(accuracy: dict[str, float], n: int, value: str) -> None:
+    source = outcome("float32", share(n, 0.1, 9))
+    verdict = takeaways.transfer_survives("distil", source, ladder(n, **accuracy), RULE)
+    assert verdict.value == value
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "n", "value", "said"),
+    [
+        ({"float32": 0.85, "int16": 0.83, "int8": 0.8}, 400, "holds", "under attack"),
+        ({"float32": 0.85, "int16": 0.83, "int8": 0.3}, 400, "violated", "int8 under attack"),
+        ({"float32": 0.2, "int8": 0.9}, 400, "inconclusive", "fails for float32"),
+        ({"float32": 0.85, "int8": 0.8}, 12, "inconclusive", "12"),
+    ],
+)
+def test_a_defence_that_carries_over(
+    accuracy: dict[str, float], n: int, value: str, said: str
+) -> None:
+    clean = {w: share(n, 0.9, 20) for w in accuracy}
+    verdict = takeaways.defence_carries_over("sat", clean, ladder(n, **accuracy), RULE)
+    assert verdict.value == value
+    assert said in verdict.statement
+
+
+def test_what_a_defence_may_lose_is_an_option() -> None:
+    clean, attacked = share(400, 0.9, 0), outcome("int8", share(400, 0.6, 1))
+    strict, lax = (
+        takeaways.defence_succeeds("d", clean, attacked, Rule(drop=drop)) for drop in (0.2, 0.4)
+    )
+    assert (strict.value, lax.value) == ("violated", "holds")
+
+
 def test_verdict_survives_json() -> None:
     verdict = takeaways.transfer_accuracy(ladder(50, int8=0.7, int16=0.5), RULE)
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
@@ -164,6 +265,6 @@ def test_distance_claim_at_its_margin_is_called_violated_at_most_at_the_stated_l
     for _ in range(600):
         second = rng.gamma(4.0, 0.1, 60)
         first = 0.98 * second + rng.normal(0, 0.05, 60)
-        verdict = takeaways.distance_at_least("d", ("a", first), ("b", second), RULE)
+        verdict = verdicts.distance_at_least("d", ("a", first), ("b", second), RULE)
         violated += verdict.value == "violated"
     assert violated / 600 <= 0.05 + 0.027

@@ -13,7 +13,7 @@ from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.options import INCONCLUSIVE
 from pytest_qnnrobust.session import Session, group_by_reason
 from pytest_qnnrobust.subjects import NO_DATA, WIDTHS
-from pytest_qnnrobust.takeaways import Verdict
+from pytest_qnnrobust.verdicts import Verdict
 
 WIDTH = 80
 HEADING = (

@@ -81,7 +81,7 @@ def test_judge(pytester: pytest.Pytester, run, value: str, outcome: str) -> None
     pytester.makepyfile(
         f"""
         from pytest_qnnrobust.stats import Interval
-        from pytest_qnnrobust.takeaways import Verdict
+        from pytest_qnnrobust.verdicts import Verdict
 
         def test_claim(qnn_judge):
             interval = Interval(-0.1, 0.1, 0.9)

@@ -1,0 +1,163 @@
+"""Claims about paired samples, judged: holds, violated or inconclusive.
+
+A claim `first >= second` is judged against a margin: `holds` when a one-sided test at level alpha
+excludes a loss of more than the margin, `violated` when one excludes a smaller loss, else
+`inconclusive`. Tests are paired. A claim with several parts holds when every part does; it is
+violated when one part is, at alpha divided by the number of parts (Bonferroni), so that a true
+claim is called violated with probability alpha at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust import stats
+from pytest_qnnrobust.errors import expected
+
+Value = Literal["holds", "violated", "inconclusive"]
+Unit = Literal["points", "in input units", "of gain", "of zeros", "of cosine"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How verdicts are reached: level of the tests, and the loss that counts as none.
+
+    `drop` is the loss of accuracy up to which a defence counts as successful ("David and Goliath",
+    section 4: 20 points).
+    """
+
+    alpha: float = 0.05
+    margin: float = 0.02
+    drop: float = 0.2
+
+    @property
+    def level(self) -> float:
+        """Of the two-sided interval that goes with one-sided tests at alpha."""
+        return 1 - 2 * self.alpha
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`effect` and `interval` are in the unit of the claim (a fraction of samples, a distance).
+
+    `p_value` is that of the decisive one-sided test; `detectable` the smallest effect that `n`
+    paired samples show with a power of 0.8.
+    """
+
+    name: str
+    value: Value
+    statement: str
+    effect: float
+    interval: stats.Interval
+    p_value: float
+    detectable: float
+    n: int
+    unit: Unit = "points"
+
+    @property
+    def sensitivity(self) -> str:
+        """What this sample could have shown, in words."""
+        size = self.detectable * (100 if self.unit == "points" else 1)
+        return f"{self.n} samples show a difference of {size:.3g} {self.unit} or more"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value}: {self.statement}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Verdict:
+        return cls(**{**values, "interval": stats.Interval(**values["interval"])})
+
+
+def accuracy_at_least(
+    name: str,
+    first: tuple[str, NDArray[np.bool_]],
+    second: tuple[str, NDArray[np.bool_]],
+    rule: Rule,
+    parts: int = 1,
+) -> Verdict:
+    """`first` is right on no smaller share of the same samples than `second`, margin aside.
+
+    Each is a label and bool (N,), right or not. `parts`: of how many such claims this is one.
+    """
+    pairs = stats.discordance(first[1], second[1])
+    holds = stats.paired_proportion_test(pairs, "greater", -rule.margin)
+    violated = stats.paired_proportion_test(pairs, "less", -rule.margin)
+    value = _value(holds, violated, rule, parts)
+    p_value = violated if value == "violated" else holds
+    interval = stats.difference_interval(pairs, rule.level)
+    statement = (
+        f"{first[0]} {_percent(first[1])} against {second[0]} {_percent(second[1])}, difference "
+        f"{100 * pairs.difference:+.1f} points [{100 * interval.low:+.1f}, "
+        f"{100 * interval.high:+.1f}] (paired, {p_text(p_value)}, n = {pairs.n})"
+    )
+    detectable = stats.detectable_difference(pairs.n, pairs.rate, rule.alpha)
+    return Verdict(name, value, statement, pairs.difference, interval, p_value, detectable, pairs.n)
+
+
+def distance_at_least(
+    name: str,
+    first: tuple[str, NDArray[np.float64]],
+    second: tuple[str, NDArray[np.float64]],
+    rule: Rule,
+    parts: int = 1,
+    unit: Unit = "in input units",
+) -> Verdict:
+    """Distances `first` (N,) are no smaller than `second` on the same samples, margin aside.
+
+    The margin is relative: `first` is compared with (1 - margin) * second by Wilcoxon's test.
+    """
+    a, b = (np.asarray(pair[1], np.float64) for pair in (first, second))
+    if a.shape != b.shape:
+        raise expected("distances of the same samples", first=a.shape, second=b.shape)
+    shifted = a - (1 - rule.margin) * b
+    holds = stats.signed_rank_test(shifted, "greater")
+    violated = stats.signed_rank_test(shifted, "less")
+    value = _value(holds, violated, rule, parts)
+    p_value = violated if value == "violated" else holds
+    effect, interval = stats.location_interval(a - b, rule.level)
+    statement = (
+        f"{first[0]} {_median(a)} against {second[0]} {_median(b)} (medians), difference "
+        f"{effect:+.3g} [{interval.low:+.3g}, {interval.high:+.3g}] "
+        f"(paired, {p_text(p_value)}, n = {len(a)})"
+    )
+    detectable = stats.detectable_shift(a - b, rule.alpha)
+    return Verdict(name, value, statement, effect, interval, p_value, detectable, len(a), unit)
+
+
+def p_text(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _value(holds: float, violated: float, rule: Rule, parts: int) -> Value:
+    if violated <= rule.alpha / parts:
+        return "violated"
+    return "holds" if holds <= rule.alpha else "inconclusive"
+
+
+def join(name: str, verdicts: Sequence[Verdict]) -> Verdict:
+    """One verdict from the parts of a claim, with the numbers of the part that decided it."""
+    order: tuple[Value, ...] = ("violated", "inconclusive", "holds")
+    value = next(v for v in order if any(part.value == v for part in verdicts))
+    deciding = [part for part in verdicts if part.value == value]
+    pick = min if value == "violated" else max
+    chosen = pick(deciding, key=lambda part: part.p_value)
+    shown = verdicts if value == "holds" else deciding
+    return replace(
+        chosen, name=name, value=value, statement="; ".join(part.statement for part in shown)
+    )
+
+
+def _percent(right: NDArray[np.bool_]) -> str:
+    return f"{100 * float(np.mean(right)):.1f} %" if len(right) else "-"
+
+
+def _median(values: NDArray[np.float64]) -> str:
+    return f"{float(np.median(values)):.3g}" if len(values) else "-"
