@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.verdicts import Rule, Verdict, accuracy_at_least, distance_at_least, join
+from pytest_qnnrobust.verdicts import (
+    Rule,
+    Verdict,
+    accuracy_at_least,
+    distance_at_least,
+    join,
+    tends_to_be_greater,
+)
 
 LADDER = ("int8", "int16", "float32")
 """The widths of a claim `int8 >= int16 >= float32`, in that order."""
@@ -199,6 +206,18 @@ def defence_carries_over(
         return replace(source, value="inconclusive", statement=statement)
     parts = [defence_succeeds("", clean[w], attacked[w], rule, len(quantized)) for w in quantized]
     return join(name, parts)
+
+
+def squeezing_and_extent(
+    width: str, l0: NDArray[np.float64], recovered: NDArray[np.bool_], rule: Rule
+) -> Verdict:
+    """T9: feature squeezing falls short as more pixels are perturbed.
+
+    `l0` (N,) and whether the defended model is right, `recovered` (N,), of the adversarial examples
+    of one attack on the plain one: those that stay adversarial tend to have changed more elements.
+    """
+    lost, found = ("lost", l0[~recovered]), ("recovered", l0[recovered])
+    return tends_to_be_greater(f"T9 {width} squeezing recovers the smaller L0", lost, found, rule)
 
 
 def _ladder(outcomes: Mapping[str, Outcome]) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from pytest_qnnrobust import stats
 from pytest_qnnrobust.errors import expected
 
 Value = Literal["holds", "violated", "inconclusive"]
-Unit = Literal["points", "in input units", "of gain", "of zeros", "of cosine"]
+Unit = Literal["points", "in input units", "of gain", "of zeros", "of cosine", "of probability"]
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,35 @@ def distance_at_least(
     )
     detectable = stats.detectable_shift(a - b, rule.alpha)
     return Verdict(name, value, statement, effect, interval, p_value, detectable, len(a), unit)
+
+
+def tends_to_be_greater(
+    name: str,
+    first: tuple[str, NDArray[Any]],
+    second: tuple[str, NDArray[Any]],
+    rule: Rule,
+) -> Verdict:
+    """A value of `first` (n,) is more often greater than one of `second` (m,) than smaller.
+
+    Independent samples, by Mann and Whitney's test; the effect is P(first > second) - 1/2, ties
+    counting half.
+    """
+    a, b = (np.asarray(pair[1], np.float64) for pair in (first, second))
+    holds, violated = (stats.rank_sum_test(a, b, side) for side in ("greater", "less"))
+    value = _value(holds, violated, rule, 1)
+    p_value = violated if value == "violated" else holds
+    share, interval = stats.superiority(a, b, rule.level)
+    statement = (
+        f"{first[0]} {_median(a)} against {second[0]} {_median(b)} (medians), greater in "
+        f"{100 * share:.0f} % [{100 * interval.low:.0f}, {100 * interval.high:.0f}] of pairs "
+        f"({p_text(p_value)}, n = {len(a)} and {len(b)})"
+    )
+    centred = stats.Interval(interval.low - 0.5, interval.high - 0.5, interval.level)
+    detectable = stats.detectable_superiority(len(a), len(b), rule.alpha)
+    n = len(a) + len(b)
+    return Verdict(
+        name, value, statement, share - 0.5, centred, p_value, detectable, n, "of probability"
+    )
 
 
 def p_text(p: float) -> str:

@@ -115,3 +115,43 @@ def test_false_alarm_rate_at_the_boundary(margin: float, rate: float) -> None:
         for b, c, _ in draws
     ]
     assert np.mean(np.array(p) <= 0.05) <= 0.05 + 0.015
+
+
+def test_superiority_counts_pairs() -> None:
+    """Against a count of all pairs, ties as half; the interval holds the estimate."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a, b = rng.integers(0, 6, 9), rng.integers(0, 8, 14)
+        pairs = np.sign(a[:, None] - b[None, :])
+        share, interval = stats.superiority(a, b)
+        assert share == pytest.approx((pairs.mean() + 1) / 2)
+        assert interval.low <= share <= interval.high
+
+
+def test_superiority_interval_covers_at_its_level() -> None:
+    rng = np.random.default_rng(1)
+    truth = 0.7602  # P(X > Y) for X ~ N(1, 1), Y ~ N(0, 1): the normal cdf at 1 / sqrt(2).
+    covered = 0
+    for _ in range(500):
+        _, interval = stats.superiority(rng.normal(1, 1, 40), rng.normal(0, 1, 60), 0.9)
+        covered += interval.low <= truth <= interval.high
+    assert covered / 500 == pytest.approx(0.9, abs=0.045)
+
+
+def test_an_empty_sample_has_no_rank() -> None:
+    assert stats.superiority(np.empty(0), np.ones(3)) == (0.5, stats.Interval(0.0, 1.0, 0.95))
+    assert stats.rank_sum_test(np.empty(0), np.ones(3), "greater") == 1.0
+    assert stats.detectable_superiority(0, 3) == 0.5
+
+
+def test_power_at_the_detectable_superiority() -> None:
+    from scipy.stats import norm
+
+    rng = np.random.default_rng(2)
+    effect = stats.detectable_superiority(80, 100)
+    shift = np.sqrt(2) * norm.ppf(0.5 + effect)
+    found = [
+        stats.rank_sum_test(rng.normal(shift, 1, 80), rng.normal(0, 1, 100), "greater") <= 0.05
+        for _ in range(400)
+    ]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.07)

@@ -237,6 +237,25 @@ def test_what_a_defence_may_lose_is_an_option() -> None:
     assert (strict.value, lax.value) == ("violated", "holds")
 
 
+@pytest.mark.parametrize(
+    ("shift", "n", "value"),
+    [(40, 100, "holds"), (-40, 100, "violated"), (0, 10, "inconclusive")],
+)
+def test_squeezing_and_extent(shift: float, n: int, value: str) -> None:
+    rng = np.random.default_rng(6)
+    recovered = rng.random(n) < 0.5
+    l0 = np.round(rng.normal(200, 30, n) - shift * recovered)
+    verdict = takeaways.squeezing_and_extent("int8", l0, recovered, RULE)
+    assert (verdict.value, verdict.n) == (value, n)
+    assert verdict.interval.low <= verdict.effect <= verdict.interval.high
+
+
+@pytest.mark.parametrize("recovered", [True, False])
+def test_where_all_or_nothing_is_recovered_extent_says_nothing(recovered: bool) -> None:
+    verdict = takeaways.squeezing_and_extent("int8", np.ones(9), np.full(9, recovered), RULE)
+    assert (verdict.value, verdict.detectable) == ("inconclusive", 0.5)
+
+
 def test_verdict_survives_json() -> None:
     verdict = takeaways.transfer_accuracy(ladder(50, int8=0.7, int16=0.5), RULE)
     assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
