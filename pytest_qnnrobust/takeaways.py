@@ -9,10 +9,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust import stats
+from pytest_qnnrobust.defenses import Cost
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.tflite.workload import Workload
 from pytest_qnnrobust.verdicts import (
     Rule,
+    Value,
     Verdict,
     accuracy_at_least,
     distance_at_least,
@@ -206,6 +210,22 @@ def defence_carries_over(
         return replace(source, value="inconclusive", statement=statement)
     parts = [defence_succeeds("", clean[w], attacked[w], rule, len(quantized)) for w in quantized]
     return join(name, parts)
+
+
+def no_extra_computation(
+    defence: str, plain: Workload, defended: Workload, rule: Rule, before: Cost | None = None
+) -> Verdict:
+    """T10: a train-based defence adds no computation to inference, unlike a pre-processing one.
+
+    Counted, not sampled: the verdict is certain. `before` is what runs ahead of the network.
+    """
+    first = defended.multiply_accumulates + (before.operations if before else 0)
+    extra = first / max(plain.multiply_accumulates, 1) - 1
+    statement = f"{defended} against {plain}" + (f", and {before} ahead of it" if before else "")
+    name = f"T10 {defence} adds no computation"
+    same = stats.Interval(extra, extra, rule.level)
+    value: Value = "holds" if extra <= 0 else "violated"
+    return Verdict(name, value, statement, extra, same, 0.0, 0.0, 1, "of work")
 
 
 def squeezing_and_extent(

@@ -20,7 +20,9 @@ from pytest_qnnrobust import stats
 from pytest_qnnrobust.errors import expected
 
 Value = Literal["holds", "violated", "inconclusive"]
-Unit = Literal["points", "in input units", "of gain", "of zeros", "of cosine", "of probability"]
+Unit = Literal[
+    "points", "in input units", "of gain", "of zeros", "of cosine", "of probability", "of work"
+]
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pytest_qnnrobust import takeaways, verdicts
+from pytest_qnnrobust.defenses import FeatureSqueezing
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.tflite.workload import Workload
 from pytest_qnnrobust.verdicts import Rule, Verdict
 
 RULE = Rule(alpha=0.05, margin=0.02)
@@ -254,6 +257,18 @@ def test_squeezing_and_extent(shift: float, n: int, value: str) -> None:
 def test_where_all_or_nothing_is_recovered_extent_says_nothing(recovered: bool) -> None:
     verdict = takeaways.squeezing_and_extent("int8", np.ones(9), np.full(9, recovered), RULE)
     assert (verdict.value, verdict.detectable) == ("inconclusive", 0.5)
+
+
+def test_computation_that_a_defence_adds() -> None:
+    plain = Workload(12_500_000, 17, 80_000)
+    assert takeaways.no_extra_computation("sat", plain, plain, RULE).value == "holds"
+    larger = replace(plain, multiply_accumulates=13_000_000)
+    verdict = takeaways.no_extra_computation("wide", plain, larger, RULE)
+    assert (verdict.value, verdict.effect) == ("violated", pytest.approx(0.04))
+    cost = FeatureSqueezing().cost((32, 32, 3), "int8")
+    squeezed = takeaways.no_extra_computation("squeezing", plain, plain, RULE, cost)
+    assert squeezed.value == "violated"
+    assert "21,504 operations" in squeezed.statement
 
 
 def test_verdict_survives_json() -> None:
