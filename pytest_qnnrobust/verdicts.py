@@ -21,7 +21,14 @@ from pytest_qnnrobust.errors import expected
 
 Value = Literal["holds", "violated", "inconclusive"]
 Unit = Literal[
-    "points", "in input units", "of gain", "of zeros", "of cosine", "of probability", "of work"
+    "points",
+    "in input units",
+    "of gain",
+    "of zeros",
+    "of cosine",
+    "of probability",
+    "of work",
+    "in elements",
 ]
 
 

@@ -18,7 +18,7 @@ ROAD = (
     "attacks defenses data gradient_metrics noise_gain",
     "cache evaluation subjects",
     "verdicts",
-    "takeaways",
+    "takeaways observations",
     "session",
     "checks report",
     "plugin",

@@ -1,0 +1,85 @@
+"""Relations of the second and the third paper, each from outcomes of the same samples.
+
+The numbered observations are those of "On Adversarial Robustness of Quantized Neural Networks
+Against Direct Attacks", section 7.2, which attacks every model directly and compares networks of
+few bits with full precision (FP); `coarse` is the model of fewer bits, `fine` the other.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.verdicts import Rule, Unit, Verdict, accuracy_at_least, distance_at_least
+
+
+def boundary_is_effective(outcome: Outcome, rule: Rule) -> Verdict:
+    """Observation 1: the Boundary attack leaves no more than the margin of the samples right."""
+    none = ("no sample", np.zeros(len(outcome), bool))
+    name = f"O1 Boundary fools {outcome.width}"
+    return accuracy_at_least(name, none, (f"{outcome.width} robust", outcome.robust), rule)
+
+
+def boundary_is_more_distorted(coarse: Outcome, fine: Outcome, rule: Rule) -> Verdict:
+    """Observation 1.1: its examples lie further (L2) from their images at fewer bits.
+
+    On the samples on which it succeeded for both; further: no less, margin aside.
+    """
+    return _further("O1.1 Boundary is more distorted", coarse, fine, "l2", rule)
+
+
+def true_class_comes_second(
+    width: str, rank: NDArray[np.int64], distorted: NDArray[np.bool_], rule: Rule
+) -> Verdict:
+    """Observation 1.2: in images that Boundary left unrecognizable, the true class scores second.
+
+    `rank` (N,) of the true class among the scores of the adversarial image, 0 the best;
+    `distorted` (N,) marks the images. The claim: of those, more have rank 1 than another rank.
+    """
+    second = np.asarray(rank)[np.asarray(distorted, bool)] == 1
+    name = f"O1.2 {width} distorted images keep their class second"
+    return accuracy_at_least(name, ("second", second), ("another rank", ~second), rule)
+
+
+def gradient_attack_is_weaker(coarse: Outcome, fine: Outcome, rule: Rule) -> Verdict:
+    """Observation 3: an attack on the loss gradient (FGSM, UAP) leaves no smaller accuracy at fewer
+    bits than in full precision.
+    """
+    _same_attack(coarse, fine)
+    name = f"O3 {coarse.attack} is weaker on {coarse.width}"
+    return accuracy_at_least(name, (coarse.width, coarse.robust), (fine.width, fine.robust), rule)
+
+
+def jsma_needs_more_features(coarse: Outcome, fine: Outcome, rule: Rule) -> Verdict:
+    """Observation 4: JSMA changes no fewer elements (L0) at fewer bits, where it fools both."""
+    return _further("O4 JSMA needs more features", coarse, fine, "l0", rule)
+
+
+def regularized_loses_less(quantized: Outcome, parent: Outcome, rule: Rule) -> Verdict:
+    """Ayaz et al., "Improving Robustness [...] with Deeply Quantized Neural Networks", section V: a
+    quantized model trained with Jacobian regularization loses no more samples to an attack than
+    its float parent.
+
+    A sample is lost that was right before the attack and is wrong after it.
+    """
+    _same_attack(quantized, parent)
+    name = f"STQ regularized {quantized.width} loses no more to {quantized.attack} than its parent"
+    kept = (f"{quantized.width} not lost", ~quantized.fooled)
+    return accuracy_at_least(name, kept, ("parent not lost", ~parent.fooled), rule)
+
+
+def _further(claim: str, coarse: Outcome, fine: Outcome, norm: str, rule: Rule) -> Verdict:
+    _same_attack(coarse, fine)
+    both = coarse.fooled & fine.fooled
+    first, second = ((o.width, getattr(o, norm)[both]) for o in (coarse, fine))
+    unit: Unit = "in elements" if norm == "l0" else "in input units"
+    return distance_at_least(f"{claim} on {coarse.width}", first, second, rule, unit=unit)
+
+
+def _same_attack(first: Outcome, second: Outcome) -> None:
+    if tuple(first.index) != tuple(second.index):
+        raise expected("outcomes of the same samples", cells=[first.id, second.id])
+    if first.attack != second.attack:
+        raise expected("outcomes of one attack", attacks=[first.attack, second.attack])
