@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.attacks.geometry import whole_steps
@@ -14,7 +16,9 @@ from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import WIDTHS, MissingError
+from pytest_qnnrobust.subjects import WIDTHS, Defense, MissingError
+from pytest_qnnrobust.tflite.workload import Workload, workload
+from pytest_qnnrobust.tflite_models import IntegerModel
 
 
 def require_selected(session: Session, *names: str) -> None:
@@ -33,6 +37,26 @@ def comparable_models(session: Session) -> dict[str, Model]:
     if len(found) < 2:
         pytest.skip("a comparison of widths needs two of them")
     return found
+
+
+def right_on_clean(session: Session, model: Model, samples: int) -> NDArray[np.bool_]:
+    """Whether the model is right, for each of the first samples."""
+    return session.right_on_clean(model)[:samples]
+
+
+def require_widths(defense: Defense, needed: str, least: int) -> None:
+    """Skip where a defence lacks the width `needed`, or has fewer than `least` in all."""
+    if needed not in defense.models or len(defense.models) < least:
+        have = ", ".join(defense.models)
+        pytest.skip(f"{defense.name} needs a {needed} model and a quantized one; it has {have}")
+
+
+def integer_graph(models: Mapping[str, Model]) -> tuple[str, Workload]:
+    """The first integer model's width and what its graph asks of a device; skips without one."""
+    for width, model in models.items():
+        if isinstance(model, IntegerModel):
+            return width, workload(model.interpreter.plan.graph)
+    pytest.skip("computation is counted on an integer .tflite run by TFLM's arithmetic")
 
 
 def require_reachable_budget(model: Model, attack: Attack) -> None:

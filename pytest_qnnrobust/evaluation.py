@@ -26,13 +26,15 @@ class Cell:
 
     `direct`: the attack asks `target` itself. `transfer`: it attacks the float model `source`, and
     what it found is given to `target`. `surrogate`: the same with the dequantized twin of an
-    integer file as `source`.
+    integer file as `source`. `defense` names what `target` was trained or wrapped with, if
+    anything.
     """
 
     target: Model
     attack: Attack
     mode: Mode = "direct"
     source: Model | None = None
+    defense: str = ""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -44,8 +46,9 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Such as `int8-square-linf-direct`: what thresholds and reports name."""
-        return f"{self.target.width}-{attack_id(self.attack)}-{self.mode}"
+        """Such as `int8-pgd-direct` or `sat-int8-pgd-direct`: what thresholds and reports name."""
+        parts = (self.defense, self.target.width, attack_id(self.attack), self.mode)
+        return "-".join(filter(None, parts))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,7 @@ class Outcome:
     attack: str
     settings: str
     mode: str
+    defense: str
     source: str | None
     gradient: str | None
     seed: int
@@ -184,7 +188,7 @@ class Evaluator:
     def evaluate(self, cell: Cell, samples: int | None = None) -> Outcome:
         """The outcome of the cell on the first `samples` samples (default: all)."""
         n = self._count(samples)
-        key = (id(cell.target), id(cell.source), cell.mode, repr(cell.attack), n)
+        key = (id(cell.target), id(cell.source), cell.id, repr(cell.attack), n)
         if key not in self._outcomes:
             self._outcomes[key] = cell, self._compute(cell, n)
         return self._outcomes[key][1]
@@ -260,6 +264,7 @@ class Evaluator:
             attack=attack_id(cell.attack),
             settings=repr(cell.attack),
             mode=cell.mode,
+            defense=cell.defense,
             source=cell.source.name if cell.source else None,
             gradient=attacked.gradient_source if cell.attack.knowledge == "white" else None,
             seed=self.seed,

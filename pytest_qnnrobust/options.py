@@ -10,13 +10,29 @@ import argparse
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_qnnrobust import ini
+from pytest_qnnrobust.option_values import (
+    DefendedFiles,
+    Threshold,
+    one_of,
+    parse_attacks,
+    parse_count,
+    parse_defended,
+    parse_domain,
+    parse_eps,
+    parse_fraction,
+    parse_margin,
+    parse_path,
+    parse_positive,
+    parse_seed,
+    parse_switch,
+    parse_thresholds,
+)
 
 RUNTIMES = ("tflm", "litert", "litert-builtin")
 SCALE_ARITHMETIC = ("double", "float")
@@ -31,14 +47,6 @@ DIGITS = "digits"
 """As a data source: the embedded test digits."""
 
 _CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """The least accuracy under attack of the cells whose id contains `pattern`."""
-
-    pattern: str
-    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class Options:
     min_accuracy: tuple[Threshold, ...] = ()
     alpha: float = 0.05
     margin: float = 0.02
+    drop: float = 0.2
+    defended: tuple[DefendedFiles, ...] = ()
     time_budget: float | None = None
     gradient: str | None = None
     probe_steps: int = 1
@@ -72,7 +82,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Option:
-    """One flag; `path` marks a value that is resolved against the folder it was written in.
+    """One flag; `path` marks a value that is resolved against the folder it was written in,
+    `many` one that may be given several times (in an ini file: one a line).
 
     argparse keeps the flag's text: `resolve` parses it, so that a bad one is one line, not a usage.
     """
@@ -84,6 +95,7 @@ class Option:
     parse: Callable[[str], Any] = str
     path: bool = False
     switch: bool = False
+    many: bool = False
 
     @property
     def key(self) -> str:
@@ -97,112 +109,15 @@ class Option:
                 self.flag, dest=self.key, action="store_const", const=True, default=None, help=text
             )
         else:
-            group.addoption(self.flag, dest=self.key, default=None, metavar=self.metavar, help=text)
+            group.addoption(
+                self.flag,
+                dest=self.key,
+                action="append" if self.many else "store",
+                default=None,
+                metavar=self.metavar,
+                help=text,
+            )
         parser.addini(self.key, self.help.replace("%%", "%"), default=None)
-
-
-def parse_path(text: str) -> str:
-    if not text:
-        raise argparse.ArgumentTypeError("expected a path, got '' (an unset variable?)")
-    return text
-
-
-def parse_number(text: str) -> float:
-    """A finite number, also as a fraction: `0.03`, `8/255`."""
-    try:
-        return float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError) as error:
-        rule = f"expected a number such as 0.03 or 8/255, got {text!r}"
-        raise argparse.ArgumentTypeError(rule) from error
-
-
-def parse_eps(text: str) -> float:
-    value = parse_number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"expected eps > 0 in model input units, got {text!r}")
-    return value
-
-
-def parse_domain(text: str) -> tuple[float, float]:
-    """`LOW,HIGH`, the real values between which every input of the model lies."""
-    parts = text.split(",")
-    if len(parts) != 2:
-        raise argparse.ArgumentTypeError(f"expected LOW,HIGH such as 0,255, got {text!r}")
-    low, high = parse_number(parts[0]), parse_number(parts[1])
-    if not low < high:
-        raise argparse.ArgumentTypeError(f"expected LOW < HIGH, got {text!r}")
-    return low, high
-
-
-def parse_attacks(text: str) -> tuple[str, ...]:
-    """Comma-separated attack ids; whether each one exists is asked when the run starts."""
-    ids = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not ids:
-        raise argparse.ArgumentTypeError("expected attack ids such as pgd,square-linf, got none")
-    return ids
-
-
-def parse_fraction(text: str) -> float:
-    value = parse_number(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"expected a fraction between 0 and 1, got {text!r}")
-    return value
-
-
-def parse_margin(text: str) -> float:
-    value = parse_number(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"expected a margin in [0, 1), got {text!r}")
-    return value
-
-
-def parse_positive(text: str) -> float:
-    value = parse_number(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
-    return value
-
-
-def parse_count(text: str) -> int:
-    return _parse_integer(text, least=1)
-
-
-def parse_seed(text: str) -> int:
-    return _parse_integer(text, least=0)
-
-
-def parse_thresholds(text: str) -> tuple[Threshold, ...]:
-    """`0.5` for every cell, or `CELL:0.5[,CELL:0.5...]` for cells whose id contains CELL."""
-    thresholds = []
-    for part in text.split(","):
-        pattern, _, value = part.strip().rpartition(":")
-        try:
-            accuracy = parse_number(value)
-        except argparse.ArgumentTypeError as error:
-            rule = f"expected VALUE or CELL:VALUE such as int8-pgd-direct:0.5, got {part!r}"
-            raise argparse.ArgumentTypeError(rule) from error
-        if not 0 <= accuracy <= 1:
-            raise argparse.ArgumentTypeError(f"expected an accuracy in [0, 1], got {value!r}")
-        thresholds.append(Threshold(pattern, accuracy))
-    return tuple(thresholds)
-
-
-def parse_switch(text: str) -> bool:
-    word = text.strip().lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off"):
-        return False
-    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
-
-
-def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in choices:
-            raise argparse.ArgumentTypeError(f"expected {' or '.join(choices)}, got {text!r}")
-        return text
-
-    return parse
 
 
 OPTIONS = (
@@ -325,6 +240,23 @@ OPTIONS = (
         parse_margin,
     ),
     Option(
+        "defended",
+        "--qnn-defended",
+        "the same network trained to resist attacks, judged beside the plain one: a name and a "
+        "file for each width; several times for several defences",
+        "NAME=FILE[,FILE...]",
+        parse_defended,
+        path=True,
+        many=True,
+    ),
+    Option(
+        "drop",
+        "--qnn-drop",
+        "loss of accuracy under attack up to which a defence succeeds, as a fraction; default 0.2",
+        "FRACTION",
+        parse_margin,
+    ),
+    Option(
         "time_budget",
         "--qnn-time-budget",
         "seconds that one attack may take; samples it did not reach are reported as exhausted",
@@ -384,9 +316,12 @@ def resolve(config: pytest.Config) -> Options:
     return _checked(Options(**values, gate=gate))
 
 
-def _parsed(option: Option, text: str, where: str) -> Any:
+def _parsed(option: Option, text: str | list[str], where: str) -> Any:
     try:
-        return option.parse(text.strip())
+        if option.many:
+            texts = text.splitlines() if isinstance(text, str) else text
+            return tuple(option.parse(each.strip()) for each in texts if each.strip())
+        return option.parse(str(text).strip())
     except argparse.ArgumentTypeError as error:
         raise pytest.UsageError(f"{where}: {error}") from error
 
@@ -394,6 +329,8 @@ def _parsed(option: Option, text: str, where: str) -> Any:
 def _located(option: Option, value: Any, folder: Path) -> Any:
     if not option.path:
         return value
+    if option.many:
+        return tuple(files.located(folder) for files in value)
     path = folder / Path(value).expanduser()
     if _field_types()[option.field] == "str | None":
         return value if value == DIGITS or _CALLABLE.fullmatch(value) else str(path)
@@ -405,10 +342,11 @@ def _field_types() -> dict[str, Any]:
 
 
 def _checked(options: Options) -> Options:
+    _check_defended(options)
     if not options.demo:
         return options
     for option in OPTIONS:
-        others = ("model", "float32", "int16", "int8", "data", "calibration", "domain")
+        others = ("model", "float32", "int16", "int8", "data", "calibration", "domain", "defended")
         if options.gate and option.field in others and getattr(options, option.field):
             raise pytest.UsageError(
                 f"--qnn-demo brings its own models and data; drop {option.flag}"
@@ -416,11 +354,11 @@ def _checked(options: Options) -> Options:
     return options
 
 
-def _parse_integer(text: str, least: int) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise argparse.ArgumentTypeError(f"expected an integer >= {least}, got {text!r}")
-    return value
+def _check_defended(options: Options) -> None:
+    names = [files.name for files in options.defended]
+    if len(set(names)) < len(names):
+        raise pytest.UsageError(f"expected --qnn-defended to name each defence once, got {names}")
+    plain = (options.model, options.float32, options.int16, options.int8)
+    if names and not options.demo and not any(plain):
+        cure = "give the plain model as well, with --qnn-model or --qnn-float"
+        raise pytest.UsageError(f"--qnn-defended {names[0]} is compared with a plain model; {cure}")

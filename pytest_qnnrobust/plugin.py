@@ -16,15 +16,18 @@ if TYPE_CHECKING:
     from pytest_qnnrobust.evaluation import Outcome
     from pytest_qnnrobust.models import Model
     from pytest_qnnrobust.session import Session
+    from pytest_qnnrobust.subjects import Defense
 
 SUITE = Path(__file__).resolve().parents[1] / "robustness_tests"
 WORKEROUTPUT = "qnnrobust"
 WIDTHS = ("float32", "int16", "int8")
+NO_DEFENSE = "undefended"
 MARKERS = (
     "qnn: test of a model's robustness",
     "qnn_clean: accuracy without an attack",
     "qnn_direct: attack on the model itself",
     "qnn_transfer: attack on the float model, its examples given to a quantized one",
+    "qnn_defended: a network trained to resist attacks, beside the plain one",
     "qnn_takeaway: a published relation, judged on these models",
     "qnn_sanity: keeps a weak attack from passing as robustness",
     "qnn_law: law of the integer graph; needs no data",
@@ -79,12 +82,9 @@ def pytest_pycollect_makemodule(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for fixture in ("qnn_model", "qnn_attack"):
-        if fixture not in metafunc.fixturenames or _is_parametrized(metafunc, fixture):
-            continue
-        is_width = fixture == "qnn_model"
-        values = WIDTHS if is_width else _session(metafunc.config).attack_ids
-        metafunc.parametrize(fixture, values, indirect=True)
+    for fixture, values in PARAMETERS.items():
+        if fixture in metafunc.fixturenames and not _is_parametrized(metafunc, fixture):
+            metafunc.parametrize(fixture, values(metafunc.config), indirect=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -171,6 +171,14 @@ def qnn_model(request: pytest.FixtureRequest, qnn_session: Session) -> Model:
     return _model(qnn_session, request.param)
 
 
+@pytest.fixture
+def qnn_defense(request: pytest.FixtureRequest, qnn_session: Session) -> Defense:
+    """Each defence of --qnn-defended in turn; skips where there is none."""
+    if request.param == NO_DEFENSE:
+        pytest.skip("no defended model: give --qnn-defended NAME=FILE[,FILE...]")
+    return qnn_session.subjects.defenses[request.param]
+
+
 @pytest.fixture(scope="session")
 def qnn_data(qnn_session: Session) -> Data:
     """The labelled test data, `x, y = qnn_data`; skips where there is none."""
@@ -249,6 +257,19 @@ def _session(config: pytest.Config) -> Session:
         config.stash[session_key] = Session(config.stash[options_key])
         _show_progress(config, config.stash[session_key])
     return config.stash[session_key]
+
+
+def _defenses(config: pytest.Config) -> tuple[str, ...]:
+    names = tuple(files.name for files in config.stash[options_key].defended)
+    return names or (NO_DEFENSE,)
+
+
+PARAMETERS: dict[str, Callable[[pytest.Config], tuple[str, ...]]] = {
+    "qnn_model": lambda _: WIDTHS,
+    "qnn_attack": lambda config: _session(config).attack_ids,
+    "qnn_defense": _defenses,
+}
+"""The fixtures that run a test once for each of these ids."""
 
 
 def _show_progress(config: pytest.Config, session: Session) -> None:

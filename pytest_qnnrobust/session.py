@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,8 +25,17 @@ from pytest_qnnrobust.data import Data
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import MODES, Cell, Evaluator, Outcome
 from pytest_qnnrobust.models import Model
-from pytest_qnnrobust.options import Options, Threshold
-from pytest_qnnrobust.subjects import NO_DATA, WIDTHS, MissingError, Subject, Subjects, quiet
+from pytest_qnnrobust.option_values import Threshold
+from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.subjects import (
+    NO_DATA,
+    WIDTHS,
+    Defense,
+    MissingError,
+    Subject,
+    Subjects,
+    quiet,
+)
 from pytest_qnnrobust.verdicts import Rule, Verdict
 
 SAMPLES = {"smoke": 100, "standard": 120, "paper": 1000}
@@ -40,7 +50,7 @@ class Session:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.rule = Rule(options.alpha, options.margin)
+        self.rule = Rule(options.alpha, options.margin, options.drop)
         self.outcomes: dict[str, Outcome] = {}
         self.verdicts: dict[str, Verdict] = {}
         self.notes: dict[str, str] = {}
@@ -132,11 +142,25 @@ class Session:
         return high - low
 
     def cell(self, target: Model, attack: Attack, mode: str = "direct") -> Cell:
-        """A cell of the matrix; `transfer` becomes `surrogate` where the float model is derived."""
+        """A cell of the matrix; `transfer` becomes `surrogate` where the float model is derived.
+
+        A defended model is attacked through its own float version.
+        """
+        defense = self._defense_of(target)
         if mode == "direct":
-            return Cell(target, attack)
+            return Cell(target, attack, defense=defense.name if defense else "")
+        if defense is not None:
+            if "float32" not in defense.models:
+                raise MissingError(f"no float model among the files of {defense.name}")
+            return Cell(target, attack, "transfer", defense.models["float32"], defense.name)
         source = self.subject("float32")
         return Cell(target, attack, "surrogate" if source.derived else "transfer", source.model)
+
+    def _defense_of(self, model: Model) -> Defense | None:
+        for defense in self.subjects.defenses.values():
+            if any(model is one for one in defense.models.values()):
+                return defense
+        return None
 
     def evaluate(self, cell: Cell, samples: int | None = None, record: bool = True) -> Outcome:
         """The outcome of a cell; `record` puts it into the summary."""
@@ -195,6 +219,9 @@ class Session:
             model = subject.model
             arithmetic = f", {options.scale_arithmetic} scales" if model.runtime == "tflm" else ""
             lines.append(f"qnnrobust: {width} {subject.origin} ({model.runtime}{arithmetic})")
+        for defense in self.subjects.defenses.values():
+            files = ", ".join(f"{width} {model.name}" for width, model in defense.models.items())
+            lines.append(f"qnnrobust: defended {defense.name}: {files}")
         data = self.subjects.data
         if data is None:
             return [*lines, f"qnnrobust: {NO_DATA}"]
@@ -221,7 +248,9 @@ class Session:
                 rule = f"--qnn-attack to be among {known}, or art:NAME"
                 raise expected(rule, attack=name)
             attacks.preset(name, self.options.profile)
-        ids = [f"{w}-{a}-{m}" for w in WIDTHS for a in self.attack_ids for m in MODES]
+        names = ["", *(f"{files.name}-" for files in self.options.defended)]
+        attacked = product(names, WIDTHS, self.attack_ids, MODES)
+        ids = [f"{name}{width}-{attack}-{mode}" for name, width, attack, mode in attacked]
         for threshold in self.options.min_accuracy:
             if not any(threshold.pattern in cell for cell in ids):
                 rule = "--qnn-min-accuracy to name a cell such as int8-square-linf-direct"

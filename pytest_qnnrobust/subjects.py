@@ -16,6 +16,7 @@ from pytest_qnnrobust.data import Data, load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError, expected
 from pytest_qnnrobust.models import Model, load_model
+from pytest_qnnrobust.option_values import DefendedFiles
 from pytest_qnnrobust.options import DIGITS, Options
 
 WIDTHS = ("float32", "int16", "int8")
@@ -41,8 +42,17 @@ class Subject:
     derived: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class Defense:
+    """A network trained to resist attacks, by width; `name` is the user's."""
+
+    name: str
+    models: dict[str, Model]
+
+
 class Subjects:
-    """`given` models by width and the labelled `data`, None where none was given.
+    """`given` models by width, the labelled `data`, None where none was given, and the `defenses`
+    by name.
 
     Reads everything at construction; raises QnnRobustError, one line, for the first bad file.
     """
@@ -63,6 +73,7 @@ class Subjects:
                     for width, subject in given.items()
                 }
             self.given = given
+            self.defenses = {files.name: self._read_defense(files) for files in options.defended}
             self._calibration_data = self._read_calibration()
 
     @property
@@ -130,6 +141,22 @@ class Subjects:
             rule = f"{flag} to be {_article(width)} {width} model"
             raise expected(rule, cure=cure, width=model.width, error=ModelFileError)
         return Subject(model, path.name)
+
+    def _read_defense(self, files: DefendedFiles) -> Defense:
+        plain = next(iter(self.given.values())).model
+        models: dict[str, Model] = {}
+        for path in files.paths:
+            model = self._load_model(path).with_bounds(*self.bounds)
+            where = f"--qnn-defended {files.name}"
+            if model.width in models:
+                rule = f"{where} to have one file for each width"
+                raise expected(rule, path=path.name, width=model.width, error=ModelFileError)
+            shapes = (model.input_shape, model.classes), (plain.input_shape, plain.classes)
+            if shapes[0] != shapes[1]:
+                rule = f"{where} to have the inputs and classes of {plain.name}: {shapes[1]}"
+                raise expected(rule, path=path.name, found=shapes[0], error=ModelFileError)
+            models[model.width] = model
+        return Defense(files.name, {w: models[w] for w in WIDTHS if w in models})
 
     def _load_model(self, path: Path) -> Model:
         options = self.options

@@ -141,7 +141,7 @@ def noise_threshold(
 
 
 def larger_distance(
-    defence: str, plain: Mapping[str, Outcome], defended: Mapping[str, Outcome], rule: Rule
+    defense: str, plain: Mapping[str, Outcome], defended: Mapping[str, Outcome], rule: Rule
 ) -> Verdict:
     """T5: a train-based defence increases the distance to the boundary, at every width.
 
@@ -153,14 +153,14 @@ def larger_distance(
     for width in widths:
         _same_samples([plain[width], defended[width]])
         both = plain[width].fooled & defended[width].fooled
-        first = (f"{defence} {width}", defended[width].l2[both])
+        first = (f"{defense} {width}", defended[width].l2[both])
         second = (f"plain {width}", plain[width].l2[both])
         parts.append(distance_at_least("", first, second, replace(rule, margin=0.0), len(widths)))
-    return join(f"T5 {defence} increases the distance to the boundary", parts)
+    return join(f"T5 {defense} increases the distance to the boundary", parts)
 
 
 def transfer_survives(
-    defence: str, source: Outcome, transferred: Mapping[str, Outcome], rule: Rule
+    defense: str, source: Outcome, transferred: Mapping[str, Outcome], rule: Rule
 ) -> Verdict:
     """T6: a train-based defence does not keep examples of its float model from its quantized ones.
 
@@ -173,10 +173,10 @@ def transfer_survives(
         first, second = ("float32", source.robust), (width, transferred[width].robust)
         limit = replace(rule, margin=rule.drop)
         parts.append(accuracy_at_least("", first, second, limit, len(transferred)))
-    return join(f"T6 {source.attack} examples transfer despite {defence}", parts)
+    return join(f"T6 {source.attack} examples transfer despite {defense}", parts)
 
 
-def defence_succeeds(
+def defense_succeeds(
     name: str, clean: NDArray[np.bool_], attacked: Outcome, rule: Rule, parts: int = 1
 ) -> Verdict:
     """A defence succeeds where less than `rule.drop` of the accuracy is lost under attack.
@@ -188,32 +188,45 @@ def defence_succeeds(
     return accuracy_at_least(name, first, second, replace(rule, margin=rule.drop), parts)
 
 
-def defence_carries_over(
-    defence: str,
+def defense_holds(
+    defense: str,
+    clean: Mapping[str, NDArray[np.bool_]],
+    attacked: Mapping[str, Outcome],
+    rule: Rule,
+) -> Verdict:
+    """A defence succeeds against an attack at every width; arguments of `defense_succeeds`."""
+    widths = _ordered(attacked, least=1)
+    parts = [defense_succeeds("", clean[w], attacked[w], rule, len(widths)) for w in widths]
+    lost = f"loses less than {100 * rule.drop:g} points"
+    return join(f"{defense} {lost} to {attacked[widths[0]].attack}", parts)
+
+
+def defense_carries_over(
+    defense: str,
     clean: Mapping[str, NDArray[np.bool_]],
     attacked: Mapping[str, Outcome],
     rule: Rule,
 ) -> Verdict:
     """T7: where a defence succeeds for the float model, it does for the quantized ones.
 
-    Arguments of `defence_succeeds` by width. Where it does not succeed for the float model, there
+    Arguments of `defense_succeeds` by width. Where it does not succeed for the float model, there
     is nothing to carry over, and the verdict is inconclusive.
     """
     quantized = [width for width in _ordered(attacked) if width != "float32"]
     if "float32" not in attacked:
         raise expected("an outcome of the float32 model", widths=list(attacked))
-    name = f"T7 {defence} against {attacked['float32'].attack} carries over to quantized models"
-    source = defence_succeeds(name, clean["float32"], attacked["float32"], rule)
+    name = f"T7 {defense} against {attacked['float32'].attack} carries over to quantized models"
+    source = defense_succeeds(name, clean["float32"], attacked["float32"], rule)
     if source.value != "holds":
         reason = "fails" if source.value == "violated" else "is not seen to succeed"
         statement = f"the defence {reason} for float32: {source.statement}"
         return replace(source, value="inconclusive", statement=statement)
-    parts = [defence_succeeds("", clean[w], attacked[w], rule, len(quantized)) for w in quantized]
+    parts = [defense_succeeds("", clean[w], attacked[w], rule, len(quantized)) for w in quantized]
     return join(name, parts)
 
 
 def no_extra_computation(
-    defence: str, plain: Workload, defended: Workload, rule: Rule, before: Cost | None = None
+    defense: str, plain: Workload, defended: Workload, rule: Rule, before: Cost | None = None
 ) -> Verdict:
     """T10: a train-based defence adds no computation to inference, unlike a pre-processing one.
 
@@ -222,7 +235,7 @@ def no_extra_computation(
     first = defended.multiply_accumulates + (before.operations if before else 0)
     extra = first / max(plain.multiply_accumulates, 1) - 1
     statement = f"{defended} against {plain}" + (f", and {before} ahead of it" if before else "")
-    name = f"T10 {defence} adds no computation"
+    name = f"T10 {defense} adds no computation"
     same = stats.Interval(extra, extra, rule.level)
     value: Value = "holds" if extra <= 0 else "violated"
     return Verdict(name, value, statement, extra, same, 0.0, 0.0, 1, "of work")

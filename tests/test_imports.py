@@ -10,7 +10,7 @@ import pytest_qnnrobust
 
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ROAD = (
-    "errors ini batching",
+    "errors ini batching option_values",
     "demo keras_files losses metrics options stats",
     "tflite differentiable data_sources",
     "models",

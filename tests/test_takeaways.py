@@ -25,7 +25,7 @@ def outcome(width: str, right: NDArray[np.bool_], l2: NDArray[Any] | None = None
     zeros, none = np.zeros(n, int), np.zeros(n)
     return Outcome(
         id=f"{width}-x-direct", target=width, width=width, runtime="tflm", attack="x",
-        settings="X()", mode="direct", source=None, gradient=None, seed=0, seconds=0.0,
+        settings="X()", mode="direct", defense="", source=None, gradient=None, seed=0, seconds=0.0,
         index=np.arange(n),
         label=zeros, clean_label=zeros, adv_label=1 - right.astype(int), queries=zeros,
         gradients=zeros, l0=none, l1=none, l2=none if l2 is None else l2, linf=none,
@@ -227,7 +227,7 @@ def test_a_defence_that_carries_over(
     accuracy: dict[str, float], n: int, value: str, said: str
 ) -> None:
     clean = {w: share(n, 0.9, 20) for w in accuracy}
-    verdict = takeaways.defence_carries_over("sat", clean, ladder(n, **accuracy), RULE)
+    verdict = takeaways.defense_carries_over("sat", clean, ladder(n, **accuracy), RULE)
     assert verdict.value == value
     assert said in verdict.statement
 
@@ -235,7 +235,7 @@ def test_a_defence_that_carries_over(
 def test_what_a_defence_may_lose_is_an_option() -> None:
     clean, attacked = share(400, 0.9, 0), outcome("int8", share(400, 0.6, 1))
     strict, lax = (
-        takeaways.defence_succeeds("d", clean, attacked, Rule(drop=drop)) for drop in (0.2, 0.4)
+        takeaways.defense_succeeds("d", clean, attacked, Rule(drop=drop)) for drop in (0.2, 0.4)
     )
     assert (strict.value, lax.value) == ("violated", "holds")
 

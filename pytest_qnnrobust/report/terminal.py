@@ -95,15 +95,22 @@ def not_measured(session: Session) -> str:
 
 
 def cell_line(outcome: Outcome, level: float) -> str:
-    """Such as `int8-square-linf-direct  100  43.0  33.1-53.3   0.65   0.0150   812   9.1`."""
+    """Such as `int8-square-linf-direct  100  43.0  33.1-53.3   0.65   0.0150   812   9.1`.
+
+    An id that is too long for its column has a line of its own.
+    """
     interval = outcome.interval(level)
     queries = float((outcome.queries + outcome.gradients).mean()) if len(outcome) else 0.0
     return (
-        f"{outcome.id:<27}{len(outcome):>5}{100 * outcome.accuracy:>6.1f}  "
+        f"{_name(outcome.id)}{len(outcome):>5}{100 * outcome.accuracy:>6.1f}  "
         f"{f'{100 * interval.low:.1f}-{100 * interval.high:.1f}':<11}"
         f"{_distance(outcome.mean_distance('l2')):>7}"
         f"{_distance(outcome.mean_distance('linf')):>9}{queries:>6.0f}{outcome.seconds:>6.1f}"
     )
+
+
+def _name(cell_id: str) -> str:
+    return f"{cell_id:<27}" if len(cell_id) < 27 else f"{cell_id}\n{'':<27}"
 
 
 def _cells(session: Session) -> list[str]:
@@ -124,8 +131,11 @@ def _cells(session: Session) -> list[str]:
 
 def _clean(outcomes: list[Outcome]) -> list[str]:
     """Accuracy without an attack on the samples of the cells, by width."""
-    found = {outcome.width: outcome.clean_accuracy for outcome in outcomes}
-    text = ", ".join(f"{width} {100 * found[width]:.1f} %" for width in WIDTHS if width in found)
+    found = {(o.defense, o.width): o.clean_accuracy for o in outcomes}
+    text = ", ".join(
+        f"{f'{defense} ' if defense else ''}{width} {100 * found[defense, width]:.1f} %"
+        for defense, width in sorted(found, key=lambda key: (key[0], WIDTHS.index(key[1])))
+    )
     return _wrap(f"clean accuracy on these samples: {text}")
 
 
@@ -149,8 +159,9 @@ def _required(session: Session, outcomes: list[Outcome]) -> list[str]:
     return found
 
 
-def _order(outcome: Outcome) -> tuple[bool, str, int]:
-    return outcome.mode != "direct", outcome.attack, WIDTHS.index(outcome.width)
+def _order(outcome: Outcome) -> tuple[str, bool, str, int]:
+    width = WIDTHS.index(outcome.width)
+    return outcome.defense, outcome.mode != "direct", outcome.attack, width
 
 
 def _derived(session: Session) -> list[str]:

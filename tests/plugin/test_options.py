@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qnnrobust import options
-from pytest_qnnrobust.options import Threshold
+from pytest_qnnrobust import option_values, options
+from pytest_qnnrobust.option_values import Threshold
 
 
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [
-        (options.parse_eps, "8/255", 8 / 255),
-        (options.parse_eps, "0.03", 0.03),
-        (options.parse_domain, "-1,1", (-1.0, 1.0)),
-        (options.parse_domain, "0, 255", (0.0, 255.0)),
-        (options.parse_attacks, "pgd, square-linf", ("pgd", "square-linf")),
-        (options.parse_count, "12", 12),
-        (options.parse_seed, "0", 0),
-        (options.parse_margin, "0", 0.0),
-        (options.parse_switch, "true", True),
-        (options.parse_switch, "off", False),
-        (options.parse_thresholds, "0.5", (Threshold("", 0.5),)),
+        (option_values.parse_eps, "8/255", 8 / 255),
+        (option_values.parse_eps, "0.03", 0.03),
+        (option_values.parse_domain, "-1,1", (-1.0, 1.0)),
+        (option_values.parse_domain, "0, 255", (0.0, 255.0)),
+        (option_values.parse_attacks, "pgd, square-linf", ("pgd", "square-linf")),
+        (option_values.parse_count, "12", 12),
+        (option_values.parse_seed, "0", 0),
+        (option_values.parse_margin, "0", 0.0),
+        (option_values.parse_switch, "true", True),
+        (option_values.parse_switch, "off", False),
+        (option_values.parse_thresholds, "0.5", (Threshold("", 0.5),)),
         (
-            options.parse_thresholds,
+            option_values.parse_thresholds,
             "int8-pgd:1/2,int16:0",
             (Threshold("int8-pgd", 0.5), Threshold("int16", 0.0)),
         ),
@@ -39,23 +39,23 @@ def test_parsed(parse, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("parse", "text", "rule"),
     [
-        (options.parse_eps, "eight", "8/255"),
-        (options.parse_eps, "1/0", "number"),
-        (options.parse_eps, "nan", "number"),
-        (options.parse_eps, "0", "eps > 0"),
-        (options.parse_eps, "-1", "eps > 0"),
-        (options.parse_domain, "1", "LOW,HIGH"),
-        (options.parse_domain, "1,1", "LOW < HIGH"),
-        (options.parse_attacks, " , ", "attack ids"),
-        (options.parse_count, "0", "integer >= 1"),
-        (options.parse_count, "1.5", "integer >= 1"),
-        (options.parse_seed, "-1", "integer >= 0"),
-        (options.parse_fraction, "1", "between 0 and 1"),
-        (options.parse_margin, "1", r"\[0, 1\)"),
-        (options.parse_positive, "0", "> 0"),
-        (options.parse_switch, "maybe", "true or false"),
-        (options.parse_thresholds, "int8:1.5", r"\[0, 1\]"),
-        (options.one_of(options.RUNTIMES), "quick", "tflm or litert or litert-builtin"),
+        (option_values.parse_eps, "eight", "8/255"),
+        (option_values.parse_eps, "1/0", "number"),
+        (option_values.parse_eps, "nan", "number"),
+        (option_values.parse_eps, "0", "eps > 0"),
+        (option_values.parse_eps, "-1", "eps > 0"),
+        (option_values.parse_domain, "1", "LOW,HIGH"),
+        (option_values.parse_domain, "1,1", "LOW < HIGH"),
+        (option_values.parse_attacks, " , ", "attack ids"),
+        (option_values.parse_count, "0", "integer >= 1"),
+        (option_values.parse_count, "1.5", "integer >= 1"),
+        (option_values.parse_seed, "-1", "integer >= 0"),
+        (option_values.parse_fraction, "1", "between 0 and 1"),
+        (option_values.parse_margin, "1", r"\[0, 1\)"),
+        (option_values.parse_positive, "0", "> 0"),
+        (option_values.parse_switch, "maybe", "true or false"),
+        (option_values.parse_thresholds, "int8:1.5", r"\[0, 1\]"),
+        (option_values.one_of(options.RUNTIMES), "quick", "tflm or litert or litert-builtin"),
     ],
 )
 def test_refused(parse, text: str, rule: str) -> None:

@@ -1,0 +1,159 @@
+"""The values that `--qnn-*` flags take: one parser each, `ArgumentTypeError` on a bad text."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The least accuracy under attack of the cells whose id contains `pattern`."""
+
+    pattern: str
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class DefendedFiles:
+    """The files of a network that was trained to resist attacks, one for each width it has."""
+
+    name: str
+    paths: tuple[Path, ...]
+
+    def located(self, folder: Path) -> DefendedFiles:
+        """With paths relative to `folder` made whole."""
+        return DefendedFiles(self.name, tuple(folder / path.expanduser() for path in self.paths))
+
+
+def parse_path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got '' (an unset variable?)")
+    return text
+
+
+def parse_number(text: str) -> float:
+    """A finite number, also as a fraction: `0.03`, `8/255`."""
+    try:
+        return float(Fraction(text.strip()))
+    except (ValueError, ZeroDivisionError) as error:
+        rule = f"expected a number such as 0.03 or 8/255, got {text!r}"
+        raise argparse.ArgumentTypeError(rule) from error
+
+
+def parse_eps(text: str) -> float:
+    value = parse_number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected eps > 0 in model input units, got {text!r}")
+    return value
+
+
+def parse_domain(text: str) -> tuple[float, float]:
+    """`LOW,HIGH`, the real values between which every input of the model lies."""
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise argparse.ArgumentTypeError(f"expected LOW,HIGH such as 0,255, got {text!r}")
+    low, high = parse_number(parts[0]), parse_number(parts[1])
+    if not low < high:
+        raise argparse.ArgumentTypeError(f"expected LOW < HIGH, got {text!r}")
+    return low, high
+
+
+def parse_attacks(text: str) -> tuple[str, ...]:
+    """Comma-separated attack ids; whether each one exists is asked when the run starts."""
+    ids = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not ids:
+        raise argparse.ArgumentTypeError("expected attack ids such as pgd,square-linf, got none")
+    return ids
+
+
+def parse_fraction(text: str) -> float:
+    value = parse_number(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a fraction between 0 and 1, got {text!r}")
+    return value
+
+
+def parse_margin(text: str) -> float:
+    value = parse_number(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"expected a margin in [0, 1), got {text!r}")
+    return value
+
+
+def parse_positive(text: str) -> float:
+    value = parse_number(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
+    return value
+
+
+def parse_count(text: str) -> int:
+    return _parse_integer(text, least=1)
+
+
+def parse_seed(text: str) -> int:
+    return _parse_integer(text, least=0)
+
+
+def parse_thresholds(text: str) -> tuple[Threshold, ...]:
+    """`0.5` for every cell, or `CELL:0.5[,CELL:0.5...]` for cells whose id contains CELL."""
+    thresholds = []
+    for part in text.split(","):
+        pattern, _, value = part.strip().rpartition(":")
+        try:
+            accuracy = parse_number(value)
+        except argparse.ArgumentTypeError as error:
+            rule = f"expected VALUE or CELL:VALUE such as int8-pgd-direct:0.5, got {part!r}"
+            raise argparse.ArgumentTypeError(rule) from error
+        if not 0 <= accuracy <= 1:
+            raise argparse.ArgumentTypeError(f"expected an accuracy in [0, 1], got {value!r}")
+        thresholds.append(Threshold(pattern, accuracy))
+    return tuple(thresholds)
+
+
+def parse_switch(text: str) -> bool:
+    word = text.strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off"):
+        return False
+    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"expected {' or '.join(choices)}, got {text!r}")
+        return text
+
+    return parse
+
+
+def parse_defended(text: str) -> DefendedFiles:
+    """`NAME=FILE[,FILE...]`, such as `sat=float.h5,int16.tflite,int8.tflite`."""
+    name, separator, files = text.partition("=")
+    paths = tuple(Path(part.strip()) for part in files.split(",") if part.strip())
+    if not separator or not _NAME.fullmatch(name.strip()) or not paths:
+        rule = (
+            "expected NAME=FILE[,FILE...] such as sat=float.h5,int8.tflite, NAME of letters, "
+            "digits, _ and ."
+        )
+        raise argparse.ArgumentTypeError(f"{rule}, got {text!r}")
+    return DefendedFiles(name.strip(), paths)
+
+
+def _parse_integer(text: str, least: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"expected an integer >= {least}, got {text!r}")
+    return value

@@ -1,0 +1,112 @@
+"""Networks trained to resist attacks (--qnn-defended) beside the plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from pytest_qnnrobust import checks, takeaways
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.subjects import Defense
+from pytest_qnnrobust.verdicts import Verdict
+
+pytestmark = pytest.mark.qnn_defended
+
+Judge = Callable[[Verdict], None]
+Evaluate = Callable[..., Outcome]
+
+DIRECT = ("square-l2", "square-linf", "boundary", "geoda")
+TRANSFERRED = ("deepfool", "cw-linf", "autoattack")
+"""What "David and Goliath" aims at defended networks (section 4), and how."""
+
+BUDGETED = ("square-l2", "square-linf", "autoattack")
+"""Those with a budget: without one, an attack leaves nothing of any network."""
+
+
+def attacked(
+    defense: Defense, name: str, evaluate: Evaluate, session: Session
+) -> dict[str, Outcome]:
+    """The outcome of the attack on each width, directly or by transfer, as the paper does."""
+    checks.require_selected(session, name)
+    attack, outcomes = session.attack(name), {}
+    plain = checks.comparable_models(session)
+    for width, model in defense.models.items():
+        if width not in plain:
+            continue
+        direct = name in DIRECT or width == "float32"
+        outcomes[width] = evaluate(model, attack, mode="direct" if direct else "transfer")
+    return outcomes
+
+
+@pytest.mark.parametrize("name", BUDGETED)
+def test_the_defense_succeeds(
+    qnn_defense: Defense,
+    name: str,
+    qnn_evaluate: Evaluate,
+    qnn_session: Session,
+    qnn_judge: Judge,
+) -> None:
+    """At every width no more than --qnn-drop of the plain model's accuracy is lost."""
+    plain = checks.comparable_models(qnn_session)
+    outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
+    clean = {w: checks.right_on_clean(qnn_session, plain[w], len(o)) for w, o in outcomes.items()}
+    qnn_judge(takeaways.defense_holds(qnn_defense.name, clean, outcomes, qnn_session.rule))
+
+
+@pytest.mark.parametrize("name", [*DIRECT, *TRANSFERRED])
+def test_the_defense_carries_over_to_quantized_models(
+    qnn_defense: Defense,
+    name: str,
+    qnn_evaluate: Evaluate,
+    qnn_session: Session,
+    qnn_judge: Judge,
+) -> None:
+    """T7, against each attack."""
+    checks.require_widths(qnn_defense, "float32", 2)
+    plain = checks.comparable_models(qnn_session)
+    outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
+    clean = {w: checks.right_on_clean(qnn_session, plain[w], len(o)) for w, o in outcomes.items()}
+    verdict = takeaways.defense_carries_over(qnn_defense.name, clean, outcomes, qnn_session.rule)
+    qnn_judge(verdict)
+
+
+def test_the_defense_increases_the_distance_to_the_boundary(
+    qnn_defense: Defense, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
+) -> None:
+    """T5, by DeepFool on each width itself."""
+    checks.require_selected(qnn_session, "deepfool")
+    attack = qnn_session.attack("deepfool")
+    plain = checks.comparable_models(qnn_session)
+    widths = [width for width in qnn_defense.models if width in plain]
+    before = {width: qnn_evaluate(plain[width], attack) for width in widths}
+    after = {width: qnn_evaluate(qnn_defense.models[width], attack) for width in widths}
+    rule = qnn_session.rule
+    qnn_judge(takeaways.larger_distance(qnn_defense.name, before, after, rule))
+
+
+@pytest.mark.parametrize("name", ["cw-linf", "autoattack"])
+def test_examples_for_the_defended_float_model_transfer(
+    qnn_defense: Defense,
+    name: str,
+    qnn_evaluate: Evaluate,
+    qnn_session: Session,
+    qnn_judge: Judge,
+) -> None:
+    """T6, by the two attacks that transfer best."""
+    checks.require_widths(qnn_defense, "float32", 2)
+    outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
+    source = outcomes.pop("float32")
+    verdict = takeaways.transfer_survives(qnn_defense.name, source, outcomes, qnn_session.rule)
+    qnn_judge(verdict)
+
+
+def test_the_defense_adds_no_computation(
+    qnn_defense: Defense, qnn_session: Session, qnn_judge: Judge
+) -> None:
+    """T10, counted on an integer graph."""
+    width, defended = checks.integer_graph(qnn_defense.models)
+    _, plain = checks.integer_graph({width: qnn_session.subject(width).model})
+    rule = qnn_session.rule
+    qnn_judge(takeaways.no_extra_computation(qnn_defense.name, plain, defended, rule))
