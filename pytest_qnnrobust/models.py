@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -47,11 +48,22 @@ class InputGrid:
         return fixed_point.quantize(x, self.scale, self.zero_point, self.dtype)
 
     def dequantize(self, q: NDArray[Any]) -> Float:
+        if isinstance(q, np.ndarray) and q.dtype == self.dtype:
+            unsigned = np.dtype(self.dtype.replace("int", "uint"))
+            return _real_values(self).take(q.view(unsigned))
         return fixed_point.dequantize(q, self.scale, self.zero_point)
 
     def snap(self, x: NDArray[Any]) -> Float:
         """The nearest points of the grid: what the device really evaluates."""
         return self.dequantize(self.quantize(x))
+
+
+@lru_cache(maxsize=16)
+def _real_values(grid: InputGrid) -> Float:
+    """The real value of every integer of the grid, by its two's complement bits."""
+    info = np.iinfo(grid.dtype)
+    signed = np.arange(info.max - info.min + 1).astype(grid.dtype.replace("int", "uint"))
+    return fixed_point.dequantize(signed.view(grid.dtype), grid.scale, grid.zero_point)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,8 @@ import pytest
 import pytest_qnnrobust as qnn
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, UnsupportedOperatorError
+from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.tflite import fixed_point
 from tests.tflite.graphs import GraphBuilder
 from tests.tflite.tflm import run_tflm
 
@@ -176,3 +178,19 @@ def test_clean_accuracy_on_the_first_1000_images(
     model = qnn.load_model(shared / "models" / name, runtime=runtime)
     data = qnn.load_data(shared / "data" / "cifar10_test.npz", model=model, limit=1000)
     assert (model.classify(data.x) == data.y).mean() == pytest.approx(accuracy, abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize(("scale", "zero_point"), [(1 / 255, -128), (0.58, 83), (1 / 32767, 0)])
+def test_a_grid_knows_the_real_value_of_each_of_its_integers(
+    dtype: str, scale: float, zero_point: int
+) -> None:
+    info = np.iinfo(dtype)
+    integers = np.arange(info.min, info.max + 1)
+    grid = InputGrid(scale, zero_point, dtype)
+    expected = fixed_point.dequantize(integers, scale, zero_point)
+    for q in (integers, integers.astype(dtype)):
+        found = grid.dequantize(q)
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, expected)
+        np.testing.assert_array_equal(grid.dequantize(q[::-2]), expected[::-2])

@@ -221,7 +221,7 @@ class Target:
 
     def _nearest(self, x: Float, grid: InputGrid) -> Float:
         low, high = geometry.integer_bounds(self.bounds, grid)
-        return grid.dequantize(np.clip(grid.quantize(x).astype(np.int64), low, high))
+        return grid.dequantize(np.clip(grid.quantize(x), low, high))
 
     def _timed(self, ask: Callable[..., Answer], *arguments: Any) -> Answer:
         started = time.perf_counter()

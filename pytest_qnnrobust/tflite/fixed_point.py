@@ -35,6 +35,14 @@ def round_half_away(x: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.abs(value - whole) >= 0.5, whole + np.sign(value), whole)
 
 
+def round_float32_half_away(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The same of finite float32 values, whose sum with a half is exact in float64 below 2**28 (and
+    which are whole above)."""
+    value = x.astype(np.float64)
+    value += np.copysign(0.5, value)
+    return np.asarray(np.trunc(value))
+
+
 def int32(x: ArrayLike) -> Integers:
     """Wrap to 32 bits (two's complement), as the device's registers do."""
     return np.asarray(x, np.int64).astype(np.int32).astype(np.int64)
@@ -46,10 +54,13 @@ def quantize(x: ArrayLike, scale: float, zero_point: int, dtype: DTypeLike) -> N
     The division is float32 by float32; NaN becomes the zero point, infinities saturate.
     """
     limits = np.iinfo(dtype)
-    with np.errstate(over="ignore"):
-        ratio = np.asarray(x, np.float32) / np.float32(scale)
-    rounded = round_half_away(np.nan_to_num(ratio, nan=0.0, posinf=2.0**40, neginf=-(2.0**40)))
-    return np.clip(rounded + zero_point, limits.min, limits.max).astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratio = np.asarray(np.asarray(x, np.float32) / np.float32(scale))
+        finite = np.isfinite(ratio.sum(dtype=np.float64))
+    if not finite:
+        ratio = np.nan_to_num(ratio, nan=0.0, posinf=2.0**40, neginf=-(2.0**40))
+    rounded = round_float32_half_away(ratio) + zero_point
+    return np.clip(rounded, limits.min, limits.max).astype(dtype)
 
 
 def dequantize(q: ArrayLike, scale: float, zero_point: int) -> NDArray[np.float32]:

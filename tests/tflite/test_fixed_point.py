@@ -19,6 +19,7 @@ from pytest_qnnrobust.tflite.fixed_point import (
     quantize,
     quantize_multiplier,
     reduce_multiplier,
+    round_float32_half_away,
     round_half_away,
     rounding_divide_by_pot,
     saturating_rounding_doubling_high_mul,
@@ -42,6 +43,19 @@ def half_up(x: Fraction) -> int:
 @given(st.floats(-1e15, 1e15))
 def test_round_half_away_is_exact(x: float) -> None:
     assert int(round_half_away(x)) == half_away(Fraction(x))
+
+
+@exact
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1))
+def test_float32_values_round_the_same(values: list[float]) -> None:
+    x = np.array(values, np.float32)
+    np.testing.assert_array_equal(round_float32_half_away(x), round_half_away(x))
+
+
+def test_float32_halves_and_their_neighbours_round_the_same() -> None:
+    halves = (np.arange(-(2**17), 2**17) + 0.5).astype(np.float32)
+    for x in (halves, *(np.nextafter(halves, np.float32(end)) for end in (-np.inf, np.inf))):
+        np.testing.assert_array_equal(round_float32_half_away(x), round_half_away(x))
 
 
 def test_round_half_away_of_the_float_below_one_half_is_zero() -> None:
