@@ -39,9 +39,12 @@ def comparable_models(session: Session) -> dict[str, Model]:
     return found
 
 
-def right_on_clean(session: Session, model: Model, samples: int) -> NDArray[np.bool_]:
-    """Whether the model is right, for each of the first samples."""
-    return session.right_on_clean(model)[:samples]
+def clean_baseline(
+    session: Session, outcomes: Mapping[str, Outcome]
+) -> dict[str, NDArray[np.bool_]]:
+    """Whether the plain model of each width is right on the clean samples of its outcome."""
+    plain = comparable_models(session)
+    return {w: session.right_on_clean(plain[w])[: len(outcome)] for w, outcome in outcomes.items()}
 
 
 def require_widths(defense: Defense, needed: str, least: int) -> None:

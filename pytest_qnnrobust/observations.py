@@ -7,12 +7,20 @@ few bits with full precision (FP); `coarse` is the model of fewer bits, `fine` t
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.verdicts import Rule, Unit, Verdict, accuracy_at_least, distance_at_least
+from pytest_qnnrobust.verdicts import (
+    Rule,
+    Verdict,
+    accuracy_at_least,
+    farther_where_both_fooled,
+    require_same_samples,
+)
 
 
 def boundary_is_effective(outcome: Outcome, rule: Rule) -> Verdict:
@@ -70,16 +78,15 @@ def regularized_loses_less(quantized: Outcome, parent: Outcome, rule: Rule) -> V
     return accuracy_at_least(name, kept, ("parent not lost", ~parent.fooled), rule)
 
 
-def _further(claim: str, coarse: Outcome, fine: Outcome, norm: str, rule: Rule) -> Verdict:
+def _further(
+    claim: str, coarse: Outcome, fine: Outcome, norm: Literal["l0", "l2"], rule: Rule
+) -> Verdict:
     _same_attack(coarse, fine)
-    both = coarse.fooled & fine.fooled
-    first, second = ((o.width, getattr(o, norm)[both]) for o in (coarse, fine))
-    unit: Unit = "in elements" if norm == "l0" else "in input units"
-    return distance_at_least(f"{claim} on {coarse.width}", first, second, rule, unit=unit)
+    name, first, second = f"{claim} on {coarse.width}", (coarse.width, coarse), (fine.width, fine)
+    return farther_where_both_fooled(name, first, second, rule, norm=norm)
 
 
 def _same_attack(first: Outcome, second: Outcome) -> None:
-    if tuple(first.index) != tuple(second.index):
-        raise expected("outcomes of the same samples", cells=[first.id, second.id])
+    require_same_samples([first, second])
     if first.attack != second.attack:
         raise expected("outcomes of one attack", attacks=[first.attack, second.attack])

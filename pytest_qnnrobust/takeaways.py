@@ -20,7 +20,9 @@ from pytest_qnnrobust.verdicts import (
     Verdict,
     accuracy_at_least,
     distance_at_least,
+    farther_where_both_fooled,
     join,
+    require_same_samples,
     tends_to_be_greater,
 )
 
@@ -64,18 +66,12 @@ def boundary_distance(outcomes: Mapping[str, Outcome], rule: Rule) -> Verdict:
     correctly and on both of which the attack succeeded.
     """
     ladder = _ladder(outcomes)
-    verdicts = []
-    for low, high in ladder:
-        both = outcomes[low].fooled & outcomes[high].fooled
-        verdicts.append(
-            distance_at_least(
-                "Boundary distance",
-                (low, outcomes[low].l2[both]),
-                (high, outcomes[high].l2[both]),
-                rule,
-                len(ladder),
-            )
+    verdicts = [
+        farther_where_both_fooled(
+            "Boundary distance", (low, outcomes[low]), (high, outcomes[high]), rule, len(ladder)
         )
+        for low, high in ladder
+    ]
     return join(f"T1 Boundary distance {_claim(ladder)}", verdicts)
 
 
@@ -84,14 +80,14 @@ def zero_gradients(densities: Mapping[str, NDArray[np.float64]], rule: Rule) -> 
 
     `densities` (N,) by width, from `gradient_metrics.zero_density` over the same samples.
     """
-    widths = _ordered(densities)
+    ladder = list(pairwise(_ordered(densities)))
     parts = [
         distance_at_least(
-            "", (low, densities[low]), (high, densities[high]), rule, len(widths) - 1, "of zeros"
+            "", (low, densities[low]), (high, densities[high]), rule, len(ladder), "of zeros"
         )
-        for low, high in pairwise(widths)
+        for low, high in ladder
     ]
-    return join(f"T2 zeros in the gradient {' >= '.join(widths)}", parts)
+    return join(f"T2 zeros in the gradient {_claim(ladder)}", parts)
 
 
 def masked_gradients(direct: Outcome, transfer: Outcome, rule: Rule) -> Verdict:
@@ -100,7 +96,7 @@ def masked_gradients(direct: Outcome, transfer: Outcome, rule: Rule) -> Verdict:
     What "David and Goliath" calls a sign of gradient masking: the direct attack, which has more to
     go by, leaves no smaller accuracy than the transferred one.
     """
-    _same_samples([direct, transfer])
+    require_same_samples([direct, transfer])
     name = f"T2 {direct.width} {direct.attack} is masked: direct accuracy >= transfer accuracy"
     return accuracy_at_least(name, ("direct", direct.robust), ("transfer", transfer.robust), rule)
 
@@ -149,13 +145,17 @@ def larger_distance(
     correctly and on which the attack succeeded for both. Increases: no margin.
     """
     widths = [width for width in _ordered(plain) if width in defended]
-    parts = []
-    for width in widths:
-        _same_samples([plain[width], defended[width]])
-        both = plain[width].fooled & defended[width].fooled
-        first = (f"{defense} {width}", defended[width].l2[both])
-        second = (f"plain {width}", plain[width].l2[both])
-        parts.append(distance_at_least("", first, second, replace(rule, margin=0.0), len(widths)))
+    increase = replace(rule, margin=0.0)
+    parts = [
+        farther_where_both_fooled(
+            "",
+            (f"{defense} {width}", defended[width]),
+            (f"plain {width}", plain[width]),
+            increase,
+            len(widths),
+        )
+        for width in widths
+    ]
     return join(f"T5 {defense} increases the distance to the boundary", parts)
 
 
@@ -169,7 +169,7 @@ def transfer_survives(
     """
     parts = []
     for width in _ordered(transferred, least=1):
-        _same_samples([source, transferred[width]])
+        require_same_samples([source, transferred[width]])
         first, second = ("float32", source.robust), (width, transferred[width].robust)
         limit = replace(rule, margin=rule.drop)
         parts.append(accuracy_at_least("", first, second, limit, len(transferred)))
@@ -255,7 +255,7 @@ def squeezing_and_extent(
 
 def _ladder(outcomes: Mapping[str, Outcome]) -> list[tuple[str, str]]:
     widths = _ordered(outcomes)
-    _same_samples([outcomes[width] for width in widths])
+    require_same_samples([outcomes[width] for width in widths])
     return list(pairwise(widths))
 
 
@@ -266,11 +266,6 @@ def _ordered(by_width: Mapping[str, object], least: int = 2) -> list[str]:
         number = "two widths" if least == 2 else "one width"
         raise expected(f"outcomes of {number} or more", widths=widths)
     return widths
-
-
-def _same_samples(outcomes: Sequence[Outcome]) -> None:
-    if len({tuple(outcome.index) for outcome in outcomes}) > 1:
-        raise expected("outcomes of the same samples", cells=[o.id for o in outcomes])
 
 
 def _claim(ladder: Sequence[tuple[str, str]]) -> str:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import stats
 from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.evaluation import Outcome
 
 Value = Literal["holds", "violated", "inconclusive"]
 Unit = Literal[
@@ -99,8 +100,7 @@ def accuracy_at_least(
     pairs = stats.discordance(first[1], second[1])
     holds = stats.paired_proportion_test(pairs, "greater", -rule.margin)
     violated = stats.paired_proportion_test(pairs, "less", -rule.margin)
-    value = _value(holds, violated, rule, parts)
-    p_value = violated if value == "violated" else holds
+    value, p_value = _decide(holds, violated, rule, parts)
     interval = stats.difference_interval(pairs, rule.level)
     statement = (
         f"{first[0]} {_percent(first[1])} against {second[0]} {_percent(second[1])}, difference "
@@ -129,8 +129,7 @@ def distance_at_least(
     shifted = a - (1 - rule.margin) * b
     holds = stats.signed_rank_test(shifted, "greater")
     violated = stats.signed_rank_test(shifted, "less")
-    value = _value(holds, violated, rule, parts)
-    p_value = violated if value == "violated" else holds
+    value, p_value = _decide(holds, violated, rule, parts)
     effect, interval = stats.location_interval(a - b, rule.level)
     statement = (
         f"{first[0]} {_median(a)} against {second[0]} {_median(b)} (medians), difference "
@@ -139,6 +138,28 @@ def distance_at_least(
     )
     detectable = stats.detectable_shift(a - b, rule.alpha)
     return Verdict(name, value, statement, effect, interval, p_value, detectable, len(a), unit)
+
+
+def farther_where_both_fooled(
+    name: str,
+    first: tuple[str, Outcome],
+    second: tuple[str, Outcome],
+    rule: Rule,
+    parts: int = 1,
+    norm: Literal["l0", "l2"] = "l2",
+) -> Verdict:
+    """`distance_at_least` of two labelled outcomes, on the samples on which both were fooled."""
+    require_same_samples([first[1], second[1]])
+    both = first[1].fooled & second[1].fooled
+    a, b = ((label, getattr(outcome, norm)[both]) for label, outcome in (first, second))
+    unit: Unit = "in elements" if norm == "l0" else "in input units"
+    return distance_at_least(name, a, b, rule, parts, unit)
+
+
+def require_same_samples(outcomes: Sequence[Outcome]) -> None:
+    """Raise QnnRobustError for outcomes that cannot be compared sample by sample."""
+    if len({tuple(outcome.index) for outcome in outcomes}) > 1:
+        raise expected("outcomes of the same samples", cells=[o.id for o in outcomes])
 
 
 def tends_to_be_greater(
@@ -154,8 +175,7 @@ def tends_to_be_greater(
     """
     a, b = (np.asarray(pair[1], np.float64) for pair in (first, second))
     holds, violated = (stats.rank_sum_test(a, b, side) for side in ("greater", "less"))
-    value = _value(holds, violated, rule, 1)
-    p_value = violated if value == "violated" else holds
+    value, p_value = _decide(holds, violated, rule)
     share, interval = stats.superiority(a, b, rule.level)
     statement = (
         f"{first[0]} {_median(a)} against {second[0]} {_median(b)} (medians), greater in "
@@ -174,10 +194,11 @@ def p_text(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def _value(holds: float, violated: float, rule: Rule, parts: int) -> Value:
+def _decide(holds: float, violated: float, rule: Rule, parts: int = 1) -> tuple[Value, float]:
+    """The verdict of two one-sided tests, and the p-value that decided it."""
     if violated <= rule.alpha / parts:
-        return "violated"
-    return "holds" if holds <= rule.alpha else "inconclusive"
+        return "violated", violated
+    return "holds" if holds <= rule.alpha else "inconclusive", holds
 
 
 def join(name: str, verdicts: Sequence[Verdict]) -> Verdict:

@@ -49,9 +49,8 @@ def test_the_defense_succeeds(
     qnn_judge: Judge,
 ) -> None:
     """At every width no more than --qnn-drop of the plain model's accuracy is lost."""
-    plain = checks.comparable_models(qnn_session)
     outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
-    clean = {w: checks.right_on_clean(qnn_session, plain[w], len(o)) for w, o in outcomes.items()}
+    clean = checks.clean_baseline(qnn_session, outcomes)
     qnn_judge(takeaways.defense_holds(qnn_defense.name, clean, outcomes, qnn_session.rule))
 
 
@@ -65,9 +64,8 @@ def test_the_defense_carries_over_to_quantized_models(
 ) -> None:
     """T7, against each attack."""
     checks.require_widths(qnn_defense, "float32", 2)
-    plain = checks.comparable_models(qnn_session)
     outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
-    clean = {w: checks.right_on_clean(qnn_session, plain[w], len(o)) for w, o in outcomes.items()}
+    clean = checks.clean_baseline(qnn_session, outcomes)
     verdict = takeaways.defense_carries_over(qnn_defense.name, clean, outcomes, qnn_session.rule)
     qnn_judge(verdict)
 

@@ -11,8 +11,6 @@ from pytest_qnnrobust.tflite.graph import Graph, Operator
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 """Operators whose second input holds weights; all others add no multiply-accumulate."""
 
-ITEM_BITS = {"int4": 4, "int8": 8, "uint8": 8, "int16": 16, "int32": 32, "int64": 64}
-
 
 @dataclass(frozen=True)
 class Workload:
@@ -31,11 +29,8 @@ class Workload:
 
 def workload(graph: Graph) -> Workload:
     """Counted from the shapes in the file, whose batch axis counts as one sample."""
-    constants = [tensor for tensor in graph.tensors if tensor.data is not None]
-    bits = sum(
-        int(np.prod(tensor.shape)) * ITEM_BITS.get(tensor.dtype, 8 * _item_size(tensor.dtype))
-        for tensor in constants
-    )
+    constants = [tensor for tensor in graph.tensors if tensor.is_constant]
+    bits = sum(int(np.prod(tensor.shape)) * _item_bits(tensor.dtype) for tensor in constants)
     macs = sum(_multiply_accumulates(graph, operator) for operator in graph.operators)
     return Workload(macs, len(graph.operators), -(-bits // 8))
 
@@ -50,5 +45,5 @@ def _multiply_accumulates(graph: Graph, operator: Operator) -> int:
     return produced * int(np.prod(weights[1:]))
 
 
-def _item_size(dtype: str) -> int:
-    return np.dtype(dtype).itemsize
+def _item_bits(dtype: str) -> int:
+    return 4 if dtype == "int4" else 8 * np.dtype(dtype).itemsize
