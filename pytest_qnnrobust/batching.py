@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from functools import lru_cache
 from typing import Any
 
@@ -70,6 +70,21 @@ def thread_count() -> int:
     return int(tf.config.threading.get_intra_op_parallelism_threads() or available_processors())
 
 
+def share_processors(workers: int) -> None:
+    """Leave this process its part of the processors, one of `workers` that compute side by side.
+
+    Nothing where TensorFlow is running already or the user set its threads in the environment.
+    """
+    import tensorflow as tf
+
+    if "TF_NUM_INTRAOP_THREADS" in os.environ:
+        return
+    threads = max(available_processors() // workers, 1)
+    with suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
 def available_processors() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -83,13 +98,8 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     OpenBLAS's threads spin for a while after each product, on the processors that TensorFlow
     computes the next batch on: a fifth of its speed on two cores.
     """
-    limit: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    limit: AbstractContextManager[Any] = ThreadpoolController().limit(limits=1, user_api="blas")
     return limit
-
-
-@lru_cache(maxsize=1)
-def _blas() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 @lru_cache(maxsize=1)

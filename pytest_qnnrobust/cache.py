@@ -8,12 +8,15 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import Attack, AttackResult
@@ -21,6 +24,7 @@ from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.models import Model
 
 SUFFIX = ".npz"
+LOCKS = "locks"
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -35,7 +39,7 @@ class ResultCache:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             rule = "--qnn-cache-dir to be a folder that can be written"
             raise expected(rule, folder=str(folder), reason=error.strerror) from None
@@ -48,6 +52,23 @@ class ResultCache:
         except (*DAMAGED, TypeError):
             return None
         return result if len(result) == samples else None
+
+    @contextmanager
+    def claim(self, key: str, wait: bool) -> Iterator[bool]:
+        """While this lasts no other process computes `key`; False where one does and not `wait`.
+
+        A process that is killed gives up what it had claimed.
+        """
+        lock = FileLock(self.folder / LOCKS / f"{key}.lock")
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
 
     def store(self, key: str, result: AttackResult) -> None:
         """Keep `result` under `key`."""

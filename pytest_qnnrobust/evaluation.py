@@ -159,8 +159,9 @@ _ARRAYS: dict[str, type] = {
 class Evaluator:
     """Evaluates cells on samples `x` (N, *input_shape), `y` (N,), and remembers what it computed.
 
-    With a `cache`, attacks run shard by shard and finished shards are kept on disk; not with a
-    `time_budget`, under which a result depends on the machine.
+    With a `cache`, attacks run shard by shard and finished shards are kept on disk, where other
+    processes find them: no two compute the same shard. Not with a `time_budget`, under which a
+    result depends on the machine.
 
     What an attack found on a source is kept as well: one attack on the float model serves every
     target that its examples are transferred to.
@@ -203,21 +204,41 @@ class Evaluator:
 
     def _attack(self, model: Model, attack: Attack, n: int) -> AttackResult:
         cache = self.cache if model.digest and self.time_budget is None else None
-        size = max(n, 1) if cache is None or attack.universal else attack.batch
-        parts = []
-        for start in range(0, max(n, 1), size):
-            shard = np.arange(start, min(start + size, n))
-            key = ""
-            part = None
-            if cache is not None:
-                key = shard_key(model, attack, self.x[shard], self.y[shard], shard, self.seed)
-                part = cache.load(key, len(shard))
+        if cache is None:
+            return self._attack_shard(model, attack, np.arange(n), n)
+        size = max(n, 1) if attack.universal else attack.batch
+        shards = [np.arange(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
+        parts: dict[int, AttackResult] = {}
+        for wait in (False, True):
+            for number in range(len(shards)):
+                if number not in parts:
+                    part = self._shared(cache, model, attack, shards[number], n, wait)
+                    if part is not None:
+                        parts[number] = part
+        return AttackResult.joined([parts[number] for number in range(len(shards))])
+
+    def _shared(
+        self,
+        cache: ResultCache,
+        model: Model,
+        attack: Attack,
+        shard: NDArray[np.int64],
+        n: int,
+        wait: bool,
+    ) -> AttackResult | None:
+        """The shard from `cache`, or computed and put there; None: another process is at it."""
+        key = shard_key(model, attack, self.x[shard], self.y[shard], shard, self.seed)
+        part = cache.load(key, len(shard))
+        if part is not None:
+            return part
+        with cache.claim(key, wait) as mine:
+            if not mine:
+                return None
+            part = cache.load(key, len(shard))
             if part is None:
                 part = self._attack_shard(model, attack, shard, n)
-                if cache is not None:
-                    cache.store(key, part)
-            parts.append(part)
-        return AttackResult.joined(parts)
+                cache.store(key, part)
+            return part
 
     def _attack_shard(
         self, model: Model, attack: Attack, shard: NDArray[np.int64], n: int

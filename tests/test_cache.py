@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -54,7 +57,7 @@ def test_an_interrupted_run_goes_on_at_the_shard_where_it_stopped(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         Evaluator(x, y, progress=interrupt, cache=ResultCache(tmp_path)).craft(model, attack)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob("*.npz"))) == 1
     model.queries = 0
     resumed = Evaluator(x, y, cache=ResultCache(tmp_path)).craft(model, attack)
     asked = model.queries
@@ -64,11 +67,48 @@ def test_an_interrupted_run_goes_on_at_the_shard_where_it_stopped(tmp_path):
     assert asked < 0.85 * model.queries
 
 
+def test_a_shard_that_another_process_computes_is_left_to_it_until_the_others_are_done(tmp_path):
+    model, x, y = setup()
+    whole = Evaluator(x, y).craft(model, SQUARE)
+    kept, first = ResultCache(tmp_path), np.arange(SQUARE.batch)
+    key = shard_key(model, SQUARE, x[first], y[first], first, 0)
+    with ThreadPoolExecutor(1) as pool:
+        with kept.claim(key, wait=True) as mine:
+            assert mine
+            waiting = pool.submit(Evaluator(x, y, cache=ResultCache(tmp_path)).craft, model, SQUARE)
+            while len(list(tmp_path.glob("*.npz"))) < 2:
+                assert not waiting.done()
+            part = SQUARE(model, x[first], y[first], index=first)
+            kept.store(key, part)
+            model.queries = 0
+        result = waiting.result()
+    assert model.queries == 0
+    np.testing.assert_array_equal(result.x_adv, whole.x_adv)
+
+
+def test_a_killed_process_gives_up_its_claim(tmp_path):
+    program = """
+import sys, time
+from pytest_qnnrobust.cache import ResultCache
+with ResultCache(sys.argv[1]).claim("shard", wait=True):
+    print("claimed", flush=True)
+    time.sleep(600)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "claimed\n"
+        with ResultCache(tmp_path).claim("shard", wait=False) as mine:
+            assert not mine
+        other.kill()
+    with ResultCache(tmp_path).claim("shard", wait=True) as mine:
+        assert mine
+
+
 def test_a_damaged_shard_is_computed_again(tmp_path):
     model, x, y = setup()
     kept = ResultCache(tmp_path)
     whole = Evaluator(x, y, cache=kept).craft(model, SQUARE)
-    files = sorted(tmp_path.iterdir())
+    files = sorted(tmp_path.glob("*.npz"))
     assert len(files) == 3
     content = files[0].read_bytes()
     files[0].write_bytes(content[: len(content) // 2])
@@ -118,7 +158,7 @@ def test_neither_a_model_without_a_file_nor_a_time_budget_is_cached(tmp_path):
     Evaluator(x[:9], y[:9], time_budget=60.0, cache=ResultCache(tmp_path)).craft(model, SQUARE)
     model.digest = None
     Evaluator(x[:9], y[:9], cache=ResultCache(tmp_path)).craft(model, SQUARE)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.npz"))
 
 
 def test_no_samples(tmp_path):
