@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -25,6 +26,8 @@ from pytest_qnnrobust.models import Model
 
 SUFFIX = ".npz"
 LOCKS = "locks"
+PACKAGE = Path(__file__).parent
+RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading")
 DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -86,7 +89,7 @@ class ResultCache:
 def shard_key(
     model: Model, attack: Attack, x: NDArray[Any], y: NDArray[Any], index: NDArray[Any], seed: int
 ) -> str:
-    """The digest of model, attack, samples, seed and of this package's own code."""
+    """The digest of model, attack, samples, seed and of the code that computes it."""
     samples = hashlib.sha256()
     for array in (x, y, index):
         samples.update(f"{array.dtype}{array.shape}".encode())
@@ -105,10 +108,31 @@ def shard_key(
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """A digest of the package's sources: another code may find other examples."""
+    """A digest of the sources that a result follows from: another code may find other examples."""
     digest = hashlib.sha256()
-    root = Path(__file__).parent
-    for file in sorted(root.rglob("*.py")):
-        digest.update(file.relative_to(root).as_posix().encode())
+    for file in code_files():
+        digest.update(file.relative_to(PACKAGE).as_posix().encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def code_files() -> list[Path]:
+    """The modules of `RESULTS_FOLLOW_FROM` and all of this package that they import, sorted."""
+    found: set[Path] = set()
+    todo = [PACKAGE.joinpath(*name.split(".")) for name in RESULTS_FOLLOW_FROM]
+    while todo:
+        path = todo.pop()
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if file.is_file() and file not in found:
+            found.add(file)
+            todo += [PACKAGE.joinpath(*name.split(".")) for name in _imported(file)]
+    return sorted(found)
+
+
+def _imported(file: Path) -> Iterator[str]:
+    """Names inside this package that a module imports, anywhere in it; some are no modules."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                if name.startswith(f"{PACKAGE.name}."):
+                    yield name.removeprefix(f"{PACKAGE.name}.")

@@ -40,17 +40,18 @@ def lp_norm(delta: NDArray[Any], norm: float) -> Distance:
     """The L0, L1, L2 or Linf norm of each sample of `delta` (N, ...), in float64."""
     if norm not in NORMS:
         raise expected("norm to be one of 0, 1, 2, inf", norm=norm)
-    return _row_norm(np.abs(flat(np.asarray(delta, np.float64))), norm)
+    rows = flat(np.asarray(delta, np.float64))
+    return _row_norm(rows if norm == 2 else np.abs(rows), norm)
 
 
 def _row_norm(size: NDArray[np.float64], norm: float) -> Distance:
-    """The norm of each row of absolute values (N, elements)."""
+    """The norm of each row of absolute values (N, elements), the same in any batch."""
     if norm == 0:
         return np.asarray(np.count_nonzero(size, axis=1), np.float64)
     if norm == 1:
         return np.asarray(size.sum(axis=1))
     if norm == 2:
-        return np.asarray(np.sqrt((size * size).sum(axis=1)))
+        return np.asarray(np.sqrt(np.matmul(size[:, None, :], size[:, :, None])[:, 0, 0]))
     return np.asarray(size.max(axis=1, initial=0.0))
 
 

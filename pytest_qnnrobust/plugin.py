@@ -285,10 +285,6 @@ def _load(config: pytest.Config) -> None:
     """Read models and data; a user's mistake ends the run with one line and exit code 4."""
     from pytest_qnnrobust.errors import QnnRobustError
 
-    if _is_worker(config):
-        from pytest_qnnrobust.batching import share_processors
-
-        share_processors(config.workerinput["workercount"])  # type: ignore[attr-defined]
     try:
         _session(config).load()
     except QnnRobustError as error:

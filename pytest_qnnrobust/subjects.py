@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from pytest_qnnrobust.batching import share_processors
 from pytest_qnnrobust.data import Data, load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError, expected
@@ -62,7 +63,9 @@ class Subjects:
         self._derived: dict[str, Subject] = {}
         self._absent: dict[str, str] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        _share_cores()
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        if (workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
+            share_processors(workers)
         with quiet():
             given = self._read_given()
             self.data = self._read_data(given)
@@ -216,22 +219,6 @@ def _suffix(width: str) -> str:
 
 def _article(width: str) -> str:
     return "an" if width.startswith("i") else "a"
-
-
-def _share_cores() -> None:
-    """Give each pytest-xdist worker its part of the cores instead of all of them."""
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if workers < 2:
-        return
-    import tensorflow as tf
-
-    threads = max(1, (os.cpu_count() or 1) // workers)
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-    except RuntimeError:  # TensorFlow is running already, with the threads it has
-        return
 
 
 @contextmanager

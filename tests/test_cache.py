@@ -172,3 +172,10 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(QnnRobustError, match="--qnn-cache-dir to be a folder"):
         ResultCache(tmp_path / "file" / "below")
+
+
+def test_the_code_behind_a_result_is_part_of_its_key_and_the_report_is_not():
+    names = {file.relative_to(cache.PACKAGE).as_posix() for file in cache.code_files()}
+    assert {"attacks/base.py", "attacks/zoo.py", "tflite/accumulate.py", "models.py"} <= names
+    assert {"keras_files.py", "batching.py", "defenses/defended.py", "loading.py"} <= names
+    assert not names & {"plugin.py", "session.py", "takeaways.py", "stats.py", "report/terminal.py"}

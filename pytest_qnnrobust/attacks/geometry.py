@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.metrics import lp_norm
+from pytest_qnnrobust.metrics import flat, lp_norm
 from pytest_qnnrobust.models import InputGrid
 
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 Bounds = tuple[float, float]
+
+FIRST = 512
+"""Roundings of a row that are looked at before all of them are sorted."""
 
 BUDGET_TOLERANCE = 1e-6
 """Relative slack of a budget on a quantized input: 8/255 has to hold 8 steps of float32(1/255)."""
@@ -36,13 +39,18 @@ def project(x: NDArray[Any], clean: NDArray[Any], norm: float, eps: float, bound
     if np.isinf(norm):
         return np.clip(np.asarray(x, np.float32), *linf_box(clean, eps, bounds))
     start = np.asarray(clean, np.float64)
-    delta = np.asarray(x, np.float64) - start
+    inside = (start + _displacement(x, start, norm, eps, bounds)).astype(np.float32)
+    return _tighten(np.clip(inside, *float32_bounds(bounds)), start, norm, eps)
+
+
+def _displacement(
+    x: NDArray[Any], clean: Double, norm: float, eps: float, bounds: Bounds
+) -> Double:
+    """From `clean` to the projection of `x` onto the L1 or L2 ball and into the bounds, float64."""
+    delta = np.asarray(x, np.float64) - clean
     if norm == 1:
-        delta = l1_projection(delta, *rooms(start, bounds), eps)
-    else:
-        delta = l2_projection(delta, eps)
-    inside = np.clip((start + delta).astype(np.float32), *float32_bounds(bounds))
-    return _tighten(inside, start, norm, eps)
+        return l1_projection(delta, *rooms(clean, bounds), eps)
+    return l2_projection(delta, eps)
 
 
 def linf_box(clean: NDArray[Any], eps: float, bounds: Bounds) -> tuple[Float, Float]:
@@ -69,18 +77,20 @@ def project_to_grid(
     Each element is rounded to the nearest step; where that leaves the ball, the elements that
     rounding moved away from `clean` go back, those closest to a tie first, until the rest fits.
     """
-    inside = project(x, clean, norm, eps, bounds)
-    wanted = (inside.astype(np.float64) - np.asarray(clean, np.float64)) / grid.scale
-    steps = np.rint(wanted)
+    start = grid.quantize(clean).astype(np.int32)
+    low, high = integer_bounds(bounds, grid)
+    clean = np.asarray(clean, np.float64)
     if np.isinf(norm):
         most = whole_steps(eps, grid)
-        steps = np.clip(steps, -most, most)
+        inside = project(x, clean, norm, eps, bounds).astype(np.float64)
+        steps = np.clip(np.rint((inside - clean) / grid.scale), -most, most)
+        steps = np.clip(steps, low - start, high - start)
     else:
+        wanted = _displacement(x, clean, norm, eps, bounds)
+        wanted /= grid.scale
         limit = eps / grid.scale * (1 + BUDGET_TOLERANCE)
-        steps = _trim(steps, wanted, norm, limit)
-    start = grid.quantize(np.asarray(clean)).astype(np.int64)
-    low, high = integer_bounds(bounds, grid)
-    return grid.dequantize(np.clip(start + steps.astype(np.int64), low, high))
+        steps = _trim(np.clip(np.rint(wanted), low - start, high - start), wanted, norm, limit)
+    return grid.dequantize((start + steps).astype(grid.dtype))
 
 
 def integer_bounds(bounds: Bounds, grid: InputGrid) -> tuple[int, int]:
@@ -119,16 +129,16 @@ def l1_projection(delta: Double, fall: Double | float, rise: Double | float, eps
     |d| - room and one at |d| for each element, so that sorting the knees gives t exactly
     (Duchi et al. 2008 without the box; Croce and Hein, "Mind the box", 2021, with it).
     """
-    flat = delta.reshape(len(delta), -1)
-    size = np.abs(flat)
-    room = np.where(delta > 0, rise, fall).reshape(flat.shape)
+    rows = flat(delta)
+    size = np.abs(rows)
+    room = np.where(delta > 0, rise, fall).reshape(rows.shape)
     capped = np.minimum(size, room)
     outside = np.flatnonzero(capped.sum(axis=1) > eps)
-    threshold = np.zeros(len(flat))
+    threshold = np.zeros(len(rows))
     if len(outside):
         threshold[outside] = _l1_threshold(size[outside], room[outside], eps)
     kept = np.minimum(np.maximum(size - threshold[:, None], 0.0), room)
-    return (np.sign(flat) * kept).reshape(delta.shape)
+    return np.asarray((np.sign(rows) * kept).reshape(delta.shape))
 
 
 def _l1_threshold(size: Double, room: Double, eps: float) -> Double:
@@ -219,25 +229,39 @@ def _tighten(x: Float, clean: Double, norm: float, eps: float) -> Float:
 
 
 def _trim(steps: Double, wanted: Double, norm: float, limit: float) -> Double:
-    """Undo outward roundings, cheapest first, in the rows whose norm is above `limit`."""
+    """Undo outward roundings, cheapest first, in the rows whose norm is above `limit`.
+
+    Most rows need few: `FIRST` of them are looked at before all are sorted.
+    """
     over = np.flatnonzero(lp_norm(steps, norm) > limit)
-    if not len(over):
-        return steps
-    rows = steps[over].reshape(len(over), -1)
-    real = wanted[over].reshape(rows.shape)
-    excess = np.abs(rows) - np.abs(real)
-    outward = excess > 0
-    order = np.argsort(np.where(outward, -excess, np.inf), axis=1, kind="stable")
-    gain = np.where(outward, np.abs(rows) ** norm - (np.abs(rows) - 1) ** norm, 0.0)
-    gains = np.cumsum(np.take_along_axis(gain, order, axis=1), axis=1)
-    needed = (np.abs(rows) ** norm).sum(axis=1, keepdims=True) - limit**norm
-    undone = gains - np.take_along_axis(gain, order, axis=1) < needed
-    back = np.zeros_like(outward)
-    np.put_along_axis(back, order, undone, axis=1)
-    rows = np.where(back & outward, np.sign(rows) * (np.abs(rows) - 1), rows)
-    steps = steps.copy()
-    steps[over] = rows.reshape(steps[over].shape)
+    for looked_at in (FIRST, None):
+        if len(over):
+            steps[over] = _undone(steps[over], wanted[over], norm, limit, looked_at)
+            over = over[lp_norm(steps[over], norm) > limit]
     return steps
+
+
+def _undone(
+    steps: Double, wanted: Double, norm: float, limit: float, looked_at: int | None
+) -> Double:
+    """`steps` (n, ...) with the cheapest outward roundings undone, at most `looked_at` a row."""
+    rows = flat(steps)
+    size = np.abs(rows)
+    excess = size - np.abs(flat(wanted))
+    if looked_at is None or looked_at >= size.shape[1]:
+        order = np.argsort(-excess, axis=1, kind="stable")
+    else:
+        first = np.argpartition(-excess, looked_at, axis=1)[:, :looked_at]
+        ranked = np.argsort(-np.take_along_axis(excess, first, axis=1), axis=1, kind="stable")
+        order = np.take_along_axis(first, ranked, axis=1)
+    size = np.take_along_axis(size, order, axis=1)
+    outward = np.take_along_axis(excess, order, axis=1) > 0
+    gain = np.where(outward, size**norm - (size - 1) ** norm, 0.0)
+    needed = lp_norm(rows, norm)[:, None] ** norm - limit**norm
+    back = outward & (np.cumsum(gain, axis=1) - gain < needed)
+    here = np.take_along_axis(rows, order, axis=1)
+    np.put_along_axis(rows, order, here - np.sign(here) * back, axis=1)
+    return rows.reshape(steps.shape)
 
 
 def _column(values: Double, like: NDArray[Any]) -> Double:

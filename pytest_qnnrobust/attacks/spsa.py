@@ -84,16 +84,17 @@ class SPSA(FixedBudgetAttack):
         for part in self._parts(x):
             base = x[part][:, None]
             signs = streams.signs(rows[part], self.samples, *target.input_shape)
-            step = (delta * signs).astype(np.float32)
+            step = signs * np.float32(delta)
             probes = np.concatenate([base - step, base + step], axis=1)
             bounds = geometry.float32_bounds(target.bounds)
-            inputs = np.clip(probes.reshape(-1, *target.input_shape), *bounds)
+            inputs = probes.reshape(-1, *target.input_shape)
+            np.clip(inputs, *bounds, out=inputs)
             owners = np.repeat(rows[part], 2 * self.samples)
             logits = target.evaluate(inputs, owners).logits
             loss = margin(logits, target.y[owners]).reshape(-1, 2, self.samples)
-            rise = np.nan_to_num((loss[:, 1] - loss[:, 0]) / (2 * delta))
-            rise = rise.reshape(*rise.shape, *[1] * (x.ndim - 1))
-            slope[part] = (rise * signs).mean(axis=1)
+            rise = np.nan_to_num((loss[:, 1] - loss[:, 0]) / (2 * delta * self.samples))
+            estimate = rise.astype(np.float32)[:, None] @ signs.reshape(*rise.shape, -1)
+            slope[part] = estimate.reshape(x[part].shape)
         return slope
 
     def _parts(self, x: Float) -> Iterator[slice]:

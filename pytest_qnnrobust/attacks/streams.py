@@ -61,9 +61,17 @@ class Streams:
         self._used[rows] += count
         return self._block[rows[:, None], columns].reshape(len(rows), *shape)
 
-    def signs(self, rows: Rows, *shape: int) -> NDArray[np.float64]:
-        """-1.0 or 1.0, each with probability one half: float64 (len(rows), *shape)."""
-        return np.where(self.uniform(rows, *shape) < 0.5, -1.0, 1.0)
+    def signs(self, rows: Rows, *shape: int) -> NDArray[np.float32]:
+        """-1.0 or 1.0, each with probability one half: float32 (len(rows), *shape)."""
+        count = int(np.prod(shape))
+        if count <= BLOCK:
+            high = self.uniform(rows, *shape) >= 0.5
+            return high.astype(np.float32) * 2 - 1
+        bits = [np.unpackbits(self._words(row, -(-count // 64)).view(np.uint8)) for row in rows]
+        draws = np.array([bit[:count] for bit in bits], np.float32)
+        draws *= 2
+        draws -= 1
+        return draws.reshape(len(rows), *shape)
 
     def integers(self, rows: Rows, high: int) -> Rows:
         """One integer of [0, high) for each row."""
@@ -78,7 +86,7 @@ class Streams:
         count = int(np.prod(shape))
         draws = np.empty((len(rows), count), np.float32)
         for draw, row in zip(draws, rows, strict=True):
-            words = self._generators[row].integers(1 << 64, size=-(-count // 4), dtype=np.uint64)
+            words = self._words(row, -(-count // 4))
             _normal_quantiles().take(words.view(np.uint16)[:count], out=draw, mode="wrap")
         return draws.reshape(len(rows), *shape)
 
@@ -106,6 +114,9 @@ class Streams:
         radius = self.uniform(rows, 1)[:, 0] ** (1 / int(np.prod(shape)))
         points *= radius.reshape(-1, *[1] * len(shape))
         return points
+
+    def _words(self, row: int, count: int) -> NDArray[np.uint64]:
+        return self._generators[row].integers(1 << 64, size=count, dtype=np.uint64)
 
 
 @lru_cache(maxsize=1)
