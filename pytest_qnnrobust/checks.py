@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.attacks.geometry import whole_steps
+from pytest_qnnrobust.defenses import Defended
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.models import Model
@@ -19,6 +20,9 @@ from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import WIDTHS, Defense, MissingError
 from pytest_qnnrobust.tflite.workload import Workload, workload
 from pytest_qnnrobust.tflite_models import IntegerModel
+
+QUESTIONS = 60_000
+"""Questions that a width may be asked for its measured gradients."""
 
 
 def require_selected(session: Session, *names: str) -> None:
@@ -45,6 +49,33 @@ def clean_baseline(
     """Whether the plain model of each width is right on the clean samples of its outcome."""
     plain = comparable_models(session)
     return {w: session.right_on_clean(plain[w])[: len(outcome)] for w, outcome in outcomes.items()}
+
+
+def squeezed(session: Session, model: Model) -> Defended:
+    """`model` behind the run's feature squeezing; skips where there is none."""
+    try:
+        return session.squeezed(model)
+    except MissingError as missing:
+        pytest.skip(str(missing))
+
+
+def measured_gradient(session: Session, model: Model) -> NDArray[np.float32]:
+    """The loss gradient of the first samples, of an integer model by differences.
+
+    Those ask two questions for each element of each sample, so that there are at most
+    `QUESTIONS // (2 * elements)` samples, the same for every width.
+    """
+    x, y = session.data
+    n = max(1, QUESTIONS // (2 * int(np.prod(model.input_shape))))
+    if model.grid is not None:
+        model = model.with_gradient("finite-difference", session.options.probe_steps)
+    return model.loss_gradient(x[:n], y[:n]).gradient
+
+
+def true_class_rank(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
+    """How many classes score higher than the true one, (N,); of equal scores the lower index."""
+    order = np.argsort(-logits, axis=1, kind="stable")
+    return np.asarray(np.argmax(order == labels[:, None], axis=1), np.int64)
 
 
 def require_widths(defense: Defense, needed: str, least: int) -> None:

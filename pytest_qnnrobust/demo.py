@@ -1,18 +1,37 @@
-"""The embedded digits models and data: where they are, in a wheel and in the source tree."""
+"""The embedded digits models and data, where they are, and what a run on them adds to a gate's."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.option_values import DefendedFiles, Squeezing
 
 FILES = (
     "digits_float.keras",
     "digits_int16.tflite",
     "digits_int8.tflite",
+    "digits_pgd_float.keras",
+    "digits_pgd_int16.tflite",
+    "digits_pgd_int8.tflite",
     "digits.npz",
     "digits_calibration.npz",
 )
+
+EPS = {2.0: 0.5, math.inf: 0.1}
+"""Budget by norm: the papers' epsilons, made for photographs, do nothing or all to the digits."""
+
+ATTACKS = ("jsma", "cw-linf", "uap", "geoda")
+"""Run beside the profile's attacks, so that every published finding is judged."""
+
+SQUEEZING = Squeezing(bit_depth=2, window=1)
+"""A window of more than one pixel blurs 8x8 pixels beyond recognition."""
+
+
+def defended() -> DefendedFiles:
+    """The digits network after PGD adversarial training, in three widths."""
+    return DefendedFiles("pgd", tuple(demo_path(name) for name in FILES if "pgd" in name))
 
 
 def demo_path(name: str) -> Path:

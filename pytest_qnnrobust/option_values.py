@@ -32,6 +32,14 @@ class DefendedFiles:
         return DefendedFiles(self.name, tuple(folder / path.expanduser() for path in self.paths))
 
 
+@dataclass(frozen=True)
+class Squeezing:
+    """Settings of feature squeezing: colour bits that are kept (None: all), and the window."""
+
+    bit_depth: int | None
+    window: int
+
+
 def parse_path(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got '' (an unset variable?)")
@@ -116,6 +124,16 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
             raise argparse.ArgumentTypeError(f"expected an accuracy in [0, 1], got {value!r}")
         thresholds.append(Threshold(pattern, accuracy))
     return tuple(thresholds)
+
+
+def parse_squeezing(text: str) -> Squeezing:
+    """`BITS,WINDOW`, such as `4,2`; BITS may be `none`."""
+    bits, _, window = (part.strip() for part in text.lower().partition(","))
+    try:
+        return Squeezing(None if bits == "none" else int(bits), int(window))
+    except ValueError:
+        rule = "expected BITS,WINDOW such as 4,2 or none,2"
+        raise argparse.ArgumentTypeError(f"{rule}, got {text!r}") from None
 
 
 def parse_switch(text: str) -> bool:

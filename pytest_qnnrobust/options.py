@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_qnnrobust import ini
+from pytest_qnnrobust import demo, ini
+from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.option_values import (
     DefendedFiles,
+    Squeezing,
     Threshold,
     one_of,
     parse_attacks,
@@ -30,12 +32,14 @@ from pytest_qnnrobust.option_values import (
     parse_path,
     parse_positive,
     parse_seed,
+    parse_squeezing,
     parse_switch,
     parse_thresholds,
 )
 
 RUNTIMES = ("tflm", "litert", "litert-builtin")
 SCALE_ARITHMETIC = ("double", "float")
+FINDINGS = ("report", "fail")
 GRADIENTS = ("straight-through", "surrogate", "finite-difference")
 MODEL_FIELDS = ("model", "float32", "int16", "int8", "demo")
 """The options that name a model: one of them on the command line starts the gate."""
@@ -73,6 +77,8 @@ class Options:
     margin: float = 0.02
     drop: float = 0.2
     defended: tuple[DefendedFiles, ...] = ()
+    squeeze: Squeezing | None = None
+    findings: str = "report"
     time_budget: float | None = None
     gradient: str | None = None
     probe_steps: int = 1
@@ -118,6 +124,21 @@ class Option:
                 help=text,
             )
         parser.addini(self.key, self.help.replace("%%", "%"), default=None)
+
+    def add_to_command(self, parser: argparse.ArgumentParser) -> None:
+        """As a flag of the console script: `--qnn-int8` is `--int8`."""
+        flag = self.flag.replace("--qnn-", "--")
+        if self.switch:
+            parser.add_argument(flag, dest=self.field, action="store_true", help=self.help)
+        else:
+            parser.add_argument(
+                flag,
+                dest=self.field,
+                action="append" if self.many else "store",
+                type=self.parse,
+                metavar=self.metavar,
+                help=self.help.replace("--qnn-", "--"),
+            )
 
 
 OPTIONS = (
@@ -250,6 +271,22 @@ OPTIONS = (
         many=True,
     ),
     Option(
+        "squeeze",
+        "--qnn-squeeze",
+        "judge the networks behind feature squeezing: colour bits to keep (none: all) and the "
+        "median window, such as 4,2",
+        "BITS,WINDOW",
+        parse_squeezing,
+    ),
+    Option(
+        "findings",
+        "--qnn-findings",
+        "what a published finding does that does not hold on these models and is no fault of "
+        "them: report (default, an xfail) or fail",
+        "report|fail",
+        one_of(FINDINGS),
+    ),
+    Option(
         "drop",
         "--qnn-drop",
         "loss of accuracy under attack up to which a defence succeeds, as a fraction; default 0.2",
@@ -316,6 +353,20 @@ def resolve(config: pytest.Config) -> Options:
     return _checked(Options(**values, gate=gate))
 
 
+def from_command(values: Mapping[str, Any], folder: Path) -> Options:
+    """Options from parsed values by field, None where none was given; `folder` is that of paths."""
+    located = {}
+    for option in OPTIONS:
+        value = values.get(option.field)
+        if value:
+            value = tuple(value) if option.many else value
+            located[option.field] = _located(option, value, folder)
+    try:
+        return _checked(Options(**located, gate=True))
+    except pytest.UsageError as error:
+        raise QnnRobustError(str(error).replace("--qnn-", "--")) from None
+
+
 def _parsed(option: Option, text: str | list[str], where: str) -> Any:
     try:
         if option.many:
@@ -351,7 +402,8 @@ def _checked(options: Options) -> Options:
             raise pytest.UsageError(
                 f"--qnn-demo brings its own models and data; drop {option.flag}"
             )
-    return options
+    squeezing = options.squeeze or demo.SQUEEZING
+    return replace(options, defended=(demo.defended(),), squeeze=squeezing)
 
 
 def _check_defended(options: Options) -> None:

@@ -28,7 +28,9 @@ MARKERS = (
     "qnn_direct: attack on the model itself",
     "qnn_transfer: attack on the float model, its examples given to a quantized one",
     "qnn_defended: a network trained to resist attacks, beside the plain one",
+    "qnn_squeezed: the networks behind feature squeezing",
     "qnn_takeaway: a published relation, judged on these models",
+    "qnn_observation: a published relation of another paper, judged on these models",
     "qnn_sanity: keeps a weak attack from passing as robustness",
     "qnn_law: law of the integer graph; needs no data",
 )
@@ -102,8 +104,9 @@ class _Reporter:
         self._config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.skipped and "qnn" in report.keywords:
-            tail = report.longrepr[2] if isinstance(report.longrepr, tuple) else "xfail"
+        expected = hasattr(report, "wasxfail")
+        if report.skipped and not expected and "qnn" in report.keywords:
+            tail = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
             _session(self._config).skipped[report.nodeid] = tail.removeprefix("Skipped: ")
 
     @pytest.hookimpl(optionalhook=True)
@@ -197,8 +200,8 @@ def qnn_evaluate(
 ) -> Callable[..., Outcome]:
     """`qnn_evaluate(model, attack, mode="direct")` -> the cell's Outcome, kept for the summary.
 
-    `mode="transfer"` attacks the float model and gives its examples to `model`. `samples` limits
-    the cell to the first ones, `record=False` keeps it out of the summary.
+    `mode="transfer"` attacks the float model, or `source`, and gives its examples to `model`.
+    `samples` limits the cell to the first ones, `record=False` keeps it out of the summary.
     """
 
     from pytest_qnnrobust.errors import AttackError
@@ -209,8 +212,9 @@ def qnn_evaluate(
         mode: str = "direct",
         samples: int | None = None,
         record: bool = True,
+        source: Model | None = None,
     ) -> Outcome:
-        cell = _or_skip(lambda: qnn_session.cell(model, attack, mode))
+        cell = _or_skip(lambda: qnn_session.cell(model, attack, mode, source))
         try:
             outcome = qnn_session.evaluate(cell, samples, record)
         except AttackError as error:
@@ -224,13 +228,19 @@ def qnn_evaluate(
 
 
 @pytest.fixture
-def qnn_judge(request: pytest.FixtureRequest, qnn_session: Session) -> Callable[[Any], None]:
-    """`qnn_judge(verdict)`: pass where it holds, fail where violated, skip where inconclusive."""
+def qnn_judge(request: pytest.FixtureRequest, qnn_session: Session) -> Callable[..., None]:
+    """`qnn_judge(verdict)`: pass where it holds, fail where violated, skip where inconclusive.
 
-    def judge(verdict: Any) -> None:
-        qnn_session.judge(verdict)
+    `finding=True`: a published observation that says nothing bad of a model on which it does not
+    hold; there the test is an expected failure, unless --qnn-findings=fail.
+    """
+
+    def judge(verdict: Any, finding: bool = False) -> None:
+        qnn_session.judge(verdict, finding)
         request.node.user_properties.append((verdict.name, str(verdict)))
         if verdict.value == "violated":
+            if finding and qnn_session.options.findings == "report":
+                pytest.xfail(f"a finding that does not hold here: {verdict}")
             pytest.fail(str(verdict), pytrace=False)
         if verdict.value == "inconclusive":
             text = f"{verdict.name}: {verdict.statement}; {verdict.sensitivity}"

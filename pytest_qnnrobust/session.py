@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import attacks
+from pytest_qnnrobust import attacks, demo
 from pytest_qnnrobust.attacks import (
     ArtAttack,
     ArtBudgetAttack,
@@ -22,6 +22,7 @@ from pytest_qnnrobust.attacks import (
 )
 from pytest_qnnrobust.cache import ResultCache
 from pytest_qnnrobust.data import Data
+from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import MODES, Cell, Evaluator, Outcome
 from pytest_qnnrobust.models import Model
@@ -41,8 +42,8 @@ from pytest_qnnrobust.verdicts import Rule, Verdict
 SAMPLES = {"smoke": 100, "standard": 120, "paper": 1000}
 """Samples attacked, by profile."""
 
-DEMO_EPS = 0.1
-"""Linf budget of the demo: the papers' epsilons, made for photographs, do nothing to the digits."""
+SQUEEZED = "squeezed"
+"""What the ids of cells behind feature squeezing start with."""
 
 
 class Session:
@@ -53,6 +54,7 @@ class Session:
         self.rule = Rule(options.alpha, options.margin, options.drop)
         self.outcomes: dict[str, Outcome] = {}
         self.verdicts: dict[str, Verdict] = {}
+        self.findings: set[str] = set()
         self.notes: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.derived: dict[str, str] = {}
@@ -60,11 +62,14 @@ class Session:
         self._subjects: Subjects | None = None
         self._evaluator: Evaluator | None = None
         self._right: dict[int, NDArray[np.bool_]] = {}
+        self._squeezed: dict[int, Defended] = {}
 
     def load(self) -> None:
         """Read the models and data that the options name; QnnRobustError on the first bad one."""
         if self._subjects is None:
             self._check_cells()
+            if self.options.squeeze is not None:
+                _ = self.squeezing
             self._subjects = Subjects(self.options)
             self._check_eps()
 
@@ -79,7 +84,9 @@ class Session:
 
     @property
     def attack_ids(self) -> tuple[str, ...]:
-        return self.options.attacks or attacks.default(self.options.profile)
+        names = self.options.attacks or attacks.default(self.options.profile)
+        more = demo.ATTACKS if self.options.demo and not self.options.attacks else ()
+        return (*names, *(name for name in more if name not in names))
 
     @property
     def clean_data(self) -> Data:
@@ -116,8 +123,12 @@ class Session:
 
     def scaled(self, attack: Attack, eps: float | None = None) -> Attack:
         """`attack` with the Linf budget `eps` (default: the run's), its step in proportion."""
-        eps = eps if eps is not None else self.eps
-        if eps is None or getattr(attack, "norm", None) != float("inf"):
+        norm = getattr(attack, "norm", None)
+        if norm == float("inf"):
+            eps = eps if eps is not None else self.eps
+        else:
+            eps = demo.EPS.get(norm) if self.options.demo and norm else None
+        if eps is None:
             return attack
         if isinstance(attack, (ArtAttack, ArtBudgetAttack)):
             return attack.within(eps)
@@ -132,7 +143,7 @@ class Session:
     def eps(self) -> float | None:
         """The Linf budget that replaces the profile's; None: there is none."""
         if self.options.eps is None and self.options.demo:
-            return DEMO_EPS
+            return demo.EPS[float("inf")]
         return self.options.eps
 
     @property
@@ -141,20 +152,45 @@ class Session:
         low, high = self.subjects.bounds
         return high - low
 
-    def cell(self, target: Model, attack: Attack, mode: str = "direct") -> Cell:
+    def cell(
+        self, target: Model, attack: Attack, mode: str = "direct", source: Model | None = None
+    ) -> Cell:
         """A cell of the matrix; `transfer` becomes `surrogate` where the float model is derived.
 
-        A defended model is attacked through its own float version.
+        Without a `source`, a model trained to resist attacks is attacked through its own float
+        version, any other through the plain one.
         """
         defense = self._defense_of(target)
+        name = SQUEEZED if isinstance(target, Defended) else defense.name if defense else ""
         if mode == "direct":
-            return Cell(target, attack, defense=defense.name if defense else "")
-        if defense is not None:
-            if "float32" not in defense.models:
-                raise MissingError(f"no float model among the files of {defense.name}")
-            return Cell(target, attack, "transfer", defense.models["float32"], defense.name)
-        source = self.subject("float32")
-        return Cell(target, attack, "surrogate" if source.derived else "transfer", source.model)
+            return Cell(target, attack, defense=name)
+        if source is None and defense is not None:
+            source = self.defended(defense.name, "float32")
+        if source is not None:
+            return Cell(target, attack, "transfer", source, name)
+        plain = self.subject("float32")
+        return Cell(target, attack, "surrogate" if plain.derived else "transfer", plain.model, name)
+
+    @property
+    def squeezing(self) -> FeatureSqueezing:
+        """The squeezing of the run; MissingError where none was asked for."""
+        asked = self.options.squeeze
+        if asked is None:
+            raise MissingError("no feature squeezing: give --qnn-squeeze BITS,WINDOW")
+        return FeatureSqueezing(asked.bit_depth, asked.window)
+
+    def squeezed(self, model: Model) -> Defended:
+        """`model` behind the run's squeezing, the same object each time."""
+        if id(model) not in self._squeezed:
+            self._squeezed[id(model)] = Defended(model, self.squeezing)
+        return self._squeezed[id(model)]
+
+    def defended(self, name: str, width: str) -> Model:
+        """The model of this width of --qnn-defended NAME; MissingError where there is none."""
+        models = self.subjects.defenses[name].models
+        if width not in models:
+            raise MissingError(f"no {width} model among the files of {name}")
+        return models[width]
 
     def _defense_of(self, model: Model) -> Defense | None:
         for defense in self.subjects.defenses.values():
@@ -186,9 +222,11 @@ class Session:
         found = [t for t in self.options.min_accuracy if t.pattern in outcome.id]
         return max(found, key=lambda t: t.accuracy, default=None)
 
-    def judge(self, verdict: Verdict) -> Verdict:
+    def judge(self, verdict: Verdict, finding: bool = False) -> None:
+        """Keep a verdict for the summary; `finding`: no model is refused where it is violated."""
         self.verdicts[verdict.name] = verdict
-        return verdict
+        if finding:
+            self.findings.add(verdict.name)
 
     def note(self, name: str, text: str) -> None:
         """A measured fact for the summary, which no test passes or fails on."""
@@ -199,6 +237,7 @@ class Session:
         return {
             "outcomes": [outcome.to_json() for outcome in self.outcomes.values()],
             "verdicts": [verdict.to_json() for verdict in self.verdicts.values()],
+            "findings": sorted(self.findings),
             "notes": dict(self.notes),
             "derived": dict(self.derived),
         }
@@ -209,6 +248,7 @@ class Session:
             self.outcomes.setdefault(outcome.key, outcome)
         for verdict in map(Verdict.from_json, values["verdicts"]):
             self.verdicts.setdefault(verdict.name, verdict)
+        self.findings.update(values["findings"])
         self.notes.update(values["notes"])
         self.derived.update(values["derived"])
 
@@ -248,7 +288,7 @@ class Session:
                 rule = f"--qnn-attack to be among {known}, or art:NAME"
                 raise expected(rule, attack=name)
             attacks.preset(name, self.options.profile)
-        names = ["", *(f"{files.name}-" for files in self.options.defended)]
+        names = ["", f"{SQUEEZED}-", *(f"{files.name}-" for files in self.options.defended)]
         attacked = product(names, WIDTHS, self.attack_ids, MODES)
         ids = [f"{name}{width}-{attack}-{mode}" for name, width, attack, mode in attacked]
         for threshold in self.options.min_accuracy:

@@ -241,6 +241,34 @@ def no_extra_computation(
     return Verdict(name, value, statement, extra, same, 0.0, 0.0, 1, "of work")
 
 
+def denoises_more(
+    width: str,
+    first: tuple[str, NDArray[np.bool_]],
+    second: tuple[str, NDArray[np.bool_]],
+    rule: Rule,
+) -> Verdict:
+    """T8: one input defence brings back no smaller share of the examples than another.
+
+    Each is a name and whether the network behind it is right, bool (N,), on the same adversarial
+    examples of the plain network. The paper compares feature squeezing with Pixel Defend.
+    """
+    return accuracy_at_least(f"T8 {width} {first[0]} denoises more", first, second, rule)
+
+
+def runs_beside(network: Workload, defense: Cost, rule: Rule, share: float = 0.1) -> Verdict:
+    """T8: feature squeezing is light enough for a microcontroller.
+
+    Counted, not sampled: it holds where the defence asks for at most `share` of the network's
+    multiply-accumulates in operations of its own.
+    """
+    part = defense.operations / max(network.multiply_accumulates, 1)
+    statement = f"{defense}, {100 * part:.2g} % of {network} (at most {100 * share:g} %)"
+    exact = stats.Interval(part, part, rule.level)
+    value: Value = "holds" if part <= share else "violated"
+    name = "T8 feature squeezing runs beside the network"
+    return Verdict(name, value, statement, part, exact, 0.0, 0.0, 1, "of work")
+
+
 def squeezing_and_extent(
     width: str, l0: NDArray[np.float64], recovered: NDArray[np.bool_], rule: Rule
 ) -> Verdict:

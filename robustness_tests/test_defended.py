@@ -10,11 +10,10 @@ from pytest_qnnrobust import checks, takeaways
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import Defense
-from pytest_qnnrobust.verdicts import Verdict
 
 pytestmark = pytest.mark.qnn_defended
 
-Judge = Callable[[Verdict], None]
+Judge = Callable[..., None]
 Evaluate = Callable[..., Outcome]
 
 DIRECT = ("square-l2", "square-linf", "boundary", "geoda")
@@ -97,7 +96,7 @@ def test_examples_for_the_defended_float_model_transfer(
     outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
     source = outcomes.pop("float32")
     verdict = takeaways.transfer_survives(qnn_defense.name, source, outcomes, qnn_session.rule)
-    qnn_judge(verdict)
+    qnn_judge(verdict, finding=True)
 
 
 def test_the_defense_adds_no_computation(

@@ -6,15 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_qnnrobust import checks, noise_gain, takeaways
+from pytest_qnnrobust import checks, gradient_metrics, noise_gain, takeaways
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.verdicts import Verdict
 
 pytestmark = pytest.mark.qnn_takeaway
 
-Judge = Callable[[Verdict], None]
+Judge = Callable[..., None]
 BELOW, ABOVE = 0.4, 1.0
 """Noise amplitudes in input steps, on either side of the half step that rounding absorbs."""
 
@@ -53,3 +52,46 @@ def test_noise_is_attenuated_below_half_a_step_and_passed_above(
         for steps in (BELOW, ABOVE)
     )
     qnn_judge(takeaways.noise_threshold(qnn_model.width, below, above, qnn_session.rule))
+
+
+@pytest.mark.usefixtures("qnn_data")
+def test_gradients_have_more_zeros_as_precision_falls(
+    qnn_session: Session, qnn_judge: Judge
+) -> None:
+    """T2, by differences over whole input steps (--qnn-probe-steps), exact on the float model."""
+    densities = {
+        width: gradient_metrics.zero_density(checks.measured_gradient(qnn_session, model))
+        for width, model in checks.comparable_models(qnn_session).items()
+    }
+    qnn_judge(takeaways.zero_gradients(densities, qnn_session.rule), finding=True)
+
+
+@pytest.mark.parametrize("name", ["zoo", "square-linf"])
+@pytest.mark.parametrize("qnn_model", ["int16", "int8"], indirect=True)
+def test_a_direct_attack_is_weaker_than_a_transferred_one(
+    qnn_model: Model,
+    name: str,
+    qnn_evaluate: Callable[..., Outcome],
+    qnn_session: Session,
+    qnn_judge: Judge,
+) -> None:
+    """T2: what the paper reads as masked gradients."""
+    checks.require_selected(qnn_session, name)
+    attack = qnn_session.attack(name)
+    checks.require_reachable_budget(qnn_model, attack)
+    direct = qnn_evaluate(qnn_model, attack)
+    transfer = qnn_evaluate(qnn_model, attack, mode="transfer")
+    qnn_judge(takeaways.masked_gradients(direct, transfer, qnn_session.rule), finding=True)
+
+
+@pytest.mark.parametrize("qnn_model", ["int16", "int8"], indirect=True)
+@pytest.mark.usefixtures("qnn_data")
+def test_gradients_of_quantized_models_point_elsewhere(
+    qnn_model: Model, qnn_float: Model, qnn_session: Session, qnn_judge: Judge
+) -> None:
+    """T4, by straight-through gradients of the integer graph."""
+    x, y = qnn_session.data
+    first, second = (model.loss_gradient(x, y).gradient for model in (qnn_model, qnn_float))
+    cosine = gradient_metrics.cosine_similarity(first, second)
+    verdict = takeaways.gradient_misalignment(qnn_model.width, cosine, qnn_session.rule)
+    qnn_judge(verdict, finding=True)

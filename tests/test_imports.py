@@ -20,8 +20,8 @@ ROAD = (
     "verdicts",
     "takeaways observations",
     "session",
-    "checks report",
-    "plugin",
+    "checks report tables",
+    "plugin cli",
 )
 """Modules and packages, stage by stage: each imports from its own stage and those before."""
 

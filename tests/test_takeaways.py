@@ -259,6 +259,29 @@ def test_where_all_or_nothing_is_recovered_extent_says_nothing(recovered: bool) 
     assert (verdict.value, verdict.detectable) == ("inconclusive", 0.5)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "n", "value"),
+    [
+        # "David and Goliath", Tables 11 and 12, AutoAttack on int8: 70.6 % against 55.2 %.
+        (0.706, 0.552, 1000, "holds"),
+        (0.3, 0.7, 100, "violated"),
+        (0.5, 0.5, 6, "inconclusive"),
+    ],
+)
+def test_a_defence_that_denoises_more(first: float, second: float, n: int, value: str) -> None:
+    pair = ("squeezing", share(n, first, 4)), ("rival", share(n, second, 5))
+    assert takeaways.denoises_more("int8", *pair, RULE).value == value
+
+
+def test_a_defence_that_runs_beside_the_network() -> None:
+    cost = FeatureSqueezing().cost((32, 32, 3), "int8")
+    light = takeaways.runs_beside(Workload(12_500_000, 17, 80_000), cost, RULE)
+    assert (light.value, light.effect) == ("holds", pytest.approx(21_504 / 12_500_000))
+    heavy = takeaways.runs_beside(Workload(100_000, 3, 800), cost, RULE)
+    assert heavy.value == "violated"
+    assert "22 % of 100,000 multiply-accumulates" in heavy.statement
+
+
 def test_computation_that_a_defence_adds() -> None:
     plain = Workload(12_500_000, 17, 80_000)
     assert takeaways.no_extra_computation("sat", plain, plain, RULE).value == "holds"

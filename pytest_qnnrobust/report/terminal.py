@@ -177,8 +177,15 @@ def _verdicts(session: Session) -> list[str]:
     return [
         line
         for verdict in sorted(session.verdicts.values(), key=lambda v: v.name)
-        for line in _wrap(f"{verdict.value.upper()}: {verdict.name}. {_words(verdict)}")
+        for line in _wrap(f"{_value(verdict, session)}: {verdict.name}. {_words(verdict)}")
     ]
+
+
+def _value(verdict: Verdict, session: Session) -> str:
+    reported = verdict.name in session.findings and session.options.findings == "report"
+    if verdict.value == "violated" and reported:
+        return "VIOLATED (a finding, no fault of the model)"
+    return verdict.value.upper()
 
 
 def _words(verdict: Verdict) -> str:

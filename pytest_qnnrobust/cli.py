@@ -1,0 +1,139 @@
+"""The console script `qnnrobust`: what is done without pytest."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from pytest_qnnrobust import options
+from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.option_values import parse_count
+
+USAGE_ERROR = 4
+INTERRUPTED = 2
+"""pytest's own exit codes."""
+
+TABLE_OPTIONS = (
+    "float32", "int16", "int8", "data", "calibration", "demo", "defended", "squeeze", "profile",
+    "samples", "seed", "domain", "runtime", "scale_arithmetic", "cache_dir",
+)  # fmt: skip
+"""The options of the plugin that `tables` has too, without `qnn-` in the flag."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: error: {message}", file=sys.stderr)
+        raise SystemExit(USAGE_ERROR)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0, or 4 for a user's mistake, which is one line on stderr."""
+    parser = _Parser(prog="qnnrobust", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_tables(commands)
+    chosen = parser.parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except QnnRobustError as error:
+        print(f"qnnrobust {chosen.command}: error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        again = "; what is finished is in the cache" if chosen.command == "tables" else ""
+        print(f"qnnrobust {chosen.command}: interrupted{again}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _add_tables(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "tables",
+        allow_abbrev=False,
+        help='the tables and Figure 1 of "David and Goliath" for the models at hand',
+        description=(
+            'Measure Tables 4, 5, 6, 8, 10, 11, 16 and 17 (9 is their L2) and Figure 1 of "David '
+            'and Goliath", each cell beside the published one, as CSV, Markdown, LaTeX and PNG. '
+            "A run that was interrupted goes on where it stopped."
+        ),
+    )
+    for option in options.OPTIONS:
+        if option.field in TABLE_OPTIONS:
+            option.add_to_command(parser)
+    parser.set_defaults(profile="paper", run=_tables)
+    parser.add_argument(
+        "--tables",
+        metavar="N[,N...]",
+        help="only these; default: all for which there are models",
+    )
+    parser.add_argument("--no-figures", action="store_true", help="tables only")
+    parser.add_argument(
+        "--published",
+        type=Path,
+        metavar="CSV",
+        help="figures to compare with: columns source, dataset, defence, mode, attack, model, "
+        "adversarial_accuracy_pct, l0, l1, l2, linf",
+    )
+    parser.add_argument(
+        "--dataset",
+        metavar="NAME",
+        help="which data set of the published figures; default: the only one",
+    )
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        type=_parse_limit,
+        metavar="ATTACK=N",
+        help="attack the first N samples only with this attack; several times for several",
+    )
+    parser.add_argument(
+        "--processes", default=1, type=parse_count, metavar="N", help="work side by side; default 1"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("qnnrobust-tables"),
+        metavar="DIR",
+        help="where the files go, and the cache unless --cache-dir says another folder",
+    )
+
+
+def _tables(chosen: argparse.Namespace) -> int:
+    from pytest_qnnrobust.tables import published, run
+    from pytest_qnnrobust.tables.plan import TABLES
+
+    values = {name: getattr(chosen, name) for name in TABLE_OPTIONS}
+    if values["cache_dir"] is None:
+        values["cache_dir"] = chosen.output / "cache"
+    found = options.from_command(values, Path.cwd())
+    if not (found.demo or found.float32):
+        raise QnnRobustError("expected --float FILE, of which all tables need examples")
+    tables = tuple(part.strip() for part in chosen.tables.split(",")) if chosen.tables else ()
+    figures = published.read(chosen.published, chosen.dataset) if chosen.published else None
+    request = run.Request(
+        options=found,
+        output=chosen.output,
+        tables=tables or tuple(TABLES),
+        figures=not chosen.no_figures,
+        published=figures,
+        limits=dict(chosen.limit),
+        processes=chosen.processes,
+    )
+    for path in run.make(request):
+        print(f"wrote {path}")
+    return 0
+
+
+def _parse_limit(text: str) -> tuple[str, int]:
+    """`boundary=200`."""
+    from pytest_qnnrobust import attacks
+
+    name, _, number = text.partition("=")
+    if not attacks.is_known(name):
+        raise argparse.ArgumentTypeError(f"expected ATTACK=N such as boundary=200, got {text!r}")
+    return name, parse_count(number)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,130 @@
+"""Cells of tables, measured: from the shards on disk where they are, else attacked."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust import stats
+from pytest_qnnrobust.batching import share_processors
+from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.subjects import MissingError, quiet
+from pytest_qnnrobust.tables.plan import PLAIN, SQUEEZING, TableCell
+from pytest_qnnrobust.tables.published import DISTANCES
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell's accuracy in % of `n` samples, its Clopper-Pearson interval, and mean distances.
+
+    `distances` are means over the samples that the attacked network was fooled on, `distances_all`
+    over all that it was right on; `seconds` is the attack's time when it was computed.
+    """
+
+    cell: TableCell
+    n: int
+    accuracy: float
+    interval: stats.Interval
+    distances: Mapping[str, float]
+    distances_all: Mapping[str, float]
+    seconds: float
+
+
+def measure(session: Session, cell: TableCell, samples: int) -> Measured:
+    """The cell on the first `samples` samples; MissingError where a model of it is missing."""
+    model = _network(session, cell)
+    if cell.how == "clean":
+        right = session.right_on_clean(model)[:samples]
+        return _measured(cell, right, None)
+    attack = session.attack(cell.attack)
+    plain = session.subject(cell.width).model
+    if cell.defence == SQUEEZING:
+        source = plain if cell.how == "direct" else session.subject("float32").model
+        target = session.cell(model, attack, "transfer", source)
+        attacked = session.evaluate(session.cell(source, attack), samples, record=False)
+    elif cell.how == "direct" or cell.width == "float32":
+        target = session.cell(model, attack)
+        attacked = session.evaluate(target, samples, record=False)
+    else:
+        target = session.cell(model, attack, "transfer")
+        source = _network(session, cell, "float32")
+        attacked = session.evaluate(session.cell(source, attack), samples, record=False)
+    outcome = session.evaluate(target, samples, record=False)
+    return _measured(cell, outcome.robust, attacked)
+
+
+def _network(session: Session, cell: TableCell, width: str = "") -> Model:
+    width = width or cell.width
+    if cell.defence == PLAIN:
+        return session.subject(width).model
+    if cell.defence == SQUEEZING:
+        return session.squeezed(session.subject(width).model)
+    return session.defended(cell.defence, width)
+
+
+def _measured(cell: TableCell, right: NDArray[np.bool_], attacked: Outcome | None) -> Measured:
+    interval = stats.proportion_interval(int(right.sum()), len(right), LEVEL)
+    percent = stats.Interval(100 * interval.low, 100 * interval.high, LEVEL)
+    accuracy = 100 * float(right.mean())
+    if attacked is None:
+        return Measured(cell, len(right), accuracy, percent, {}, {}, 0.0)
+    fooled, all_right = (
+        {name: _mean(getattr(attacked, name)[chosen]) for name in DISTANCES}
+        for chosen in (attacked.fooled, attacked.clean_correct)
+    )
+    return Measured(cell, len(right), accuracy, percent, fooled, all_right, attacked.seconds)
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def fill_cache(
+    options: Options, planned: Sequence[TableCell], limits: Mapping[str, int], processes: int
+) -> None:
+    """Measure `planned` as one of `processes`, for the shards that this leaves in the cache.
+
+    What goes wrong here goes wrong in the process that reports, too, which says so.
+    """
+    with quiet():
+        share_processors(processes)
+    with suppress(KeyboardInterrupt, QnnRobustError):
+        session = Session(options)
+        session.load()
+        for cell in planned:
+            with suppress(MissingError):
+                measure(session, cell, limits.get(cell.attack, session.samples))
+
+
+@contextmanager
+def helpers(
+    options: Options, planned: Sequence[TableCell], limits: Mapping[str, int], processes: int
+) -> Iterator[None]:
+    """While this lasts, `processes` - 1 others fill the cache from the end of `planned`.
+
+    The work meets in the middle: no two processes compute the same shard.
+    """
+    context = multiprocessing.get_context("spawn")
+    arguments = (options, list(reversed(planned)), limits, processes)
+    others = [
+        context.Process(target=fill_cache, args=arguments, daemon=True)
+        for _ in range(processes - 1)
+    ]
+    for other in others:
+        other.start()
+    try:
+        yield
+    finally:
+        for other in others:
+            other.terminate()

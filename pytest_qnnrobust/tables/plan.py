@@ -1,0 +1,99 @@
+"""Which cells each table of "David and Goliath" (Costa and Pinto) has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.subjects import WIDTHS
+
+How = Literal["clean", "direct", "transfer"]
+
+PLAIN = "none"
+SQUEEZING = "feature-squeezing"
+"""The defences of the paper's own names that are no network of their own."""
+
+DIRECT = ("zoo", "square-l2", "square-linf", "boundary", "geoda")
+WHITE_BOX = ("deepfool", "jsma", "cw-l2", "cw-linf", "ead", "autoattack")
+AGAINST_DEFENSES: dict[str, How] = {
+    "deepfool": "transfer",
+    "cw-linf": "transfer",
+    "autoattack": "transfer",
+    "square-l2": "direct",
+    "square-linf": "direct",
+    "boundary": "direct",
+    "geoda": "direct",
+}
+"""What the paper aims at defended networks (section 4), and how."""
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """One published accuracy: of `width`, behind `defence`, under `attack`.
+
+    `how`: "clean" without an attack; "direct" against the width itself; "transfer" against the
+    float network of the same defence. Behind feature squeezing both mean examples made for the
+    plain networks.
+    """
+
+    table: str
+    defence: str
+    how: How
+    attack: str
+    width: str
+
+
+def _clean(table: str, defences: Iterable[str]) -> list[TableCell]:
+    return [TableCell(table, name, "clean", "", width) for name in defences for width in WIDTHS]
+
+
+def _attacked(table: str, defence: str, attacks: dict[str, How]) -> list[TableCell]:
+    return [
+        TableCell(table, defence, how, name, width)
+        for name, how in attacks.items()
+        for width in WIDTHS
+    ]
+
+
+TABLES: dict[str, Callable[[Sequence[str]], list[TableCell]]] = {
+    "4": lambda _: _clean("4", [PLAIN]),
+    "5": lambda _: _attacked("5", PLAIN, dict.fromkeys(DIRECT, "direct")),
+    "6": lambda _: _attacked("6", PLAIN, dict.fromkeys((*WHITE_BOX, *DIRECT), "transfer")),
+    "8": lambda trained: _clean("8", trained),
+    "10": lambda _: _clean("10", [SQUEEZING]),
+    "11": lambda _: _attacked("11", SQUEEZING, AGAINST_DEFENSES),
+    "16-17": lambda trained: [
+        cell for name in trained for cell in _attacked("16-17", name, AGAINST_DEFENSES)
+    ],
+}
+"""By number: the cells, of the train-based defences that there are."""
+
+SAME = {"9": "16-17", "16": "16-17", "17": "16-17"}
+"""Tables that are measured as one: 9 is 16 and 17 with L2 alone."""
+
+TITLES = {
+    "4": "Accuracy without an attack",
+    "5": "Direct attacks",
+    "6": "Examples made for float32, transferred",
+    "8": "Accuracy of the defended networks without an attack",
+    "10": "Accuracy behind feature squeezing without an attack",
+    "11": "Feature squeezing against examples made for the plain networks",
+    "16-17": "Networks trained to resist attacks",
+}
+
+
+def cells(tables: Sequence[str], trained: Sequence[str], squeezing: bool) -> list[TableCell]:
+    """The cells of these tables, those of missing defences left out.
+
+    Raises QnnRobustError for a table that is none of `TABLES` or `SAME`.
+    """
+    found = []
+    for number in dict.fromkeys(SAME.get(table, table) for table in tables):
+        if number not in TABLES:
+            rule = f"tables among {', '.join([*TABLES, *SAME])}"
+            raise expected(rule, table=number)
+        if squeezing or number not in ("10", "11"):
+            found += TABLES[number](trained)
+    return found

@@ -1,0 +1,194 @@
+"""How often each claim is judged wrongly, and how often it sees what it says it can, by simulation.
+
+Every claim is drawn at its boundary, where it is true by exactly the margin and calling it either
+way is an error, and then moved by the difference that its verdict calls detectable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pytest_qnnrobust import observations, takeaways
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.verdicts import Rule, Verdict, accuracy_at_least
+from tests.test_takeaways import outcome
+
+Draw = Callable[[np.random.Generator, float], Verdict]
+Mask = NDArray[np.bool_]
+
+REPEATS = 2000
+N = 150
+RULE = Rule(alpha=0.05, margin=0.02, drop=0.2)
+WIDTHS = ("float32", "int16", "int8")
+DISCORDANT = 0.3
+"""Share of the samples on which two models differ."""
+
+
+def slack(share: float) -> float:
+    """Three standard errors of a share seen in REPEATS repeats."""
+    return float(3 * np.sqrt(share * (1 - share) / REPEATS))
+
+
+def pair(rng: np.random.Generator, difference: float, n: int = N) -> tuple[Mask, Mask]:
+    """Right or not, of two models whose accuracies differ by `difference` on the same samples."""
+    draw = rng.random(n)
+    first_only = (DISCORDANT + difference) / 2
+    first = draw < first_only
+    second = (draw >= first_only) & (draw < DISCORDANT)
+    common = (draw >= DISCORDANT) & (rng.random(n) < 0.5)
+    return first | common, second | common
+
+
+def chain(rng: np.random.Generator, difference: float) -> dict[str, Outcome]:
+    """float32, int16 and int8, each better than the one before by `difference`."""
+    right = rng.random(N) < 0.5
+    found = {}
+    for width in WIDTHS:
+        found[width] = outcome(width, right)
+        gain, loss = ((0.2 + sign * difference) / 2 for sign in (1, -1))
+        share = right.mean()
+        lost = right & (rng.random(N) < loss / max(share, 1e-9))
+        won = ~right & (rng.random(N) < gain / max(1 - share, 1e-9))
+        right = (right & ~lost) | won
+    return found
+
+
+def farther(rng: np.random.Generator, second: NDArray[Any], margin: float, shift: float) -> Any:
+    return (1 - margin) * second + rng.normal(shift, 0.05, len(second))
+
+
+def fooled(width: str, l2: NDArray[Any]) -> Outcome:
+    made = outcome(width, np.zeros(len(l2), bool), l2)
+    return replace(made, l0=l2)
+
+
+def distances(rng: np.random.Generator, shift: float, margin: float) -> tuple[Outcome, Outcome]:
+    second = rng.gamma(9.0, 0.1, N)
+    return fooled("int8", farther(rng, second, margin, shift)), fooled("float32", second)
+
+
+def accuracies(
+    claim: Callable[[Outcome, Outcome, Rule], Verdict], margin: float = RULE.margin
+) -> Draw:
+    def draw(rng: np.random.Generator, shift: float) -> Verdict:
+        first, second = pair(rng, shift - margin)
+        return claim(outcome("int8", first), outcome("int8", second), RULE)
+
+    return draw
+
+
+def of_distances(claim: Callable[..., Verdict], margin: float = RULE.margin) -> Draw:
+    return lambda rng, shift: claim(*distances(rng, shift, margin), RULE)
+
+
+def clean_parity(rng: np.random.Generator, shift: float) -> Verdict:
+    first, second = pair(rng, shift - RULE.margin)
+    return takeaways.clean_parity("clean", ("int8", first), ("float32", second), RULE)
+
+
+def misalignment(rng: np.random.Generator, shift: float) -> Verdict:
+    cosine = (0.5 - rng.normal(shift, 0.05, N)) / (1 - RULE.margin)
+    return takeaways.gradient_misalignment("int8", cosine, RULE)
+
+
+def zeros(rng: np.random.Generator, shift: float) -> Verdict:
+    coarse, fine = distances(rng, shift, RULE.margin)
+    return takeaways.zero_gradients({"int8": coarse.l2, "float32": fine.l2}, RULE)
+
+
+def increase(rng: np.random.Generator, shift: float) -> Verdict:
+    defended, plain = distances(rng, shift, 0.0)
+    return takeaways.larger_distance(
+        "pgd",
+        {"int8": plain, "float32": plain},
+        {"int8": defended, "float32": defended},
+        RULE,
+    )
+
+
+def extent(rng: np.random.Generator, shift: float) -> Verdict:
+    recovered = np.arange(N) < N // 2
+    # P(x + d > y) of two normal numbers is Phi(d / sqrt(2)).
+    from scipy.special import ndtri
+
+    l0 = rng.normal(0, 1, N) - np.sqrt(2) * ndtri(0.5 + shift) * recovered
+    return takeaways.squeezing_and_extent("int8", l0, recovered, RULE)
+
+
+def succeeds(rng: np.random.Generator, shift: float) -> Verdict:
+    first, second = pair(rng, shift - RULE.drop)
+    return takeaways.defense_succeeds("pgd", second, outcome("int8", first), RULE)
+
+
+def carries_over(rng: np.random.Generator, shift: float) -> Verdict:
+    first, second = pair(rng, shift - RULE.drop)
+    clean = {"float32": np.ones(N, bool), "int8": second}
+    attacked = {"float32": outcome("float32", np.ones(N, bool)), "int8": outcome("int8", first)}
+    return takeaways.defense_carries_over("pgd", clean, attacked, RULE)
+
+
+def transfers(rng: np.random.Generator, shift: float) -> Verdict:
+    source, transferred = pair(rng, shift - RULE.drop)
+    return takeaways.transfer_survives(
+        "pgd", outcome("float32", source), {"int8": outcome("int8", transferred)}, RULE
+    )
+
+
+SINGLE: dict[str, Draw] = {
+    "clean parity": clean_parity,
+    "T1 transfer": accuracies(
+        lambda a, b, rule: takeaways.transfer_accuracy({"int8": a, "float32": b}, rule)
+    ),
+    "T1 distance": of_distances(
+        lambda a, b, rule: takeaways.boundary_distance({"int8": a, "float32": b}, rule)
+    ),
+    "T2 zeros": zeros,
+    "T2 masked": accuracies(takeaways.masked_gradients),
+    "T4": misalignment,
+    "T6": transfers,
+    "T7": carries_over,
+    "T8": lambda rng, shift: takeaways.denoises_more(
+        "int8", *zip(("a", "b"), pair(rng, shift - RULE.margin), strict=True), RULE
+    ),
+    "T9": extent,
+    "defence": succeeds,
+    "O1.1": of_distances(observations.boundary_is_more_distorted),
+    "O3": accuracies(observations.gradient_attack_is_weaker),
+    "O4": of_distances(observations.jsma_needs_more_features),
+    "STQ": accuracies(observations.regularized_loses_less),
+    "accuracy": lambda rng, shift: accuracy_at_least(
+        "a", *zip(("a", "b"), pair(rng, shift - RULE.margin), strict=True), RULE
+    ),
+}
+JOINT: dict[str, Draw] = {
+    "T1 three widths": lambda rng, shift: takeaways.transfer_accuracy(
+        chain(rng, shift - RULE.margin), RULE
+    ),
+    "T5 two widths": increase,
+}
+
+
+def shares(draw: Draw, shift: float, repeats: int = REPEATS) -> dict[str, float]:
+    rng = np.random.default_rng(17)
+    values = [draw(rng, shift).value for _ in range(repeats)]
+    return {value: values.count(value) / repeats for value in ("holds", "violated")}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [*SINGLE, *JOINT])
+def test_false_alarms_stay_at_the_stated_level(name: str) -> None:
+    found = shares((SINGLE | JOINT)[name], 0.0)
+    assert found["violated"] <= RULE.alpha + slack(RULE.alpha)
+    assert found["holds"] <= RULE.alpha + slack(RULE.alpha)
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_the_detectable_difference_is_seen_four_times_out_of_five(name: str) -> None:
+    detectable = SINGLE[name](np.random.default_rng(3), 0.0).detectable
+    assert shares(SINGLE[name], detectable, 500)["holds"] >= 0.8 - 2 * slack(0.8)
+    assert shares(SINGLE[name], -detectable, 500)["violated"] >= 0.8 - 2 * slack(0.8)

@@ -1,0 +1,175 @@
+"""The tables of the paper for the models at hand: cells, published figures, files."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from dataclasses import replace
+
+import pytest
+
+from pytest_qnnrobust import options
+from pytest_qnnrobust.cli import main
+from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.stats import Interval
+from pytest_qnnrobust.tables import plan, published, render
+from pytest_qnnrobust.tables.measure import Measured, measure
+from pytest_qnnrobust.tables.plan import TableCell
+
+HEADER = "source,dataset,defence,mode,attack,model,adversarial_accuracy_pct,l0,l1,l2,linf\n"
+DEEPFOOL = "Table 6,{0},none,transfer,deepfool,int8,78.4,3056.59,3.2,0.08,0.01\n"
+SINKHORN = "Tables 16-17,a,sinkhorn-adversarial-training,direct,Square- L_infty,int8,73.6,,,,\n"
+
+
+@pytest.fixture
+def figures(tmp_path):
+    """`figures(text, dataset)`: read a CSV of this text."""
+
+    def read(text, dataset=None):
+        path = tmp_path / "published.csv"
+        path.write_text(text)
+        return published.read(path, dataset)
+
+    return read
+
+
+def test_the_cells_of_the_paper():
+    found = plan.cells(list(plan.TABLES), ["pgd", "sat"], squeezing=True)
+    assert len(found) == len(set(found)) == 3 + 15 + 33 + 6 + 3 + 21 + 42
+    assert len(plan.cells(["9"], ["pgd"], squeezing=False)) == 21
+    assert plan.cells(["16", "17"], ["pgd"], False) == plan.cells(["9"], ["pgd"], False)
+    assert plan.cells(["10", "11"], [], squeezing=False) == []
+    with pytest.raises(QnnRobustError, match=r"tables among 4, 5, 6.*table='7'"):
+        plan.cells(["7"], [], squeezing=True)
+
+
+def test_published_figures_are_found_under_either_spelling(figures):
+    found = figures(HEADER + DEEPFOOL.format("a") + SINKHORN)
+    cell = TableCell("6", "none", "transfer", "deepfool", "int8")
+    assert found.of(cell).accuracy == 78.4
+    assert found.of(cell).distances == {"l0": 3056.59, "l1": 3.2, "l2": 0.08, "linf": 0.01}
+    assert found.of(replace(cell, width="int16")) is None
+    for name in ("sat", "sinkhorn_adversarial_training"):
+        figure = found.of(TableCell("16-17", name, "direct", "square-linf", "int8"))
+        assert (figure.accuracy, figure.distances) == (73.6, {})
+
+
+def test_clean_accuracies_of_the_paper_belong_to_its_data_set(figures):
+    cell = TableCell("4", "none", "clean", "", "int8")
+    assert figures(HEADER + DEEPFOOL.format("cifar10")).of(cell).accuracy == 87.5
+    assert figures(HEADER + DEEPFOOL.format("other")).of(cell) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "dataset", "message"),
+    [
+        ("", None, "columns source, dataset"),
+        ("a,b\n1,2\n", None, "columns source, dataset"),
+        (HEADER + DEEPFOOL.format("a") + DEEPFOOL.format("b"), None, "dataset=None; .* has a, b"),
+        (HEADER + DEEPFOOL.format("a"), "c", "dataset='c'; .* has a"),
+        (HEADER + DEEPFOOL.format("a").replace("78.4", "x"), None, "line=2"),
+    ],
+)
+def test_a_bad_file_of_figures_is_one_line(figures, text, dataset, message):
+    with pytest.raises(QnnRobustError, match=message):
+        figures(text, dataset)
+
+
+def row(accuracy, figure, defence="none", **distances):
+    cell = TableCell("6", defence, "transfer", "deep_fool", "int8")
+    interval = Interval(accuracy - 3, accuracy + 3, 0.95)
+    known = published.Published(figure, {"l2": 0.08}) if figure is not None else None
+    found = Measured(cell, 1000, accuracy, interval, distances, distances, 1.5)
+    return render.Row(found, known)
+
+
+def test_files_hold_measured_and_published_side_by_side():
+    rows = [row(75.0, 78.4, l2=0.0912), row(60.0, 75.0, l2=math.nan), row(1.0, None, l2=2.0)]
+    markdown = render.to_markdown([rows])
+    assert "Table 6: 1 of 2 cells within 10 points of the published accuracy." in markdown
+    line = "| deep_fool | transfer | int8 | 75.0 | 72.0-78.0 | 78.4 | -3.4 | 0.0912 (0.08) | 1000 |"
+    assert line in markdown
+    assert "| 60.0 | 57.0-63.0 | 75.0 | -15.0 | - (0.08) | 1000 |" in markdown
+    assert "| 1.0 | -2.0-4.0 | - | - | 2 | 1000 |" in markdown
+    latex = render.to_latex([rows])
+    assert r"deep\_fool & transfer & int8 & 75.0 & 72.0-78.0 & 78.4 & -3.4" in latex
+    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 1
+    first, second, third = csv.DictReader(render.to_csv(rows).splitlines())
+    assert (first["published_pct"], first["difference_points"]) == ("78.4", "-3.4")
+    assert (second["l2"], third["published_pct"], third["l2"]) == ("", "", "2")
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory):
+    demo = options.from_command({"demo": True, "profile": "smoke", "samples": 24}, "")
+    started = Session(replace(demo, cache_dir=tmp_path_factory.mktemp("cache")))
+    started.load()
+    return started
+
+
+@pytest.mark.parametrize("defence", ["none", "pgd", "feature-squeezing"])
+def test_cells_are_the_outcomes_of_the_suite(session, defence):
+    cell = TableCell("x", defence, "transfer", "fgsm", "int8")
+    attack, int8 = session.attack("fgsm"), session.subject("int8").model
+    source = session.subject("float32").model
+    if defence == "pgd":
+        int8, source = session.defended("pgd", "int8"), session.defended("pgd", "float32")
+    if defence == "feature-squeezing":
+        int8 = session.squeezed(int8)
+    crafted = session.craft(source, attack, 20)
+    right = (int8.classify(crafted.x_adv) == session.data.y[:20]) & (
+        int8.classify(session.data.x[:20]) == session.data.y[:20]
+    )
+    found = measure(session, cell, 20)
+    assert (found.n, found.accuracy) == (20, 100 * right.mean())
+    assert found.interval.low <= found.accuracy <= found.interval.high
+    assert found.distances["linf"] == pytest.approx(crafted.linf[crafted.success].mean())
+
+
+def test_squeezed_direct_cells_are_examples_for_the_plain_width(session):
+    plain, squeezed = (
+        measure(session, TableCell("x", name, "direct", "fgsm", "int8"), 20)
+        for name in ("none", "feature-squeezing")
+    )
+    assert squeezed.distances == plain.distances
+    assert squeezed.accuracy > plain.accuracy
+
+
+def test_one_command_writes_the_files_and_goes_on_from_its_cache(tmp_path, capsys):
+    arguments = [
+        "tables", "--demo", "--profile=smoke", "--samples=10", "--tables=4,10", "--no-figures",
+        f"--output={tmp_path / 'out'}", "--processes=2",
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"6/6 table 10 feature-squeezing clean int8: [0-9.]+ % of 10\n", said)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "cache", "tables.csv", "tables.md", "tables.tex", "table_4.png", "table_10.png"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--demo", "--tables=7"], "expected tables among 4, 5"),
+        (["--int8=absent.tflite"], "expected --float FILE"),
+        (["--float=absent.h5"], "expected a model file, got path="),
+        (["--demo", "--limit=x=3"], "expected ATTACK=N such as boundary=200"),
+        (["--demo", "--samples=0"], "argument --samples: expected an integer >= 1"),
+        (["--demo", "--published=absent.csv"], "expected a CSV of published figures"),
+        (["--demo", "--data=x.npz"], "--demo brings its own models and data; drop --data"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_4(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = main(["tables", *arguments])
+    except SystemExit as stopped:
+        code = stopped.code
+    said = capsys.readouterr().err.strip()
+    assert code == 4
+    assert message in said
+    assert len(said.splitlines()) == 1
