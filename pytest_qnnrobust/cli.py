@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from pytest_qnnrobust import options
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.option_values import parse_count
+from pytest_qnnrobust.option_values import Limit, parse_count
 
 USAGE_ERROR = 4
 INTERRUPTED = 2
@@ -84,8 +84,9 @@ def _add_tables(commands: argparse._SubParsersAction[_Parser]) -> None:
         action="append",
         default=[],
         type=_parse_limit,
-        metavar="ATTACK=N",
-        help="attack the first N samples only with this attack; several times for several",
+        metavar="[TABLE:]ATTACK=N",
+        help="attack the first N samples only with this attack, such as boundary=200 or "
+        "16-17:*=200; several times for several, of which the first that fits counts",
     )
     parser.add_argument(
         "--processes", default=1, type=parse_count, metavar="N", help="work side by side; default 1"
@@ -117,7 +118,7 @@ def _tables(chosen: argparse.Namespace) -> int:
         tables=tables or tuple(TABLES),
         figures=not chosen.no_figures,
         published=figures,
-        limits=dict(chosen.limit),
+        limits=tuple(chosen.limit),
         processes=chosen.processes,
     )
     for path in run.make(request):
@@ -125,14 +126,18 @@ def _tables(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _parse_limit(text: str) -> tuple[str, int]:
-    """`boundary=200`."""
+def _parse_limit(text: str) -> Limit:
+    """`boundary=200`, `16-17:boundary=200` or `16-17:*=200`."""
     from pytest_qnnrobust import attacks
+    from pytest_qnnrobust.tables.plan import TABLES
 
-    name, _, number = text.partition("=")
-    if not attacks.is_known(name):
-        raise argparse.ArgumentTypeError(f"expected ATTACK=N such as boundary=200, got {text!r}")
-    return name, parse_count(number)
+    pattern, _, number = text.partition("=")
+    table, colon, attack = pattern.rpartition(":")
+    known = attack == "*" or attacks.is_known(attack)
+    if not known or (colon and table not in TABLES):
+        rule = "expected [TABLE:]ATTACK=N such as boundary=200 or 16-17:*=200"
+        raise argparse.ArgumentTypeError(f"{rule}, got {text!r}")
+    return Limit(table, attack, parse_count(number))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,18 @@ class DefendedFiles:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """At most `samples` for an attack ("*": any) of a table ("": any)."""
+
+    table: str
+    attack: str
+    samples: int
+
+    def fits(self, table: str, attack: str) -> bool:
+        return self.table in ("", table) and self.attack in ("*", attack)
+
+
+@dataclass(frozen=True)
 class Squeezing:
     """Settings of feature squeezing: colour bits that are kept (None: all), and the window."""
 

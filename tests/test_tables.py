@@ -12,10 +12,12 @@ import pytest
 from pytest_qnnrobust import options
 from pytest_qnnrobust.cli import main
 from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.stats import Interval
+from pytest_qnnrobust.subjects import WIDTHS
 from pytest_qnnrobust.tables import plan, published, render
-from pytest_qnnrobust.tables.measure import Measured, measure
+from pytest_qnnrobust.tables.measure import Measured, measure, samples_of
 from pytest_qnnrobust.tables.plan import TableCell
 
 HEADER = "source,dataset,defence,mode,attack,model,adversarial_accuracy_pct,l0,l1,l2,linf\n"
@@ -137,18 +139,36 @@ def test_squeezed_direct_cells_are_examples_for_the_plain_width(session):
     assert squeezed.accuracy > plain.accuracy
 
 
-def test_one_command_writes_the_files_and_goes_on_from_its_cache(tmp_path, capsys):
-    arguments = [
-        "tables", "--demo", "--profile=smoke", "--samples=10", "--tables=4,10", "--no-figures",
-        f"--output={tmp_path / 'out'}", "--processes=2",
-    ]  # fmt: skip
-    assert main(arguments) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"6/6 table 10 feature-squeezing clean int8: [0-9.]+ % of 10\n", said)
-    names = {path.name for path in (tmp_path / "out").iterdir()}
+def test_the_first_limit_that_fits_counts(session):
+    limits = [Limit("16-17", "*", 5), Limit("", "boundary", 7), Limit("", "*", 9)]
+    cells = [
+        TableCell(table, "none", "direct", attack, "int8")
+        for table, attack in (("16-17", "boundary"), ("5", "boundary"), ("5", "zoo"))
+    ]
+    assert [samples_of(session, cell, limits) for cell in cells] == [5, 7, 9]
+    assert samples_of(session, cells[0], []) == session.samples == 24
+    assert samples_of(session, cells[0], [Limit("", "*", 9999)]) == 24
+
+
+def test_one_command_writes_the_files_and_goes_on_from_its_cache(tmp_path, capsys, monkeypatch):
+    attacked = [TableCell("5", "none", "direct", "square-linf", width) for width in WIDTHS]
+    monkeypatch.setitem(plan.TABLES, "5", lambda _: attacked)
+    output = tmp_path / "out"
+    arguments = ["tables", "--demo", "--profile=smoke", "--samples=10", "--tables=4,5"]
+    arguments += ["--no-figures", f"--output={output}"]
+    assert main([*arguments, "--processes=2"]) == 0
+    first = capsys.readouterr().out
+    assert re.search(r"6/6 table 5 square-linf direct int8: [0-9.]+ % of 10", first)
+    names = {path.name for path in output.iterdir()}
     assert names == {
-        "cache", "tables.csv", "tables.md", "tables.tex", "table_4.png", "table_10.png"
+        "cache", "tables.csv", "tables.md", "tables.tex", "table_4.png", "table_5.png"
     }  # fmt: skip
+    shards = {path: path.stat().st_mtime_ns for path in output.glob("cache/*.npz")}
+    assert len(shards) == 3
+    assert main(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in output.glob("cache/*.npz")} == shards
+    lines = [line for line in first.splitlines() if "/6 table" in line]
+    assert lines == [line for line in capsys.readouterr().out.splitlines() if "/6 table" in line]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +177,8 @@ def test_one_command_writes_the_files_and_goes_on_from_its_cache(tmp_path, capsy
         (["--demo", "--tables=7"], "expected tables among 4, 5"),
         (["--int8=absent.tflite"], "expected --float FILE"),
         (["--float=absent.h5"], "expected a model file, got path="),
-        (["--demo", "--limit=x=3"], "expected ATTACK=N such as boundary=200"),
+        (["--demo", "--limit=x=3"], "expected [TABLE:]ATTACK=N such as boundary=200"),
+        (["--demo", "--limit=7:*=3"], "expected [TABLE:]ATTACK=N such as boundary=200"),
         (["--demo", "--samples=0"], "argument --samples: expected an integer >= 1"),
         (["--demo", "--published=absent.csv"], "expected a CSV of published figures"),
         (["--demo", "--data=x.npz"], "--demo brings its own models and data; drop --data"),

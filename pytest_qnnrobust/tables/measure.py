@@ -15,6 +15,7 @@ from pytest_qnnrobust.batching import share_processors
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import MissingError, quiet
@@ -90,8 +91,14 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
+def samples_of(session: Session, cell: TableCell, limits: Sequence[Limit]) -> int:
+    """How many samples the cell has: the first limit that fits, else the run's number."""
+    found = (limit.samples for limit in limits if limit.fits(cell.table, cell.attack))
+    return min(next(found, session.samples), len(session.data))
+
+
 def fill_cache(
-    options: Options, planned: Sequence[TableCell], limits: Mapping[str, int], processes: int
+    options: Options, planned: Sequence[TableCell], limits: Sequence[Limit], processes: int
 ) -> None:
     """Measure `planned` as one of `processes`, for the shards that this leaves in the cache.
 
@@ -104,12 +111,12 @@ def fill_cache(
         session.load()
         for cell in planned:
             with suppress(MissingError):
-                measure(session, cell, limits.get(cell.attack, session.samples))
+                measure(session, cell, samples_of(session, cell, limits))
 
 
 @contextmanager
 def helpers(
-    options: Options, planned: Sequence[TableCell], limits: Mapping[str, int], processes: int
+    options: Options, planned: Sequence[TableCell], limits: Sequence[Limit], processes: int
 ) -> Iterator[None]:
     """While this lasts, `processes` - 1 others fill the cache from the end of `planned`.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,11 +15,12 @@ import numpy as np
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.batching import share_processors
 from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import WIDTHS, MissingError, quiet
 from pytest_qnnrobust.tables import figures, render
-from pytest_qnnrobust.tables.measure import helpers, measure
+from pytest_qnnrobust.tables.measure import helpers, measure, samples_of
 from pytest_qnnrobust.tables.plan import TABLES, TableCell, cells
 from pytest_qnnrobust.tables.published import PublishedFigures
 from pytest_qnnrobust.tables.render import Row
@@ -33,18 +34,18 @@ SHOWN = 4
 
 @dataclass(frozen=True)
 class Request:
-    """What `qnnrobust tables` is asked for; `limits` are samples by attack id."""
+    """What `qnnrobust tables` is asked for; of `limits` the first that fits a cell counts."""
 
     options: Options
     output: Path
     tables: tuple[str, ...] = tuple(TABLES)
     figures: bool = True
     published: PublishedFigures | None = None
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limits: tuple[Limit, ...] = ()
     processes: int = 1
 
-    def samples(self, session: Session, attack: str) -> int:
-        return min(self.limits.get(attack, session.samples), len(session.data))
+    def samples(self, session: Session, cell: TableCell) -> int:
+        return samples_of(session, cell, self.limits)
 
 
 def make(request: Request) -> list[Path]:
@@ -83,7 +84,7 @@ def _measured(
             number = sum(map(len, done)) + len(rows) + 1
             session.progress = _Progress(f"{number}/{len(planned)} {_name(cell)}")
             try:
-                found = measure(session, cell, request.samples(session, cell.attack))
+                found = measure(session, cell, request.samples(session, cell))
             except MissingError as missing:
                 _say(f"{number}/{len(planned)} {_name(cell)}: not run, {missing}")
                 continue
@@ -116,7 +117,7 @@ def _write(folder: Path, tables: Sequence[Sequence[Row]]) -> list[Path]:
 def _pictures(request: Request, session: Session) -> list[Path]:
     written = []
     models = {width: session.subject(width).model for width in WIDTHS}
-    samples = request.samples(session, "pgd")
+    samples = request.samples(session, TableCell("figure-1", "none", "transfer", "pgd", ""))
     curves = []
     attacks = [_pgd(session, strength) for strength in STRENGTHS]
     for width, model in models.items():
@@ -153,7 +154,7 @@ def _triplets(request: Request, session: Session, name: str) -> list[figures.Tri
     shape = models["float32"].input_shape
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] not in (1, 3)):
         return []
-    samples = request.samples(session, name)
+    samples = request.samples(session, TableCell("5", "none", "direct", name, ""))
     low, high = session.subjects.bounds
     crafted = {w: session.craft(m, session.attack(name), samples) for w, m in models.items()}
     fooled = np.logical_and.reduce([found.success for found in crafted.values()])
