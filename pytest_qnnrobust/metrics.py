@@ -12,6 +12,7 @@ from pytest_qnnrobust.errors import expected
 
 Distance = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Mask = NDArray[np.bool_]
 
 NORMS: tuple[float, ...] = (0.0, 1.0, 2.0, np.inf)
 
@@ -83,17 +84,43 @@ def adversarial_accuracy(
     by the samples that were right before the attack: one minus the attack's success rate.
     NaN where there is nothing to divide by.
     """
+    correct, kept = _right(y, clean_label, adv_label)
+    return _share(correct & kept, correct, among)
+
+
+def evasion_rate(
+    y: NDArray[Any],
+    clean_label: NDArray[Any],
+    adv_label: NDArray[Any],
+    *,
+    among: Literal["all", "correct"] = "correct",
+) -> float:
+    """The share of samples that were right before the attack and are wrong under it.
+
+    `among="correct"` divides by those that were right, the convention of "On Adversarial
+    Robustness of Quantized Neural Networks Against Direct Attacks", which attacks no others;
+    `among="all"` by every sample. NaN where there is nothing to divide by.
+    """
+    correct, kept = _right(y, clean_label, adv_label)
+    return _share(correct & ~kept, correct, among)
+
+
+def _right(
+    y: NDArray[Any], clean_label: NDArray[Any], adv_label: NDArray[Any]
+) -> tuple[Mask, Mask]:
+    """Whether each sample is right before the attack, and under it."""
     y, clean_label, adv_label = (np.asarray(a) for a in (y, clean_label, adv_label))
     if not y.shape == clean_label.shape == adv_label.shape:
         shapes = (y.shape, clean_label.shape, adv_label.shape)
         raise expected("three label arrays of one shape", shapes=shapes)
+    return np.asarray(clean_label == y), np.asarray(adv_label == y)
+
+
+def _share(counted: Mask, correct: Mask, among: str) -> float:
     if among not in ("all", "correct"):
         raise expected("among to be 'all' or 'correct'", among=among)
-    correct = clean_label == y
-    counted = len(y) if among == "all" else int(correct.sum())
-    if counted == 0:
-        return float("nan")
-    return float((correct & (adv_label == y)).sum() / counted)
+    total = len(correct) if among == "all" else int(correct.sum())
+    return float(counted.sum() / total) if total else float("nan")
 
 
 def mean_distance(

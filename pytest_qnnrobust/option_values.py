@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal, cast
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
@@ -30,6 +31,41 @@ class DefendedFiles:
     def located(self, folder: Path) -> DefendedFiles:
         """With paths relative to `folder` made whole."""
         return DefendedFiles(self.name, tuple(folder / path.expanduser() for path in self.paths))
+
+
+Loss = Literal["accuracy", "clean", "distance"]
+LOSSES: tuple[Loss, ...] = ("accuracy", "clean", "distance")
+
+KINDS = ("new", "vanished", "stale")
+
+_LOSS = re.compile(r"(?:(.*):)?([a-z]+)\s*:\s*-\s*([0-9./]+)\s*(pt|%|)")
+
+
+@dataclass(frozen=True)
+class LossLimit:
+    """How much of a `loss` the cells whose id contains `pattern` may show against a baseline.
+
+    accuracy, clean: a fraction of the samples. distance: a fraction of the recorded distance.
+    """
+
+    pattern: str
+    loss: Loss
+    limit: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of a run; of two that apply to a cell and loss, the later one counts."""
+
+    rules: tuple[LossLimit, ...] = ()
+
+    def of(self, cell: str, loss: Loss) -> float:
+        found = [r.limit for r in self.rules if r.loss == loss and r.pattern in cell]
+        return found[-1] if found else DEFAULT_LIMITS[loss]
+
+
+DEFAULT_LIMITS: dict[Loss, float] = {"accuracy": 0.03, "clean": 0.02, "distance": 0.1}
+USUAL_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -136,6 +172,31 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
             raise argparse.ArgumentTypeError(f"expected an accuracy in [0, 1], got {value!r}")
         thresholds.append(Threshold(pattern, accuracy))
     return tuple(thresholds)
+
+
+def parse_kinds(text: str) -> tuple[str, ...]:
+    """Of the cells that cannot be compared with a baseline: `new`, `vanished`, `stale`."""
+    kinds = tuple(part.strip() for part in text.split(","))
+    for kind in kinds:
+        if kind not in KINDS:
+            raise argparse.ArgumentTypeError(f"expected some of {', '.join(KINDS)}, got {kind!r}")
+    return kinds
+
+
+def parse_limits(text: str) -> Limits:
+    """`[CELL:]LOSS:-AMOUNT`, comma-separated: `accuracy:-3pt,int8-boundary:distance:-10%`."""
+    rules = []
+    for part in text.split(","):
+        found = _LOSS.fullmatch(part.strip())
+        unit = {"accuracy": "pt", "clean": "pt", "distance": "%"}
+        if found is None or found[2] not in unit or found[4] not in ("", unit[found[2]]):
+            rule = "expected [CELL:]LOSS:-AMOUNT such as accuracy:-3pt, clean:-1pt or distance:-10%"
+            raise argparse.ArgumentTypeError(f"{rule}, got {part.strip()!r}")
+        amount = parse_number(found[3]) / 100
+        if not 0 <= amount < 1:
+            raise argparse.ArgumentTypeError(f"expected an amount in [0, 100), got {part!r}")
+        rules.append(LossLimit(found[1] or "", cast(Loss, found[2]), amount))
+    return Limits(tuple(rules))
 
 
 def parse_squeezing(text: str) -> Squeezing:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from pytest_qnnrobust import demo, ini
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.option_values import (
+    USUAL_LIMITS,
     DefendedFiles,
+    Limits,
     Squeezing,
     Threshold,
     one_of,
@@ -28,6 +30,8 @@ from pytest_qnnrobust.option_values import (
     parse_domain,
     parse_eps,
     parse_fraction,
+    parse_kinds,
+    parse_limits,
     parse_margin,
     parse_path,
     parse_positive,
@@ -83,7 +87,27 @@ class Options:
     gradient: str | None = None
     probe_steps: int = 1
     cache_dir: Path | None = None
+    baseline: Path | None = None
+    update: bool = False
+    update_new: bool = False
+    fail_if: Limits = USUAL_LIMITS
+    allow: tuple[str, ...] = ()
+    inconclusive: str = "warn"
+    suppressions: Path | None = None
+    report: Path | None = None
     gate: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Every option as built-in types; paths as text."""
+        return cast(dict[str, Any], _built_in(asdict(self)))
+
+
+def _built_in(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _built_in(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_built_in(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 @dataclass(frozen=True)
@@ -316,6 +340,70 @@ OPTIONS = (
         parse_count,
     ),
     Option(
+        "baseline",
+        "--qnn-baseline",
+        "compare with the run recorded in this file, image by image; fail where a cell is worse "
+        "than its limit (--qnn-fail-if)",
+        "FILE",
+        parse_path,
+        path=True,
+    ),
+    Option(
+        "update",
+        "--qnn-update",
+        "record this run in the file of --qnn-baseline",
+        parse=parse_switch,
+        switch=True,
+    ),
+    Option(
+        "update_new",
+        "--qnn-update-new",
+        "add the cells to the file of --qnn-baseline that it does not have",
+        parse=parse_switch,
+        switch=True,
+    ),
+    Option(
+        "fail_if",
+        "--qnn-fail-if",
+        "loss against the baseline that fails a cell; default accuracy:-3pt,clean:-2pt,"
+        "distance:-10%%, for cells whose id contains CELL where one is named",
+        "[CELL:]LOSS:-AMOUNT[,...]",
+        parse_limits,
+    ),
+    Option(
+        "allow",
+        "--qnn-allow",
+        "cells that cannot be compared with the baseline and need not be: new, vanished, stale "
+        "(other settings or data)",
+        "KIND[,KIND]",
+        parse_kinds,
+    ),
+    Option(
+        "inconclusive",
+        "--qnn-inconclusive",
+        "what a claim does that this sample is too small to judge: warn (default, a skip), fail "
+        "or pass",
+        "fail|warn|pass",
+        one_of(("fail", "warn", "pass")),
+    ),
+    Option(
+        "suppressions",
+        "--qnn-suppressions",
+        "known regressions: an ini file with a section for each cell (or pattern) and owner, "
+        "reason, expires (YYYY-MM-DD); one that expired fails",
+        "FILE",
+        parse_path,
+        path=True,
+    ),
+    Option(
+        "report",
+        "--qnn-report",
+        "write results.json, report.html and summary.md into this folder",
+        "DIR",
+        parse_path,
+        path=True,
+    ),
+    Option(
         "cache_dir",
         "--qnn-cache-dir",
         "keep finished shards of attacks in this folder, and use those that are there: an "
@@ -394,6 +482,7 @@ def _field_types() -> dict[str, Any]:
 
 def _checked(options: Options) -> Options:
     _check_defended(options)
+    _check_baseline(options)
     if not options.demo:
         return options
     for option in OPTIONS:
@@ -414,3 +503,14 @@ def _check_defended(options: Options) -> None:
     if names and not options.demo and not any(plain):
         cure = "give the plain model as well, with --qnn-model or --qnn-float"
         raise pytest.UsageError(f"--qnn-defended {names[0]} is compared with a plain model; {cure}")
+
+
+def _check_baseline(options: Options) -> None:
+    for flag, given in (("--qnn-update", options.update), ("--qnn-update-new", options.update_new)):
+        if given and options.baseline is None:
+            raise pytest.UsageError(f"{flag} needs --qnn-baseline FILE, the file to write")
+    if options.update and options.update_new:
+        raise pytest.UsageError("give --qnn-update (all cells) or --qnn-update-new, not both")
+    if options.baseline and not options.update and not options.baseline.is_file():
+        cure = "record one with --qnn-update"
+        raise pytest.UsageError(f"expected a baseline, got path={str(options.baseline)!r}; {cure}")

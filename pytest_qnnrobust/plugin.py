@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_qnnrobust.session import Session
     from pytest_qnnrobust.subjects import Defense
 
+FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 SUITE = Path(__file__).resolve().parents[1] / "robustness_tests"
 WORKEROUTPUT = "qnnrobust"
 WIDTHS = ("float32", "int16", "int8")
@@ -64,8 +66,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if session.config.stash[options_key].gate and not _is_worker(session.config):
-        _load(session.config)
+    config, chosen = session.config, session.config.stash[options_key]
+    if _is_worker(config):
+        return
+    if chosen.gate:
+        _load(config)
+    if chosen.baseline or chosen.suppressions:
+        _or_usage_error(_session(config).hold)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -105,6 +112,9 @@ class _Reporter:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         expected = hasattr(report, "wasxfail")
+        if report.failed and "qnn" in report.keywords:
+            message = report.longreprtext.strip().splitlines() or [report.when or "failed"]
+            _session(self._config).failed[report.nodeid] = message[-1][:1000]
         if report.skipped and not expected and "qnn" in report.keywords:
             tail = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
             _session(self._config).skipped[report.nodeid] = tail.removeprefix("Skipped: ")
@@ -137,9 +147,14 @@ class _Reporter:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    gathered = session.config.stash.get(session_key, None)
-    if gathered is not None and _is_worker(session.config):
-        session.config.workeroutput[WORKEROUTPUT] = gathered.to_json()  # type: ignore[attr-defined]
+    config = session.config
+    gathered = config.stash.get(session_key, None)
+    if gathered is None or config.getoption("collectonly"):
+        return
+    if _is_worker(config):
+        config.workeroutput[WORKEROUTPUT] = gathered.to_json()  # type: ignore[attr-defined]
+    elif session.exitstatus in FINISHED and not gathered.close(_command(config)):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(scope="session")
@@ -242,11 +257,19 @@ def qnn_judge(request: pytest.FixtureRequest, qnn_session: Session) -> Callable[
             if finding and qnn_session.options.findings == "report":
                 pytest.xfail(f"a finding that does not hold here: {verdict}")
             pytest.fail(str(verdict), pytrace=False)
-        if verdict.value == "inconclusive":
+        policy = qnn_session.options.inconclusive
+        if verdict.value == "inconclusive" and policy != "pass":
             text = f"{verdict.name}: {verdict.statement}; {verdict.sensitivity}"
+            if policy == "fail" and not finding:
+                pytest.fail(options.INCONCLUSIVE + text, pytrace=False)
             pytest.skip(options.INCONCLUSIVE + text)
 
     return judge
+
+
+def _command(config: pytest.Config) -> str:
+    """What a shell would repeat the run by."""
+    return shlex.join(["pytest", *map(str, config.invocation_params.args)])
 
 
 class _SuiteModule(pytest.Module):
@@ -295,12 +318,22 @@ def _load(config: pytest.Config) -> None:
     """Read models and data; a user's mistake ends the run with one line and exit code 4."""
     from pytest_qnnrobust.errors import QnnRobustError
 
+    if config.stash[options_key].gate and not _is_worker(config):
+        _or_usage_error(_session(config).load)
+        return
     try:
         _session(config).load()
     except QnnRobustError as error:
-        if config.stash[options_key].gate and not _is_worker(config):
-            raise pytest.UsageError(str(error)) from None
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def _or_usage_error(read: Callable[[], None]) -> None:
+    from pytest_qnnrobust.errors import QnnRobustError
+
+    try:
+        read()
+    except QnnRobustError as error:
+        raise pytest.UsageError(str(error)) from None
 
 
 def _model(session: Session, width: str) -> Model:

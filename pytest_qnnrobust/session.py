@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import attacks, demo
+from pytest_qnnrobust import attacks, demo, provenance
 from pytest_qnnrobust.attacks import (
     ArtAttack,
     ArtBudgetAttack,
@@ -21,6 +22,7 @@ from pytest_qnnrobust.attacks import (
     Progress,
 )
 from pytest_qnnrobust.cache import ResultCache
+from pytest_qnnrobust.closing import Gate, Recorded, judge, recorded, update
 from pytest_qnnrobust.data import Data
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import expected
@@ -28,6 +30,7 @@ from pytest_qnnrobust.evaluation import MODES, Cell, Evaluator, Outcome
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import Threshold
 from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.results import DataRecord, ModelRecord, Results
 from pytest_qnnrobust.subjects import (
     NO_DATA,
     WIDTHS,
@@ -57,6 +60,13 @@ class Session:
         self.findings: set[str] = set()
         self.notes: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
+        self.failed: dict[str, str] = {}
+        self.held_to = Recorded()
+        self.gate = Gate()
+        self.written: list[Path] = []
+        self.command = ""
+        self._data_record: dict[str, Any] = {}
+        self._model_records: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.derived: dict[str, str] = {}
         self.progress: Progress | None = None
         self._subjects: Subjects | None = None
@@ -240,6 +250,8 @@ class Session:
             "findings": sorted(self.findings),
             "notes": dict(self.notes),
             "derived": dict(self.derived),
+            "data": asdict(data) if (data := self.data_record()) else None,
+            "models": [asdict(model) for model in self.model_records()],
         }
 
     def merge(self, values: Mapping[str, Any]) -> None:
@@ -251,6 +263,54 @@ class Session:
         self.findings.update(values["findings"])
         self.notes.update(values["notes"])
         self.derived.update(values["derived"])
+        self._data_record = values["data"] or self._data_record
+        self._model_records |= {_identity(ModelRecord(**one)): one for one in values["models"]}
+
+    def data_record(self) -> DataRecord | None:
+        """The data that were attacked; None where there are none."""
+        if self._subjects is not None and self.subjects.data is not None:
+            return provenance.data_record(self.data, len(self.clean_data))
+        return DataRecord(**self._data_record) if self._data_record else None
+
+    def model_records(self) -> list[ModelRecord]:
+        """Every model that was tested, here or by a worker."""
+        found = {key: ModelRecord(**one) for key, one in self._model_records.items()}
+        if self._subjects is not None:
+            found |= {_identity(one): one for one in provenance.model_records(self.subjects)}
+        return provenance.in_order(list(found.values()))
+
+    def results(self, command: str) -> Results:
+        """What was gathered so far, as a document."""
+        return Results(
+            package=provenance.package_version(),
+            command=command,
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            versions=provenance.versions(),
+            options=self.options.to_json(),
+            data=self.data_record(),
+            models=tuple(self.model_records()),
+            outcomes=tuple(sorted(self.outcomes.values(), key=lambda one: one.key)),
+            verdicts=tuple(sorted(self.verdicts.values(), key=lambda one: one.name)),
+            findings=tuple(sorted(self.findings)),
+            notes=dict(sorted(self.notes.items())),
+            skipped=dict(sorted(self.skipped.items())),
+            failed=dict(sorted(self.failed.items())),
+        )
+
+    def hold(self) -> None:
+        """Read what the run is held to, before the first test; QnnRobustError on a bad file."""
+        self.held_to = recorded(self.options)
+
+    def close(self, command: str) -> bool:
+        """Compare with the baseline, record and report; whether the run may pass."""
+        self.command = command
+        found = self.results(command)
+        self.gate = judge(self.held_to, found, self.options)
+        if self.held_to.results is not None:
+            found = replace(found, comparison=self.gate.records)
+        updated = update(self.held_to, found, self.options)
+        self.written += [updated] if updated else []
+        return not self.gate.problems
 
     def header(self) -> list[str]:
         """What is tested, on what: the lines at the top of the run."""
@@ -295,6 +355,10 @@ class Session:
             if not any(threshold.pattern in cell for cell in ids):
                 rule = "--qnn-min-accuracy to name a cell such as int8-square-linf-direct"
                 raise expected(rule, cell=threshold.pattern)
+
+
+def _identity(model: ModelRecord) -> tuple[str, str, str]:
+    return model.defense, model.width, model.name
 
 
 def group_by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -110,6 +111,17 @@ def _tango_score(pairs: Discordance, bound: float) -> float:
     if variance <= 0:
         return float(np.copysign(np.inf, distance)) if distance else 0.0
     return float(distance / np.sqrt(variance))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values (1979): below alpha together with probability alpha at most."""
+    order = np.argsort(np.asarray(p_values, np.float64), kind="stable")
+    adjusted = np.ones(len(order))
+    largest = 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[place]))
+        adjusted[place] = largest
+    return [float(p) for p in adjusted]
 
 
 def signed_rank_test(differences: NDArray[Any], alternative: Alternative) -> float:

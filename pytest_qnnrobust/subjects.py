@@ -86,6 +86,11 @@ class Subjects:
         return first.model.bounds if first else (0.0, 1.0)
 
     @property
+    def made(self) -> dict[str, Subject]:
+        """The derived models that a test asked for, by width."""
+        return dict(self._derived)
+
+    @property
     def derived(self) -> dict[str, str]:
         """Where each width came from that a test asked for and the user had not given."""
         return {width: subject.origin for width, subject in self._derived.items()}

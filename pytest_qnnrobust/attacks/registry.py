@@ -11,7 +11,7 @@ from pytest_qnnrobust.attacks import art
 from pytest_qnnrobust.attacks.apgd import APGD, APGDT
 from pytest_qnnrobust.attacks.art import ArtAttack, ArtBudgetAttack
 from pytest_qnnrobust.attacks.autoattack import AutoAttack
-from pytest_qnnrobust.attacks.base import Attack
+from pytest_qnnrobust.attacks.base import Attack, MinimalDistortionAttack
 from pytest_qnnrobust.attacks.boundary import BoundaryAttack
 from pytest_qnnrobust.attacks.carlini_l0 import CarliniL0
 from pytest_qnnrobust.attacks.carlini_l2 import CarliniL2
@@ -229,6 +229,11 @@ def is_known(name: str) -> bool:
     except AttackError:
         return False
     return True
+
+
+def minimizes_distance(name: str) -> bool:
+    """Whether the attack of this id looks for the nearest example, not for one in a budget."""
+    return name in ENTRIES and issubclass(ENTRIES[name].attack, MinimalDistortionAttack)
 
 
 def attack_id(attack: Attack) -> str:

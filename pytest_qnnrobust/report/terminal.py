@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -27,7 +28,8 @@ UNITS = (
 
 def write(terminal: pytest.TerminalReporter, session: Session) -> None:
     """Append the summary to pytest's own; 80 columns, no colour needed."""
-    if not (session.outcomes or session.verdicts or session.notes or session.skipped):
+    gathered = session.outcomes, session.verdicts, session.notes, session.skipped
+    if not (any(gathered) or session.gate.problems):
         return
     terminal.section("robustness")
     for line in lines(session):
@@ -85,6 +87,7 @@ def lines(session: Session) -> list[str]:
         *_verdicts(session),
         *_notes(session),
         *_skipped(session),
+        *_baseline(session),
     ]
 
 
@@ -216,6 +219,24 @@ def _counted(nodeids: list[str]) -> list[str]:
         name = nodeid.split("::", 1)[-1].split("[")[0]
         counts[name] = counts.get(name, 0) + 1
     return [name if n == 1 else f"{name} x{n}" for name, n in counts.items()]
+
+
+def _baseline(session: Session) -> list[str]:
+    """What became of the cells against the baseline, and the command that accepts it."""
+    gate, held_to, path = session.gate, session.held_to.results, session.options.baseline
+    found: list[str] = []
+    if held_to is not None:
+        counts = Counter(one.status for one in gate.records)
+        text = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
+        found += _wrap(f"baseline {path} of {held_to.created}: {text}")
+    for record in gate.records:
+        if record.accepted:
+            found += _wrap(f"ACCEPTED: {record.name} ({record.status}). {record.accepted}")
+    found += [line for text in (*gate.problems, *gate.warnings) for line in _wrap(text)]
+    if gate.problems and held_to is not None:
+        found += _wrap(f"to accept this run as the baseline: {session.command} --qnn-update")
+    found += [line for path in session.written for line in _wrap(f"wrote {path}")]
+    return found
 
 
 def _distance(value: float) -> str:

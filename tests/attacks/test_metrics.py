@@ -35,6 +35,9 @@ def test_accuracy_over_all_and_among_the_correct():
     y, clean, adv = np.array([0, 0, 0, 0]), np.array([0, 0, 0, 1]), np.array([0, 1, 1, 0])
     assert metrics.adversarial_accuracy(y, clean, adv) == 1 / 4
     assert metrics.adversarial_accuracy(y, clean, adv, among="correct") == 1 / 3
+    assert metrics.evasion_rate(y, clean, adv) == 2 / 3
+    assert metrics.evasion_rate(y, clean, adv, among="all") == 2 / 4
+    assert np.isnan(metrics.evasion_rate(y, y + 1, adv))
 
 
 def test_mean_distance_over_successes_and_over_all():

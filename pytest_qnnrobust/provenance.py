@@ -1,0 +1,55 @@
+"""What a run was made with: models, data, versions."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import pytest_qnnrobust
+from pytest_qnnrobust.data import Data
+from pytest_qnnrobust.results import DataRecord, ModelRecord
+from pytest_qnnrobust.subjects import WIDTHS, Subjects
+
+LIBRARIES = ("numpy", "scipy", "tensorflow", "keras", "art", "pytest")
+
+
+def package_version() -> str:
+    return pytest_qnnrobust.__version__
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the platform, and those of `LIBRARIES` that were imported."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in LIBRARIES:
+        if name in sys.modules:
+            found[name] = str(getattr(sys.modules[name], "__version__", "?"))
+    return found
+
+
+def data_record(attacked: Data, available: int) -> DataRecord:
+    """Of the attacked samples, the first of `available`."""
+    low, high = (float(bound) for bound in attacked.bounds)
+    return DataRecord(
+        attacked.name, attacked.digest, len(attacked), available, low, high, attacked.domain
+    )
+
+
+def model_records(subjects: Subjects) -> list[ModelRecord]:
+    """The models given, those derived so far, and those of every defence."""
+    plain = [*subjects.given.values(), *subjects.made.values()]
+    found = [
+        ModelRecord(m.name, m.width, m.runtime, m.digest, subject.origin)
+        for subject in plain
+        for m in [subject.model]
+    ]
+    for name, defense in subjects.defenses.items():
+        found += [
+            ModelRecord(m.name, m.width, m.runtime, m.digest, m.name, name)
+            for m in defense.models.values()
+        ]
+    return in_order(found)
+
+
+def in_order(records: list[ModelRecord]) -> list[ModelRecord]:
+    """Plain models first, then each defence, by width."""
+    return sorted(records, key=lambda one: (one.defense, WIDTHS.index(one.width), one.name))

@@ -1,0 +1,221 @@
+"""A run as plain data: one JSON document with a schema, from which everything else is made."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.errors import DataError, expected
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.verdicts import Verdict
+
+SCHEMA_VERSION = 1
+SCHEMA = Path(__file__).parent / "schemas" / f"results-{SCHEMA_VERSION}.json"
+MAX_BYTES = 256 * 1024 * 1024
+
+PACKED = {np.dtype(kind).name: np.dtype(kind) for kind in ("<i8", "<f8", "?")}
+"""The types that per-sample values are packed in, by the name they have in the file."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model that was tested; `digest` is that of its file and arithmetic, None without a file."""
+
+    name: str
+    width: str
+    runtime: str
+    digest: str | None
+    origin: str
+    defense: str = ""
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """The labelled data: `samples` were attacked, of `available`; `digest` is of those attacked."""
+
+    name: str
+    digest: str
+    samples: int
+    available: int
+    low: float
+    high: float
+    domain: str
+
+
+@dataclass(frozen=True)
+class CompareRecord:
+    """What became of a cell against the baseline; `accepted` says why it does not count, or ""."""
+
+    name: str
+    status: str
+    text: str
+    accepted: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """What a run gathered. `created` is ISO 8601 in UTC, `command` what a shell would repeat it by.
+
+    `findings` names the verdicts that refuse no model; `skipped` and `failed` hold the reason or
+    message of each such test by its node id; `comparison` is None where there was no baseline.
+    """
+
+    package: str
+    command: str
+    created: str
+    versions: Mapping[str, str]
+    options: Mapping[str, Any]
+    data: DataRecord | None
+    models: tuple[ModelRecord, ...]
+    outcomes: tuple[Outcome, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    findings: tuple[str, ...] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
+    comparison: tuple[CompareRecord, ...] | None = None
+
+    @property
+    def cells(self) -> dict[str, Outcome]:
+        """The outcomes by cell id."""
+        return {outcome.id: outcome for outcome in self.outcomes}
+
+    def to_text(self) -> str:
+        """The document: the same bytes for the same results."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values |= {
+            "schema_version": SCHEMA_VERSION,
+            "data": asdict(self.data) if self.data else None,
+            "models": [asdict(model) for model in self.models],
+            "outcomes": [_packed(outcome) for outcome in self.outcomes],
+            "verdicts": [verdict.to_json() for verdict in self.verdicts],
+            "comparison": _listed(self.comparison),
+        }
+        return json.dumps(_finite(values), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_text(cls, text: str, where: str = "results") -> Results:
+        """Read what `to_text` wrote. DataError, one line that names `where`, for anything else."""
+        try:
+            values = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise expected(f"JSON in {where}", reason=str(error), error=DataError) from None
+        _validate(values, where)
+        del values["schema_version"]
+        data, comparison = values.pop("data"), values.pop("comparison")
+        return cls(
+            data=DataRecord(**data) if data else None,
+            models=tuple(ModelRecord(**model) for model in values.pop("models")),
+            outcomes=tuple(_unpacked(one, where) for one in values.pop("outcomes")),
+            verdicts=tuple(_verdict(one) for one in values.pop("verdicts")),
+            findings=tuple(values.pop("findings")),
+            comparison=None
+            if comparison is None
+            else tuple(CompareRecord(**one) for one in comparison),
+            **values,
+        )
+
+
+def _listed(records: tuple[CompareRecord, ...] | None) -> list[dict[str, str]] | None:
+    return None if records is None else [asdict(one) for one in records]
+
+
+def read(path: Path) -> Results:
+    """The results in a file. Raises DataError, one line, for a file that does not hold any."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            rule = f"results of at most {MAX_BYTES} bytes"
+            raise expected(rule, path=str(path), bytes=size, error=DataError)
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise expected("a file of results", path=str(path), reason=error, error=DataError) from None
+    return Results.from_text(text, str(path))
+
+
+def write(path: Path, results: Results) -> None:
+    """Write the document under another name, then move it: a killed run leaves no half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(results.to_text(), encoding="utf-8")
+    part.replace(path)
+
+
+def pack(values: NDArray[Any]) -> dict[str, str]:
+    """An array (N,) as its type and its little-endian bytes in base64."""
+    name = {"i": "int64", "u": "int64", "f": "float64", "b": "bool"}[values.dtype.kind]
+    content = np.ascontiguousarray(values, PACKED[name]).tobytes()
+    return {"type": name, "base64": base64.b64encode(content).decode()}
+
+
+def unpack(packed: Mapping[str, str]) -> NDArray[Any]:
+    """What `pack` packed; ValueError for bytes that are not whole values."""
+    content = base64.b64decode(packed["base64"], validate=True)
+    if packed["type"] == "bool":
+        return np.asarray(np.frombuffer(content, np.uint8) != 0)
+    return np.array(np.frombuffer(content, PACKED[packed["type"]]))
+
+
+def _finite(value: Any) -> Any:
+    """JSON has neither NaN nor infinity: null."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _verdict(values: Mapping[str, Any]) -> Verdict:
+    numbers = ("effect", "p_value", "detectable")
+    known = {k: math.nan if k in numbers and v is None else v for k, v in values.items()}
+    known["interval"] = {k: math.nan if v is None else v for k, v in values["interval"].items()}
+    return Verdict.from_json(known)
+
+
+def _packed(outcome: Outcome) -> dict[str, Any]:
+    values = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
+    return {k: pack(v) if isinstance(v, np.ndarray) else v for k, v in values.items()}
+
+
+def _unpacked(values: Mapping[str, Any], where: str) -> Outcome:
+    try:
+        found = {
+            k: unpack(v) if isinstance(v, Mapping) and "base64" in v else v
+            for k, v in values.items()
+        }
+        return Outcome.from_json(found)
+    except (ValueError, DataError) as error:
+        rule = f"whole values in {where}"
+        raise expected(rule, cell=values.get("id"), reason=error, error=DataError) from None
+
+
+def _validate(values: Any, where: str) -> None:
+    if isinstance(values, dict) and values.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        cure = "run again with this version, or read it with the version that wrote it"
+        raise expected(
+            f"schema_version {SCHEMA_VERSION} in {where}",
+            schema_version=values["schema_version"],
+            cure=cure,
+            error=DataError,
+        )
+    problem = next(iter(_validator().iter_errors(values)), None)
+    if problem is not None:
+        place = "/".join(map(str, problem.absolute_path)) or "the whole"
+        message = problem.message[:200]
+        raise expected(f"results in {where}", at=place, reason=message, error=DataError)
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))

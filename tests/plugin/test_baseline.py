@@ -1,0 +1,149 @@
+"""`--qnn-baseline`: a run against a recorded one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pytest_qnnrobust.demo import demo_path
+from tests.plugin.conftest import summary
+from tests.plugin.test_defended import broken_int8
+
+INT8 = demo_path("digits_int8.tflite")
+FAST = ("--qnn-samples=40", "--qnn-eps=0.05", "-k", "test_direct and int8")
+
+
+@pytest.fixture
+def gate(run, digits):
+    """`gate(*args, model=INT8, attack="square-linf")`: one cell on forty digits."""
+
+    def start(*args: object, model=INT8, attack: str = "square-linf") -> pytest.RunResult:
+        named = (f"--qnn-int8={model}", f"--qnn-data={digits}", f"--qnn-attack={attack}")
+        return run(*named, *FAST, "--qnn-baseline=kept.json", *args)
+
+    return start
+
+
+@pytest.fixture
+def recorded(gate, pytester):
+    """A baseline of Square-Linf on the int8 digits network, and its values."""
+    result = gate("--qnn-update")
+    assert result.ret == 0
+    assert "wrote" in summary(result)
+    return json.loads((pytester.path / "kept.json").read_text())
+
+
+def test_a_run_like_the_recorded_one_passes(gate, recorded, pytester) -> None:
+    before = (pytester.path / "kept.json").read_bytes()
+    result = gate()
+    assert result.ret == 0
+    assert "kept.json of 20" in summary(result)
+    assert ": 2 kept" in summary(result)
+    assert (pytester.path / "kept.json").read_bytes() == before
+    assert [one["id"] for one in recorded["outcomes"]] == ["int8-square-linf-direct"]
+    assert recorded["models"][0]["digest"].endswith("-tflm-double")
+    assert "--qnn-update" in recorded["command"]
+
+
+def test_a_broken_model_fails_with_the_reason_and_the_cure(gate, recorded, tmp_path) -> None:
+    result = gate(model=broken_int8(tmp_path / "digits_int8.tflite"))
+    assert result.ret == 1
+    text = summary(result)
+    assert "WORSE: int8-clean clean. now" in text
+    assert "WORSE: int8-square-linf-direct accuracy. now" in text
+    assert "to accept this run as the baseline: pytest -p no:cacheprovider --qnn-int8=" in text
+    assert "--qnn-baseline=kept.json --qnn-update" in text
+
+
+def test_accepting_records_the_run(gate, recorded, tmp_path) -> None:
+    broken = broken_int8(tmp_path / "digits_int8.tflite")
+    result = gate("--qnn-update", model=broken)
+    assert result.ret == 0
+    assert "ACCEPTED: int8-square-linf-direct accuracy (worse). recorded anew" in summary(result)
+    assert gate(model=broken).ret == 0
+
+
+def test_new_and_vanished_cells_fail_unless_they_are_allowed(gate, recorded, pytester) -> None:
+    more = gate(attack="square-linf,noise")
+    assert more.ret == 1
+    assert "NEW: int8-noise-direct. not in the baseline" in summary(more)
+    assert gate("--qnn-allow=new", attack="square-linf,noise").ret == 0
+    other = gate(attack="noise")
+    assert other.ret == 1
+    assert "VANISHED: int8-square-linf-direct. in the baseline, not" in summary(other)
+    assert gate("--qnn-update-new", attack="square-linf,noise").ret == 0
+    values = json.loads((pytester.path / "kept.json").read_text())
+    assert len(values["outcomes"]) == 2
+    assert values["created"] == recorded["created"]
+    assert gate(attack="square-linf,noise").ret == 0
+
+
+def test_other_settings_and_data_are_named(gate, recorded) -> None:
+    seed = gate("--qnn-seed=1")
+    assert seed.ret == 1
+    assert "STALE: int8-square-linf-direct. other seed: 1, recorded with 0" in summary(seed)
+    fewer = gate("--qnn-samples=30")
+    assert "other data: 30 samples of" in summary(fewer)
+    assert gate("--qnn-samples=30", "--qnn-allow=stale,vanished").ret == 0
+
+
+@pytest.mark.parametrize(("expires", "code"), [("2999-01-01", 0), ("2001-01-01", 1)])
+def test_a_suppression_holds_until_its_day(
+    gate, recorded, pytester, tmp_path, expires: str, code: int
+) -> None:
+    (pytester.path / "known.ini").write_text(
+        f"[int8-*]\nowner = ml\nreason = new head, ticket 7\nexpires = {expires}\n"
+    )
+    broken = broken_int8(tmp_path / "digits_int8.tflite")
+    result = gate("--qnn-suppressions=known.ini", model=broken)
+    assert result.ret == code
+    text = summary(result)
+    if code:
+        assert "the suppression of int8-* has expired: new head, ticket 7 (ml, until" in text
+        assert "WORSE: int8-clean clean" in text
+    else:
+        assert "(worse). suppressed: new head, ticket 7 (ml, until 2999-01-01)" in text
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "expected a baseline, got path="),
+        (("--qnn-update", "--qnn-update-new"), "not both"),
+        (("--qnn-fail-if=accuracy:3"), "expected [CELL:]LOSS:-AMOUNT such as accuracy:-3pt"),
+        (("--qnn-allow=old", "--qnn-update"), "expected some of new, vanished, stale, got 'old'"),
+        (("--qnn-suppressions=none.ini", "--qnn-update"), "an ini file of suppressions"),
+    ],
+)
+def test_a_mistake_is_one_line(gate, args, message: str) -> None:
+    result = gate(*((args,) if isinstance(args, str) else args))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert message in result.stderr.str()
+
+
+def test_an_update_needs_a_file(run) -> None:
+    result = run("--qnn-int8", INT8, "--qnn-update")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "--qnn-update needs --qnn-baseline FILE" in result.stderr.str()
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 7}'])
+def test_a_damaged_baseline_costs_no_attack(gate, pytester, content: str) -> None:
+    (pytester.path / "kept.json").write_text(content)
+    result = gate()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "kept.json" in result.stderr.str()
+    assert "collected" not in result.stdout.str()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[a]\nowner = x\nreason = y\n", "[a]\nowner=x\nreason=y\nexpires=soon\n", "no section"],
+)
+def test_a_bad_suppression_is_one_line(gate, pytester, text: str) -> None:
+    (pytester.path / "known.ini").write_text(text)
+    result = gate("--qnn-suppressions=known.ini", "--qnn-update")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "known.ini" in result.stderr.str()
+    assert len([line for line in result.stderr.lines if line.strip()]) == 1

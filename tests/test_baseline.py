@@ -1,0 +1,137 @@
+"""A run against a recorded one: what is worse, what is not comparable, how often it errs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pytest_qnnrobust import baseline
+from pytest_qnnrobust.option_values import Limits, LossLimit, parse_limits
+from pytest_qnnrobust.results import Results
+from pytest_qnnrobust.stats import holm
+from pytest_qnnrobust.verdicts import Rule
+from tests.test_results import run
+from tests.test_takeaways import outcome, share
+
+RULE, USUAL = Rule(), Limits()
+N = 200
+
+
+def recorded(**cells) -> Results:
+    """Results with these masks or (mask, l2) by cell id, `_` for `-`."""
+    made = []
+    for name, value in cells.items():
+        right, l2 = value if isinstance(value, tuple) else (value, None)
+        attack = "boundary" if l2 is not None else "pgd"
+        made.append(replace(outcome("int8", right, l2), id=name.replace("_", "-"), attack=attack))
+    return run(outcomes=tuple(made))
+
+
+def statuses(before, now, limits=USUAL):
+    return {one.name: one.status for one in baseline.compare(before, now, limits, RULE)}
+
+
+def flipped(right, share_of_right, seed=1):
+    lost = np.random.default_rng(seed).random(len(right)) < share_of_right
+    return right & ~lost
+
+
+def test_the_same_outcomes_are_kept_however_few_they_are():
+    for n in (3, 50, N):
+        before = recorded(int8_pgd_direct=share(n, 0.6, 0))
+        found = baseline.compare(before, before, USUAL, RULE)
+        assert [(one.name, one.status) for one in found] == [
+            ("int8-clean clean", "kept"),
+            ("int8-pgd-direct accuracy", "kept"),
+        ]
+        assert found[1].text == f"the same on each of {n} samples"
+
+
+def test_a_large_loss_is_worse_and_a_small_one_is_not():
+    right = share(N, 0.7, 0)
+    before = recorded(int8_pgd_direct=right)
+    assert (
+        statuses(before, recorded(int8_pgd_direct=flipped(right, 0.3)))["int8-pgd-direct accuracy"]
+        == "worse"
+    )
+    assert statuses(before, recorded(int8_pgd_direct=flipped(right, 0.02)))[
+        "int8-pgd-direct accuracy"
+    ] in ("kept", "inconclusive")
+    better = recorded(int8_pgd_direct=np.ones(N, bool))
+    assert statuses(before, better)["int8-pgd-direct accuracy"] == "kept"
+
+
+def test_distances_are_compared_where_an_attack_looks_for_the_nearest():
+    l2 = np.random.default_rng(0).gamma(9.0, 0.1, N)
+    none = np.zeros(N, bool)
+    before = recorded(int8_boundary_direct=(none, l2))
+    name = "int8-boundary-direct distance"
+    assert statuses(before, before)[name] == "kept"
+    assert statuses(before, recorded(int8_boundary_direct=(none, 0.7 * l2)))[name] == "worse"
+    assert statuses(before, recorded(int8_boundary_direct=(none, 0.97 * l2)))[name] == "kept"
+    assert "int8-pgd-direct distance" not in statuses(*[recorded(int8_pgd_direct=none)] * 2)
+
+
+def test_limits_are_options():
+    right = share(N, 0.7, 0)
+    before, now = recorded(int8_pgd_direct=right), recorded(int8_pgd_direct=flipped(right, 0.2))
+    wide, narrow = (
+        parse_limits("accuracy:-30pt"),
+        parse_limits("accuracy:-30pt,int8-pgd:accuracy:-1pt"),
+    )
+    name = "int8-pgd-direct accuracy"
+    assert statuses(before, now, wide)[name] == "kept"
+    assert statuses(before, now, narrow)[name] == "worse"
+    assert parse_limits("int8-boundary:distance:-10%").rules == (
+        LossLimit("int8-boundary", "distance", 0.1),
+    )
+
+
+def test_cells_that_cannot_be_compared_say_why():
+    right = share(20, 0.7, 0)
+    before = recorded(int8_pgd_direct=right, int8_fgsm_direct=right, int8_old_direct=right)
+    cells = {one.id: one for one in before.outcomes}
+    now = run(
+        outcomes=(
+            replace(cells["int8-pgd-direct"], settings="PGD(eps=0.2)"),
+            replace(cells["int8-fgsm-direct"], seed=1),
+            replace(cells["int8-old-direct"], id="int8-new-direct"),
+        )
+    )
+    found = {one.cell: one for one in baseline.compare(before, now, USUAL, RULE)}
+    assert found["int8-pgd-direct"].text == "other settings: PGD(eps=0.2), recorded with X()"
+    assert found["int8-fgsm-direct"].text == "other seed: 1, recorded with 0"
+    assert found["int8-new-direct"].status == "new"
+    assert found["int8-old-direct"].status == "vanished"
+
+
+def test_other_data_make_every_cell_stale():
+    before = recorded(int8_pgd_direct=share(20, 0.7, 0))
+    now = replace(before, data=replace(before.data, digest="e" * 64, name="other.npz"))
+    (one,) = baseline.compare(before, now, USUAL, RULE)
+    assert one.status == "stale"
+    assert one.text == "other data: 20 samples of other.npz, recorded with 20 of digits"
+
+
+def test_holm():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_a_matrix_at_its_limit_is_called_worse_at_most_at_the_stated_level():
+    # Twelve cells, each of which lost exactly its limit of 3 points; 3 standard errors of 0.05
+    # over 300 repeats are 0.038.
+    rng = np.random.default_rng(5)
+    called = 0
+    for _ in range(300):
+        before, now = {}, {}
+        for number in range(12):
+            draw, common = rng.random(N), rng.random(N) < 0.5
+            before[f"c{number}"] = (draw < 0.065) | (common & (draw >= 0.1))
+            now[f"c{number}"] = ((draw >= 0.065) & (draw < 0.1)) | (common & (draw >= 0.1))
+        found = statuses(recorded(**before), recorded(**now))
+        called += "worse" in found.values()
+    assert called / 300 <= 0.05 + 0.038

@@ -1,0 +1,117 @@
+"""Results as a document: written, read back, and refused where they are not what they claim."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from pytest_qnnrobust import results
+from pytest_qnnrobust.errors import DataError
+from pytest_qnnrobust.results import DataRecord, ModelRecord, Results
+from pytest_qnnrobust.stats import Interval
+from pytest_qnnrobust.verdicts import Verdict
+from tests.test_takeaways import outcome, share
+
+VERDICT = Verdict("T1 x", "holds", "a against b", 0.1, Interval(0, 0.2, 0.9), 0.01, math.nan, 9)
+
+
+def run(**changes):
+    """Results of two cells on twenty samples."""
+    right = share(20, 0.5, 0)
+    cells = [replace(outcome(w, right, np.linspace(0, 1, 20)), id=f"{w}-x") for w in ("a", "b")]
+    made = Results(
+        package="0.1.0",
+        command="pytest --qnn-demo",
+        created="2026-11-21T12:00:00+00:00",
+        versions={"python": "3.11"},
+        options={"seed": 0, "eps": None},
+        data=DataRecord("digits", "d" * 64, 20, 597, 0.0, 1.0, "0..1"),
+        models=(ModelRecord("digits_int8", "int8", "tflm", None, "digits_int8.tflite"),),
+        outcomes=tuple(replace(cell, width="int8") for cell in cells),
+        verdicts=(VERDICT,),
+        findings=("T1 x",),
+        notes={"n": "1"},
+        skipped={"t::a": "no data"},
+        failed={"t::b": "below"},
+    )
+    return replace(made, **changes)
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    made = run()
+    path = tmp_path / "new" / "results.json"
+    results.write(path, made)
+    found = results.read(path)
+    assert found.to_text() == made.to_text() == path.read_text()
+    for a, b in zip(found.outcomes, made.outcomes, strict=True):
+        for name, value in vars(b).items():
+            np.testing.assert_array_equal(getattr(a, name), value)
+    assert found.models == made.models
+    assert found.data == made.data
+    assert math.isnan(found.verdicts[0].detectable)
+    assert list(found.cells) == ["a-x", "b-x"]
+    assert [p.name for p in path.parent.iterdir()] == ["results.json"]
+
+
+def test_the_document_is_strict_json_that_its_schema_admits():
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    values = json.loads(run().to_text(), parse_constant=refuse)
+    assert values["schema_version"] == 1
+    assert values["verdicts"][0]["detectable"] is None
+    assert json.loads(results.SCHEMA.read_text())["properties"].keys() == values.keys()
+
+
+@given(
+    hnp.arrays(st.sampled_from([np.int64, np.float64, np.bool_]), st.integers(0, 40)),
+)
+def test_packed_values_are_the_same_bits(values):
+    packed = json.loads(json.dumps(results.pack(values)))
+    found = results.unpack(packed)
+    assert found.dtype == values.dtype
+    assert found.tobytes() == values.tobytes()
+
+
+def changed(change):
+    values = json.loads(run().to_text())
+    change(values)
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "JSON in here"),
+        ("[" * 100_000, "JSON in here"),
+        ("[]", "results in here, got at='the whole'"),
+        (changed(lambda v: v.update(schema_version=2)), "schema_version 1 in here, got schema_ver"),
+        (changed(lambda v: v.pop("models")), "at='the whole', reason=\"'models' is a required"),
+        (changed(lambda v: v.update(extra=1)), "extra"),
+        (changed(lambda v: v["outcomes"][0].update(seed="x")), "at='outcomes/0/seed'"),
+        (changed(lambda v: v["outcomes"][0]["l2"].update(base64="AAA")), "cell='a-x'"),
+        (changed(lambda v: v["outcomes"][0]["l2"].update(base64="!")), "outcomes/0/l2/base64"),
+        (changed(lambda v: v["outcomes"][0].update(l2=results.pack(np.zeros(3)))), "cell='a-x'"),
+        (changed(lambda v: v["verdicts"][0].update(value="maybe")), "at='verdicts/0/value'"),
+    ],
+)
+def test_a_document_that_is_none_is_one_line(text, message):
+    with pytest.raises(DataError) as raised:
+        Results.from_text(text, "here")
+    assert message in str(raised.value)
+    assert len(str(raised.value)) < 1000
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    for name in ("absent", "binary", "."):
+        with pytest.raises(DataError, match="a file of results"):
+            results.read(tmp_path / name)
