@@ -24,6 +24,9 @@ from pytest_qnnrobust.tflite_models import IntegerModel
 QUESTIONS = 60_000
 """Questions that a width may be asked for its measured gradients."""
 
+LEAST_SAMPLES = 6
+"""Fewer pairs are never significant."""
+
 
 def require_selected(session: Session, *names: str) -> None:
     """Skip where --qnn-attack leaves out an attack that the test is about."""
@@ -60,16 +63,19 @@ def squeezed(session: Session, model: Model) -> Defended:
 
 
 def measured_gradient(session: Session, model: Model) -> NDArray[np.float32]:
-    """The loss gradient of the first samples, of an integer model by differences.
+    """The loss gradient of the first samples by differences, as the paper measured its zeros.
 
-    Those ask two questions for each element of each sample, so that there are at most
-    `QUESTIONS // (2 * elements)` samples, the same for every width.
+    The step is the same for every width: --qnn-probe-steps of the 255 that an int8 input has.
+    Skips where fewer than `LEAST_SAMPLES` could be asked for within `QUESTIONS`.
     """
     x, y = session.data
-    n = max(1, QUESTIONS // (2 * int(np.prod(model.input_shape))))
+    n = QUESTIONS // (2 * int(np.prod(model.input_shape)))
+    if n < LEAST_SAMPLES:
+        pytest.skip(f"measured gradients of {LEAST_SAMPLES} samples ask over {QUESTIONS} questions")
+    steps = session.options.probe_steps
     if model.grid is not None:
-        model = model.with_gradient("finite-difference", session.options.probe_steps)
-    return model.loss_gradient(x[:n], y[:n]).gradient
+        steps = max(1, round(steps * session.span / 255 / model.grid.scale))
+    return model.with_gradient("finite-difference", steps).loss_gradient(x[:n], y[:n]).gradient
 
 
 def true_class_rank(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from pytest_qnnrobust import options
-from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.option_values import Limit, parse_count
 
 USAGE_ERROR = 4
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(chosen.run(chosen))
     except QnnRobustError as error:
-        print(f"qnnrobust {chosen.command}: error: {error}", file=sys.stderr)
+        text = str(error).replace("--qnn-", "--")
+        print(f"qnnrobust {chosen.command}: error: {text}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         again = "; what is finished is in the cache" if chosen.command == "tables" else ""
@@ -60,13 +61,14 @@ def _add_tables(commands: argparse._SubParsersAction[_Parser]) -> None:
     for option in options.OPTIONS:
         if option.field in TABLE_OPTIONS:
             option.add_to_command(parser)
-    parser.set_defaults(profile="paper", run=_tables)
+    parser.set_defaults(profile="goliath-cifar10", run=_tables)
     parser.add_argument(
         "--tables",
         metavar="N[,N...]",
-        help="only these; default: all for which there are models",
+        type=_parse_tables,
+        help="only these, figure-1 and grids among them; default: all that there are models for",
     )
-    parser.add_argument("--no-figures", action="store_true", help="tables only")
+    parser.add_argument("--no-figures", action="store_true", help="no pictures")
     parser.add_argument(
         "--published",
         type=Path,
@@ -102,20 +104,20 @@ def _add_tables(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 def _tables(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.tables import published, run
-    from pytest_qnnrobust.tables.plan import TABLES
+    from pytest_qnnrobust.tables.plan import PICTURES, TABLES
 
     values = {name: getattr(chosen, name) for name in TABLE_OPTIONS}
     if values["cache_dir"] is None:
         values["cache_dir"] = chosen.output / "cache"
     found = options.from_command(values, Path.cwd())
     if not (found.demo or found.float32):
-        raise QnnRobustError("expected --float FILE, of which all tables need examples")
-    tables = tuple(part.strip() for part in chosen.tables.split(",")) if chosen.tables else ()
+        cure = "all tables need examples for a float network"
+        raise expected("--float FILE", float=None, cure=cure)
     figures = published.read(chosen.published, chosen.dataset) if chosen.published else None
     request = run.Request(
         options=found,
         output=chosen.output,
-        tables=tables or tuple(TABLES),
+        tables=chosen.tables or (*TABLES, *PICTURES),
         figures=not chosen.no_figures,
         published=figures,
         limits=tuple(chosen.limit),
@@ -126,15 +128,23 @@ def _tables(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _parse_tables(text: str) -> tuple[str, ...]:
+    tables = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not tables:
+        raise argparse.ArgumentTypeError("expected tables such as 5,6, got none")
+    return tables
+
+
 def _parse_limit(text: str) -> Limit:
     """`boundary=200`, `16-17:boundary=200` or `16-17:*=200`."""
     from pytest_qnnrobust import attacks
-    from pytest_qnnrobust.tables.plan import TABLES
+    from pytest_qnnrobust.tables.plan import PICTURES, SAME, TABLES
 
     pattern, _, number = text.partition("=")
     table, colon, attack = pattern.rpartition(":")
     known = attack == "*" or attacks.is_known(attack)
-    if not known or (colon and table not in TABLES):
+    table = SAME.get(table, table)
+    if not known or (colon and table not in (*TABLES, *PICTURES)):
         rule = "expected [TABLE:]ATTACK=N such as boundary=200 or 16-17:*=200"
         raise argparse.ArgumentTypeError(f"{rule}, got {text!r}")
     return Limit(table, attack, parse_count(number))

@@ -84,8 +84,8 @@ class SurrogateGradient(Redirected):
 class FiniteDifference(Redirected):
     """Central differences over `probe_steps` input LSBs on either side, in float64.
 
-    One gradient asks the model 2 * size questions, which `queries` counts. At the bounds the
-    difference is one-sided.
+    One gradient, or any number of them at one input, asks the model 2 * size + 1 questions, which
+    are counted as queries. At the bounds the difference is one-sided.
     """
 
     gradient_source: GradientSource = "finite-difference"
@@ -96,6 +96,7 @@ class FiniteDifference(Redirected):
         low, high = base.bounds
         lsb = (high - low) / FLOAT_LEVELS if base.grid is None else base.grid.scale
         self._probe = probe_steps * lsb
+        self.gradient_queries = 2 * int(np.prod(base.input_shape)) + 1
 
     def _gradient(self, x: Float, y: Labels, rival: Labels, loss: str) -> Float:
         def value(logits: Float, row: int) -> NDArray[np.float64]:

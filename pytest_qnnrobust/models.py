@@ -95,6 +95,8 @@ class Model(ABC):
     runtime: Runtime
     differentiable: bool = True
     gradient_source: GradientSource = "autodiff"
+    gradient_queries: int = 0
+    """Questions that the gradients of one input cost, where they are measured; else 0."""
     grid: InputGrid | None = None
     digest: str | None = None
     """Of the file and the arithmetic that compute the scores; None where no file stands behind."""

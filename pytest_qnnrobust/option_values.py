@@ -70,14 +70,14 @@ USUAL_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `samples` for an attack ("*": any) of a table ("": any)."""
+    """At most `samples` for an attack ("*": any) of a table ("": any), not without an attack."""
 
     table: str
     attack: str
     samples: int
 
     def fits(self, table: str, attack: str) -> bool:
-        return self.table in ("", table) and self.attack in ("*", attack)
+        return bool(attack) and self.table in ("", table) and self.attack in ("*", attack)
 
 
 @dataclass(frozen=True)

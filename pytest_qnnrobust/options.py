@@ -497,6 +497,8 @@ def _checked(options: Options) -> Options:
 
 def _check_defended(options: Options) -> None:
     names = [files.name for files in options.defended]
+    for name in set(names) & {"squeezed", "squeezing"}:
+        raise pytest.UsageError(f"--qnn-defended {name}: the name stands for --qnn-squeeze here")
     if len(set(names)) < len(names):
         raise pytest.UsageError(f"expected --qnn-defended to name each defence once, got {names}")
     plain = (options.model, options.float32, options.int16, options.int8)

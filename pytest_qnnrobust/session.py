@@ -176,10 +176,10 @@ class Session:
             return Cell(target, attack, defense=name)
         if source is None and defense is not None:
             source = self.defended(defense.name, "float32")
-        if source is not None:
-            return Cell(target, attack, "transfer", source, name)
-        plain = self.subject("float32")
-        return Cell(target, attack, "surrogate" if plain.derived else "transfer", plain.model, name)
+        if source is None:
+            source = self.subject("float32").model
+        twin = any(source is made.model for made in self.subjects.made.values())
+        return Cell(target, attack, "surrogate" if twin else "transfer", source, name)
 
     @property
     def squeezing(self) -> FeatureSqueezing:
@@ -234,9 +234,14 @@ class Session:
 
     def judge(self, verdict: Verdict, finding: bool = False) -> None:
         """Keep a verdict for the summary; `finding`: no model is refused where it is violated."""
-        self.verdicts[verdict.name] = verdict
+        self._keep(verdict)
         if finding:
             self.findings.add(verdict.name)
+
+    def _keep(self, verdict: Verdict) -> None:
+        known = self.verdicts.setdefault(verdict.name, verdict)
+        if str(known) != str(verdict):
+            raise expected("one verdict of a name", name=verdict.name)
 
     def note(self, name: str, text: str) -> None:
         """A measured fact for the summary, which no test passes or fails on."""
@@ -259,7 +264,7 @@ class Session:
         for outcome in map(Outcome.from_json, values["outcomes"]):
             self.outcomes.setdefault(outcome.key, outcome)
         for verdict in map(Verdict.from_json, values["verdicts"]):
-            self.verdicts.setdefault(verdict.name, verdict)
+            self._keep(verdict)
         self.findings.update(values["findings"])
         self.notes.update(values["notes"])
         self.derived.update(values["derived"])
@@ -306,11 +311,17 @@ class Session:
         self.command = command
         found = self.results(command)
         self.gate = judge(self.held_to, found, self.options)
+        below = [one.id for one in self.outcomes.values() if self.is_below(one)]
         if self.held_to.results is not None:
             found = replace(found, comparison=self.gate.records)
         updated = update(self.held_to, found, self.options)
         self.written += [updated] if updated else []
-        return not self.gate.problems
+        return not (self.gate.problems or below)
+
+    def is_below(self, outcome: Outcome) -> bool:
+        """Whether the cell has less than its --qnn-min-accuracy."""
+        threshold = self.threshold(outcome)
+        return threshold is not None and outcome.accuracy < threshold.accuracy
 
     def header(self) -> list[str]:
         """What is tested, on what: the lines at the top of the run."""
@@ -348,7 +359,8 @@ class Session:
                 rule = f"--qnn-attack to be among {known}, or art:NAME"
                 raise expected(rule, attack=name)
             attacks.preset(name, self.options.profile)
-        names = ["", f"{SQUEEZED}-", *(f"{files.name}-" for files in self.options.defended)]
+        squeezed = [f"{SQUEEZED}-"] if self.options.squeeze else []
+        names = ["", *squeezed, *(f"{files.name}-" for files in self.options.defended)]
         attacked = product(names, WIDTHS, self.attack_ids, MODES)
         ids = [f"{name}{width}-{attack}-{mode}" for name, width, attack, mode in attacked]
         for threshold in self.options.min_accuracy:

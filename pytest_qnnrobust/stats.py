@@ -33,6 +33,25 @@ def proportion_interval(successes: int, n: int, level: float = 0.95) -> Interval
     return Interval(float(found.low), float(found.high), level)
 
 
+def proportion_test(successes: int, n: int, share: float, alternative: Alternative) -> float:
+    """p-value of a proportion against `share`, exact binomial; 1 for n = 0."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(successes, n, share, alternative).pvalue) if n else 1.0
+
+
+def detectable_proportion(n: int, share: float, alpha: float = 0.05, power: float = 0.8) -> float:
+    """How far above `share` a proportion has to be for `proportion_test` to see it; 1 for n = 0."""
+    from scipy.stats import binom
+
+    if n == 0:
+        return 1.0
+    needed = int(binom.isf(alpha, n, share)) + 1
+    shares = np.linspace(share, 1, 2001)
+    seen = binom.sf(needed - 1, n, shares) >= power
+    return float(shares[np.argmax(seen)] - share) if seen.any() else 1.0
+
+
 @dataclass(frozen=True)
 class Discordance:
     """Paired yes/no results: `first_only` pairs where only the first is true, and so on."""

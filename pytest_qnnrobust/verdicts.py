@@ -111,6 +111,24 @@ def accuracy_at_least(
     return Verdict(name, value, statement, pairs.difference, interval, p_value, detectable, pairs.n)
 
 
+def share_at_most(name: str, mask: tuple[str, NDArray[np.bool_]], rule: Rule) -> Verdict:
+    """No larger a share of the samples than the margin is marked; exact binomial tests."""
+    marked = np.asarray(mask[1], bool)
+    holds, violated = (
+        stats.proportion_test(int(marked.sum()), len(marked), rule.margin, side)
+        for side in ("less", "greater")
+    )
+    value, p_value = _decide(holds, violated, rule)
+    interval = stats.proportion_interval(int(marked.sum()), len(marked), rule.level)
+    statement = (
+        f"{mask[0]} {_percent(marked)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}], at "
+        f"most {100 * rule.margin:g} % ({p_text(p_value)}, n = {len(marked)})"
+    )
+    effect = float(marked.mean()) if len(marked) else 0.0
+    detectable = stats.detectable_proportion(len(marked), rule.margin, rule.alpha)
+    return Verdict(name, value, statement, effect, interval, p_value, detectable, len(marked))
+
+
 def distance_at_least(
     name: str,
     first: tuple[str, NDArray[np.float64]],

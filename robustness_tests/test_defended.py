@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_qnnrobust import checks, takeaways
+from pytest_qnnrobust.attacks.presets import BUDGETED, BY_TRANSFER, DIRECTLY
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import Defense
@@ -15,13 +16,6 @@ pytestmark = pytest.mark.qnn_defended
 
 Judge = Callable[..., None]
 Evaluate = Callable[..., Outcome]
-
-DIRECT = ("square-l2", "square-linf", "boundary", "geoda")
-TRANSFERRED = ("deepfool", "cw-linf", "autoattack")
-"""What "David and Goliath" aims at defended networks (section 4), and how."""
-
-BUDGETED = ("square-l2", "square-linf", "autoattack")
-"""Those with a budget: without one, an attack leaves nothing of any network."""
 
 
 def attacked(
@@ -34,7 +28,7 @@ def attacked(
     for width, model in defense.models.items():
         if width not in plain:
             continue
-        direct = name in DIRECT or width == "float32"
+        direct = name in DIRECTLY or width == "float32"
         outcomes[width] = evaluate(model, attack, mode="direct" if direct else "transfer")
     return outcomes
 
@@ -53,7 +47,7 @@ def test_the_defense_succeeds(
     qnn_judge(takeaways.defense_holds(qnn_defense.name, clean, outcomes, qnn_session.rule))
 
 
-@pytest.mark.parametrize("name", [*DIRECT, *TRANSFERRED])
+@pytest.mark.parametrize("name", [*DIRECTLY, *BY_TRANSFER])
 def test_the_defense_carries_over_to_quantized_models(
     qnn_defense: Defense,
     name: str,
@@ -72,7 +66,7 @@ def test_the_defense_carries_over_to_quantized_models(
 def test_the_defense_increases_the_distance_to_the_boundary(
     qnn_defense: Defense, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
-    """T5, by DeepFool on each width itself."""
+    """T5, by DeepFool on each width itself; the paper has it for some defences only."""
     checks.require_selected(qnn_session, "deepfool")
     attack = qnn_session.attack("deepfool")
     plain = checks.comparable_models(qnn_session)
@@ -80,7 +74,7 @@ def test_the_defense_increases_the_distance_to_the_boundary(
     before = {width: qnn_evaluate(plain[width], attack) for width in widths}
     after = {width: qnn_evaluate(qnn_defense.models[width], attack) for width in widths}
     rule = qnn_session.rule
-    qnn_judge(takeaways.larger_distance(qnn_defense.name, before, after, rule))
+    qnn_judge(takeaways.larger_distance(qnn_defense.name, before, after, rule), finding=True)
 
 
 @pytest.mark.parametrize("name", ["cw-linf", "autoattack"])

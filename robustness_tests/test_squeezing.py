@@ -13,6 +13,7 @@ import pytest
 
 from pytest_qnnrobust import checks, takeaways
 from pytest_qnnrobust.attacks import Attack
+from pytest_qnnrobust.attacks.presets import BUDGETED, BY_TRANSFER, DIRECTLY
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.models import Model
@@ -23,14 +24,6 @@ pytestmark = [pytest.mark.qnn_squeezed, pytest.mark.usefixtures("qnn_data")]
 
 Judge = Callable[..., None]
 Evaluate = Callable[..., Outcome]
-
-DIRECT = ("square-l2", "square-linf", "boundary", "geoda")
-TRANSFERRED = ("deepfool", "cw-linf", "autoattack")
-"""Of which attacks the paper squeezes the examples (Table 11), made for the width, or for float."""
-
-BUDGETED = ("square-l2", "square-linf", "autoattack")
-"""Those with a budget, which a defence can be required to withstand; the others go as far as they
-must, and whether their examples survive squeezing is a finding."""
 
 ADAPTIVE = ("pgd", "square-l2", "square-linf")
 """What is aimed at the squeezed network itself."""
@@ -56,7 +49,7 @@ def test_squeezing_keeps_the_clean_accuracy(
     )
 
 
-@pytest.mark.parametrize("name", [*DIRECT, *TRANSFERRED])
+@pytest.mark.parametrize("name", [*DIRECTLY, *BY_TRANSFER])
 def test_squeezing_withstands_examples_for_the_plain_network(
     name: str, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
@@ -66,7 +59,7 @@ def test_squeezing_withstands_examples_for_the_plain_network(
     plain = checks.comparable_models(qnn_session)
     for width, model in plain.items():
         checks.squeezed(qnn_session, model)
-        made_for = model if name in DIRECT else plain.get("float32")
+        made_for = model if name in DIRECTLY else plain.get("float32")
         if made_for is not None:
             outcomes[width] = squeezed_outcome(qnn_session, qnn_evaluate, model, attack, made_for)
     clean = checks.clean_baseline(qnn_session, outcomes)
@@ -96,9 +89,9 @@ def test_squeezing_withstands_attacks_that_know_it(
 def test_squeezing_denoises_more_than_fewer_colours_alone(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
-    """T8, of the examples of Square-Linf.
+    """What the median window adds, by the examples of Square-Linf.
 
-    The paper's rival, Pixel Defend, is a network of two million parameters of its own; what a
+    The rival of takeaway 8, Pixel Defend, is a network of two million parameters of its own; what a
     microcontroller could run instead is one half of the squeezing without the other.
     """
     checks.require_selected(qnn_session, "square-linf")
@@ -112,7 +105,8 @@ def test_squeezing_denoises_more_than_fewer_colours_alone(
         for defense in (squeezing, FeatureSqueezing(squeezing.bit_depth, 1))
     )
     pair = ("squeezing", whole), ("fewer colours alone", colours)
-    qnn_judge(takeaways.denoises_more(qnn_model.width, *pair, qnn_session.rule), finding=True)
+    name = f"{qnn_model.width} squeezing denoises more than fewer colours alone"
+    qnn_judge(takeaways.denoises_more(name, *pair, qnn_session.rule), finding=True)
 
 
 def test_squeezing_runs_beside_the_network(qnn_session: Session, qnn_judge: Judge) -> None:

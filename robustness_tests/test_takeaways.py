@@ -58,7 +58,7 @@ def test_noise_is_attenuated_below_half_a_step_and_passed_above(
 def test_gradients_have_more_zeros_as_precision_falls(
     qnn_session: Session, qnn_judge: Judge
 ) -> None:
-    """T2, by differences over whole input steps (--qnn-probe-steps), exact on the float model."""
+    """T2, by differences over whole int8 steps at every width (--qnn-probe-steps)."""
     densities = {
         width: gradient_metrics.zero_density(checks.measured_gradient(qnn_session, model))
         for width, model in checks.comparable_models(qnn_session).items()

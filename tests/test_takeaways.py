@@ -270,7 +270,13 @@ def test_where_all_or_nothing_is_recovered_extent_says_nothing(recovered: bool) 
 )
 def test_a_defence_that_denoises_more(first: float, second: float, n: int, value: str) -> None:
     pair = ("squeezing", share(n, first, 4)), ("rival", share(n, second, 5))
-    assert takeaways.denoises_more("int8", *pair, RULE).value == value
+    assert takeaways.denoises_more("T8", *pair, RULE).value == value
+
+
+def test_equal_defences_denoise_no_more_than_each_other() -> None:
+    right = share(1000, 0.6, 4)
+    verdict = takeaways.denoises_more("T8", ("a", right), ("b", right), RULE)
+    assert verdict.value == "inconclusive"
 
 
 def test_a_defence_that_runs_beside_the_network() -> None:

@@ -94,11 +94,16 @@ class Attack(ABC):
             watch = _watcher(progress, type(self).__name__, start, len(rows), len(attacked))
             target = self._target(model, recorder.clean[rows], y[rows], query_budget, deadline)
             target.on_progress = watch
-            recorder.interrupted = self._attack(target, Streams(seed, index[rows]))
-            self._grade(target, rows, recorder)
+            recorder.exhausted[rows] = True
+            try:
+                with one_blas_thread():
+                    recorder.interrupted = self._attack(target, Streams(seed, index[rows]))
+                    self._grade(target, rows, recorder)
+                if watch is not None:
+                    watch(1.0)
+            except KeyboardInterrupt:
+                recorder.interrupted = True
             recorder.model_seconds += target.model_seconds
-            if watch is not None:
-                watch(1.0)
         return recorder.result()
 
     @abstractmethod
@@ -145,8 +150,7 @@ class Attack(ABC):
         """Run on one batch; true when the user interrupted it."""
         try:
             if target.eps > 0:
-                with one_blas_thread():
-                    self.run(target, target.x, target.y, streams)
+                self.run(target, target.x, target.y, streams)
         except OutOfBudgetError:
             return False
         except KeyboardInterrupt:

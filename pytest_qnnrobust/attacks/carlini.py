@@ -31,7 +31,7 @@ ROUNDING = 1e-5
 
 
 class TanhSpace:
-    """The change of variable of section V.A: x = middle + half * tanh(w), inside the bounds."""
+    """The change of variable of section V.B: x = middle + half * tanh(w), inside the bounds."""
 
     def __init__(self, bounds: tuple[float, float]) -> None:
         self.middle = np.float32((bounds[0] + bounds[1]) / 2)

@@ -19,7 +19,7 @@ PIXEL_RANK = 3
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CarliniL0(MinimalDistortionAttack):
-    """Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks" (2017), section V.B.
+    """Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks" (2017), section VI.B.
 
     The L2 attack over and over on a shrinking set of pixels: once it has an adversarial point,
     the `drop_rate` * sqrt(pixels left) pixels with the least |g_i * delta_i|, g the gradient of f6

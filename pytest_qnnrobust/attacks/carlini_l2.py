@@ -36,7 +36,7 @@ LONGEST = 1.0
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CarliniL2(MinimalDistortionAttack):
-    """Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks" (2017), section V.A.
+    """Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks" (2017), section VI.A.
 
     Adam minimizes |delta|^2 + c * max(confidence - margin, 0) over w, x + delta = tanh(w) scaled
     to the bounds, delta in units of the input span; margin is f6 on logits. Each of

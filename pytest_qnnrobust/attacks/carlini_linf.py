@@ -28,7 +28,7 @@ WITHIN = np.float32(1.001)
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CarliniLinf(MinimalDistortionAttack):
-    """Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks" (2017), section V.C.
+    """Carlini, Wagner, "Towards Evaluating the Robustness of Neural Networks" (2017), section VI.C.
 
     Adam minimizes c * max(confidence - margin, 0) + sum_i max(|delta_i| - tau, 0) in tanh space,
     delta in units of the input span. An adversarial point within tau lowers tau to

@@ -34,10 +34,10 @@ class EAD(MinimalDistortionAttack):
 
     Algorithm 1: FISTA minimizes c * max(confidence - margin, 0) + beta * |delta|_1 + |delta|^2
     (eq. 7), delta in units of the input span: a gradient step of `learning_rate`, falling with the
-    square root of the steps left, a soft threshold at beta inside the bounds (eq. 5), and
-    momentum. `binary_search_steps` descents of `max_iter` steps look for c as C&W-L2 does, with
-    its `abort_early`. `decision_rule` says which adversarial point is the nearest: "EN" by
-    beta * L1 + L2^2, "L1" by L1 (section 4.1). Both sequences of FISTA count, not only the last.
+    square root of the steps left, a soft threshold at beta inside the bounds (its operator
+    S_beta), and momentum. `binary_search_steps` descents of `max_iter` steps look for c as C&W-L2
+    does, with its `abort_early`. `decision_rule` says which adversarial point is the nearest: "EN"
+    by beta * L1 + L2^2, "L1" by L1 (section 4.1). Both sequences of FISTA count, not only the last.
 
     Beyond the original: `polish_steps` rounds bring the result down the boundary
     (`carlini_polish.polish`) in L1, or for "EN" in a weighed sum of L1 and L2; 0 leaves them out. A
@@ -139,7 +139,7 @@ class _Search:
         return fooled
 
     def _shrink(self, delta: Float, fall: Float, rise: Float) -> Float:
-        """Soft threshold at beta, inside the bounds: proposition 1 of the paper, eq. 5."""
+        """Soft threshold at beta, inside the bounds: the paper's operator S_beta."""
         beta = np.float32(self._attack.beta)
         shrunk = delta - np.clip(delta, -beta, beta)
         return np.clip(shrunk, fall, rise, out=shrunk)

@@ -46,7 +46,7 @@ def project(x: NDArray[Any], clean: NDArray[Any], norm: float, eps: float, bound
 def _displacement(
     x: NDArray[Any], clean: Double, norm: float, eps: float, bounds: Bounds
 ) -> Double:
-    """From `clean` to the projection of `x` onto the L1 or L2 ball and into the bounds, float64."""
+    """From `clean` to the projection of `x` onto the L1 ball inside the bounds, or the L2 ball."""
     delta = np.asarray(x, np.float64) - clean
     if norm == 1:
         return l1_projection(delta, *rooms(clean, bounds), eps)
@@ -78,18 +78,19 @@ def project_to_grid(
     rounding moved away from `clean` go back, those closest to a tie first, until the rest fits.
     """
     start = grid.quantize(clean).astype(np.int32)
-    low, high = integer_bounds(bounds, grid)
+    least, most = integer_bounds(bounds, grid)
+    fall, rise = np.minimum(least - start, 0), np.maximum(most - start, 0)
     clean = np.asarray(clean, np.float64)
     if np.isinf(norm):
-        most = whole_steps(eps, grid)
+        reach = whole_steps(eps, grid)
         inside = project(x, clean, norm, eps, bounds).astype(np.float64)
-        steps = np.clip(np.rint((inside - clean) / grid.scale), -most, most)
-        steps = np.clip(steps, low - start, high - start)
+        steps = np.clip(np.rint((inside - clean) / grid.scale), -reach, reach)
+        steps = np.clip(steps, fall, rise)
     else:
         wanted = _displacement(x, clean, norm, eps, bounds)
         wanted /= grid.scale
         limit = eps / grid.scale * (1 + BUDGET_TOLERANCE)
-        steps = _trim(np.clip(np.rint(wanted), low - start, high - start), wanted, norm, limit)
+        steps = _trim(np.clip(np.rint(wanted), fall, rise), wanted, norm, limit)
     return grid.dequantize((start + steps).astype(grid.dtype))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from numbers import Real
 
 import numpy as np
@@ -28,8 +29,9 @@ PAIRS = 1 << 22
 class JSMA(MinimalDistortionAttack):
     """Papernot et al., "The Limitations of Deep Learning in Adversarial Settings" (2016), L0.
 
-    Algorithms 2 and 3: in each of at most `max_iter` steps, the pair of features that maximizes
-    -alpha * beta, among those with alpha > 0 and beta < 0, moves by `theta` (input units;
+    Algorithms 2 and 3: in each of at most `max_iter` steps (None: as many as it takes), the pair of
+    features that maximizes -alpha * beta, among those with alpha > 0 and beta < 0, moves by `theta`
+    (input units;
     negative: features are lowered and the conditions swap signs). alpha is the pair's slope of
     the target class, beta that of the sum of all others. A feature at its bound leaves the
     search; once a share `gamma` of all features has changed, only these move on.
@@ -54,7 +56,7 @@ class JSMA(MinimalDistortionAttack):
     gamma: float = 1.0
     target: str = "nearest"
     saliency: str = "probabilities"
-    max_iter: int = 2000
+    max_iter: int | None = None
 
     def _validate(self) -> None:
         real = isinstance(self.theta, Real) and not isinstance(self.theta, bool)
@@ -63,14 +65,16 @@ class JSMA(MinimalDistortionAttack):
         checks.fraction(gamma=self.gamma)
         checks.choice(POLICIES, target=self.target)
         checks.choice(SALIENCIES, saliency=self.saliency)
-        checks.count(max_iter=self.max_iter)
+        if self.max_iter is not None:
+            checks.count(max_iter=self.max_iter)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         logits = target.evaluate(x).logits
         search = _Search(self, target, logits, *self._goals(target, logits, streams))
-        for step in range(self.max_iter):
+        started = len(search.rows)
+        for _ in count() if self.max_iter is None else range(self.max_iter):
             search.advance()
-            target.progress(step + 1, self.max_iter)
+            target.progress(started - len(search.rows), started)
             if not len(search.rows):
                 return
 

@@ -135,7 +135,7 @@ class Target:
     def _loss_gradient(self, x: Float, rows: Rows, loss: str, rival: Labels | None) -> Gradient:
         y = self.y[rows]
         wanted = y if rival is None else rival
-        answered = self._charge(self.gradients, rows, 1)
+        answered = self._charge_gradients(rows, 1)
         if answered is None:
             return self._timed(self._model.loss_gradient, x, y, loss, wanted)
         part = self._timed(
@@ -156,7 +156,7 @@ class Target:
         """
         rows = self.all_rows if rows is None else rows
         cost = self.classes if weights is None else weights.shape[1]
-        answered = self._charge(self.gradients, rows, cost)
+        answered = self._charge_gradients(rows, cost)
         if answered is None:
             return self._timed(self._model.jacobian, x, weights)
         chosen = None if weights is None else weights[answered]
@@ -228,6 +228,12 @@ class Target:
         answer = ask(*arguments)
         self.model_seconds += time.perf_counter() - started
         return answer
+
+    def _charge_gradients(self, rows: Rows, number: int) -> Mask | None:
+        """`_charge` for gradients of each input; as questions, where the model measures them."""
+        if self._model.gradient_queries:
+            return self._charge(self.queries, rows, self._model.gradient_queries)
+        return self._charge(self.gradients, rows, number)
 
     def _charge(self, counter: Labels, rows: Rows, cost: int) -> Mask | None:
         """Count what can be answered: a mask over `rows`, or None for all of them."""

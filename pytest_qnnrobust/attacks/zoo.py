@@ -107,8 +107,12 @@ class ZOO(MinimalDistortionAttack):
         checks.flag(memory=self.memory, abort_early=self.abort_early)
         checks.flag(symmetric=self.symmetric)
         checks.flag(use_importance=self.use_importance, use_resize=self.use_resize)
+        if not isinstance(self.resize_at, (tuple, list)):
+            rule = "resize_at to be a tuple of iterations"
+            raise checks.conflict(rule, resize_at=self.resize_at)
         for iteration in self.resize_at:
             checks.count(resize_at=iteration)
+        object.__setattr__(self, "resize_at", tuple(self.resize_at))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         image = image_shape(target.input_shape)

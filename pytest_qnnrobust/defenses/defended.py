@@ -30,6 +30,7 @@ class Defended(Model):
         self.grid = base.grid
         self.differentiable = base.differentiable
         self.gradient_source = base.gradient_source
+        self.gradient_queries = base.gradient_queries
         self.digest = f"{base.digest}-{defense}" if base.digest else None
 
     @property

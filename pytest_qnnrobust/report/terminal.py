@@ -156,7 +156,7 @@ def _required(session: Session, outcomes: list[Outcome]) -> list[str]:
     found = []
     for outcome in outcomes:
         least = session.threshold(outcome)
-        if least is not None and outcome.accuracy < least.accuracy:
+        if least is not None and session.is_below(outcome):
             text = f"{100 * outcome.accuracy:.1f} %, required {100 * least.accuracy:g} %"
             found += _wrap(f"BELOW --qnn-min-accuracy: {outcome.id} {text}")
     return found

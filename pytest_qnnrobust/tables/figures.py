@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust import stats
-from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.subjects import WIDTHS
 from pytest_qnnrobust.tables.measure import LEVEL
 from pytest_qnnrobust.tables.plan import TITLES
@@ -23,10 +22,10 @@ DOTS_PER_INCH = 130
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy in % of one width under transferred examples, against their mean L2 distance."""
+    """Whether one width was right under transferred examples of each mean Linf distance."""
 
     width: str
-    l2: NDArray[np.float64]
+    linf: NDArray[np.float64]
     right: list[NDArray[np.bool_]]
 
 
@@ -51,10 +50,10 @@ def figure_1(path: Path, curves: Sequence[Curve]) -> None:
         accuracy = [100 * float(r.mean()) for r in curve.right]
         low, high = ([100 * getattr(p, end) for p in points] for end in ("low", "high"))
         colour = COLOURS[curve.width]
-        axes.plot(curve.l2, accuracy, marker="o", ms=3.5, color=colour, label=curve.width)
-        axes.fill_between(curve.l2, low, high, color=colour, alpha=0.15, lw=0)
+        axes.plot(curve.linf, accuracy, marker="o", ms=3.5, color=colour, label=curve.width)
+        axes.fill_between(curve.linf, low, high, color=colour, alpha=0.15, lw=0)
     axes.set(
-        xlabel="mean L2 distance of the PGD examples, model input units",
+        xlabel="mean Linf distance of the PGD examples, model input units",
         ylabel="accuracy, % (band: 95 % interval)",
         title="Figure 1: PGD examples for float32, transferred",
         ylim=(0, 102),
@@ -161,11 +160,8 @@ def _save(figure: Any, axes: Any, path: Path) -> None:
 
 
 def _pyplot() -> Any:
-    try:
-        import matplotlib
-    except ImportError:
-        cure = "pip install pytest-qnnrobust[tables]"
-        raise expected("matplotlib for pictures", cure=cure, installed=False) from None
+    import matplotlib
+
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import stats
 from pytest_qnnrobust.batching import share_processors
-from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.errors import AttackError, QnnRobustError
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import Limit
@@ -29,8 +29,10 @@ LEVEL = 0.95
 class Measured:
     """A cell's accuracy in % of `n` samples, its Clopper-Pearson interval, and mean distances.
 
-    `distances` are means over the samples that the attacked network was fooled on, `distances_all`
-    over all that it was right on; `seconds` is the attack's time when it was computed.
+    As in the paper, the accuracy is the share of the samples that are classified right after the
+    attack, whatever they were before it. `distances` are means over the samples that the attacked
+    network was fooled on, `distances_all`, the paper's, over all that it was right on; `seconds` is
+    the attack's time when it was computed.
     """
 
     cell: TableCell
@@ -46,8 +48,7 @@ def measure(session: Session, cell: TableCell, samples: int) -> Measured:
     """The cell on the first `samples` samples; MissingError where a model of it is missing."""
     model = _network(session, cell)
     if cell.how == "clean":
-        right = session.right_on_clean(model)[:samples]
-        return _measured(cell, right, None)
+        return _measured(cell, session.right_on_clean(model)[: session.samples], None)
     attack = session.attack(cell.attack)
     plain = session.subject(cell.width).model
     if cell.defence == SQUEEZING:
@@ -62,7 +63,7 @@ def measure(session: Session, cell: TableCell, samples: int) -> Measured:
         source = _network(session, cell, "float32")
         attacked = session.evaluate(session.cell(source, attack), samples, record=False)
     outcome = session.evaluate(target, samples, record=False)
-    return _measured(cell, outcome.robust, attacked)
+    return _measured(cell, outcome.adv_label == outcome.label, attacked)
 
 
 def _network(session: Session, cell: TableCell, width: str = "") -> Model:
@@ -110,7 +111,7 @@ def fill_cache(
         session = Session(options)
         session.load()
         for cell in planned:
-            with suppress(MissingError):
+            with suppress(MissingError, AttackError):
                 measure(session, cell, samples_of(session, cell, limits))
 
 

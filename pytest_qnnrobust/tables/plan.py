@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pytest_qnnrobust.attacks.presets import BY_TRANSFER, DIRECTLY
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.subjects import WIDTHS
 
@@ -18,15 +19,9 @@ SQUEEZING = "feature-squeezing"
 DIRECT = ("zoo", "square-l2", "square-linf", "boundary", "geoda")
 WHITE_BOX = ("deepfool", "jsma", "cw-l2", "cw-linf", "ead", "autoattack")
 AGAINST_DEFENSES: dict[str, How] = {
-    "deepfool": "transfer",
-    "cw-linf": "transfer",
-    "autoattack": "transfer",
-    "square-l2": "direct",
-    "square-linf": "direct",
-    "boundary": "direct",
-    "geoda": "direct",
+    **dict.fromkeys(BY_TRANSFER, "transfer"),
+    **dict.fromkeys(DIRECTLY, "direct"),
 }
-"""What the paper aims at defended networks (section 4), and how."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +65,10 @@ TABLES: dict[str, Callable[[Sequence[str]], list[TableCell]]] = {
 }
 """By number: the cells, of the train-based defences that there are."""
 
+FIGURE_1, GRIDS = "figure-1", "grids"
+PICTURES = (FIGURE_1, GRIDS)
+"""What is asked for like a table."""
+
 SAME = {"9": "16-17", "16": "16-17", "17": "16-17"}
 """Tables that are measured as one: 9 is 16 and 17 with L2 alone."""
 
@@ -87,12 +86,14 @@ TITLES = {
 def cells(tables: Sequence[str], trained: Sequence[str], squeezing: bool) -> list[TableCell]:
     """The cells of these tables, those of missing defences left out.
 
-    Raises QnnRobustError for a table that is none of `TABLES` or `SAME`.
+    Raises QnnRobustError for a table that is none of `TABLES`, `SAME` or `PICTURES`.
     """
     found = []
     for number in dict.fromkeys(SAME.get(table, table) for table in tables):
+        if number in PICTURES:
+            continue
         if number not in TABLES:
-            rule = f"tables among {', '.join([*TABLES, *SAME])}"
+            rule = f"tables among {', '.join([*TABLES, *SAME, *PICTURES])}"
             raise expected(rule, table=number)
         if squeezing or number not in ("10", "11"):
             found += TABLES[number](trained)

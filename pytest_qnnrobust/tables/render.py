@@ -15,6 +15,11 @@ from pytest_qnnrobust.tables.published import DISTANCES, Published
 NEAR = 10.0
 """Points within which a measured accuracy counts as the published one."""
 
+CONVENTION = (
+    "Accuracy: share of all samples that are right after the attack. Distances: means over the "
+    "samples that were right before it, the published mean in brackets."
+)
+
 HEADINGS = ("attack", "how", "model", "accuracy %", "95 % interval", "published", "difference")
 
 
@@ -84,7 +89,7 @@ def to_markdown(tables: Sequence[Sequence[Row]]) -> str:
     parts = []
     for rows in tables:
         table = rows[0].measured.cell.table
-        parts.append(f"## {title(table)}: {TITLES[table]}\n\n{summary(rows)}.\n")
+        parts.append(f"## {title(table)}: {TITLES[table]}\n\n{summary(rows)}. {CONVENTION}\n")
         for defence, part in by_defence(rows):
             heading = f"### {defence}\n\n" if defence != "none" else ""
             grid = [_headings(part), ["---"] * len(_headings(part)), *map(_cells, part)]
@@ -133,7 +138,7 @@ def _cells(row: Row) -> list[str]:
     published = row.published.distances if row.published else {}
     distances = [
         _number(value) + (f" ({published[name]:g})" if name in published else "")
-        for name, value in found.distances.items()
+        for name, value in found.distances_all.items()
     ]
     return [
         cell.attack or "-",

@@ -5,31 +5,20 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
-import numpy as np
-
-from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.batching import share_processors
-from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import WIDTHS, MissingError, quiet
-from pytest_qnnrobust.tables import figures, render
+from pytest_qnnrobust.subjects import MissingError, quiet
+from pytest_qnnrobust.tables import figures, pictures, render
 from pytest_qnnrobust.tables.measure import helpers, measure, samples_of
-from pytest_qnnrobust.tables.plan import TABLES, TableCell, cells
+from pytest_qnnrobust.tables.plan import FIGURE_1, PICTURES, TABLES, TableCell, cells
 from pytest_qnnrobust.tables.published import PublishedFigures
 from pytest_qnnrobust.tables.render import Row
-
-STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 2.5, 3.75, 5.0, 7.5, 10.0)
-"""Linf budgets of Figure 1 as multiples of PGD's: the paper's range, and on to two int8 steps."""
-
-SHOWN = 4
-"""Images in a grid."""
 
 
 @dataclass(frozen=True)
@@ -38,37 +27,41 @@ class Request:
 
     options: Options
     output: Path
-    tables: tuple[str, ...] = tuple(TABLES)
+    tables: tuple[str, ...] = (*TABLES, *PICTURES)
     figures: bool = True
     published: PublishedFigures | None = None
     limits: tuple[Limit, ...] = ()
     processes: int = 1
 
-    def samples(self, session: Session, cell: TableCell) -> int:
-        return samples_of(session, cell, self.limits)
-
 
 def make(request: Request) -> list[Path]:
-    """Measure, write into `request.output`, and return the files."""
+    """Measure, write into `request.output`, and return the files.
+
+    Raises QnnRobustError, before any attack, where there is nothing to measure or nowhere to write.
+    """
+    trained = [files.name for files in request.options.defended]
+    planned = cells(request.tables, trained, request.options.squeeze is not None)
+    drawn = [name for name in PICTURES if name in request.tables and request.figures]
+    if not (planned or drawn):
+        cure = "8 and 16-17 need --defended, 10 and 11 --squeeze"
+        raise expected("tables that can be measured", tables=list(request.tables), cure=cure)
+    try:
+        request.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        rule = "--output to be a folder that can be written"
+        raise expected(rule, output=str(request.output), reason=error.strerror) from None
     with quiet():
         share_processors(request.processes)
     session = Session(request.options)
     session.load()
     if session.subjects.data is None:
         raise expected("data to attack", data=None, cure="give --data SOURCE")
-    request.output.mkdir(parents=True, exist_ok=True)
-    squeezing = request.options.squeeze is not None
-    planned = cells(request.tables, list(session.subjects.defenses), squeezing)
-    alone = request.processes == 1
-    context: Any = nullcontext() if alone else helpers(
-        request.options, planned, request.limits, request.processes
-    )  # fmt: skip
     written: list[Path] = []
-    with context:
+    with helpers(request.options, planned, request.limits, request.processes):
         for rows in _measured(request, session, planned):
-            written = _write(request.output, rows)
-    if request.figures:
-        written += _pictures(request, session)
+            written = _write(request, rows)
+        for name in drawn:
+            written += _drawn(name, request, session)
     return written
 
 
@@ -78,26 +71,27 @@ def _measured(
     """All rows so far, table by table, each time that a table is complete."""
     done: list[list[Row]] = []
     started = time.perf_counter()
+    places = {cell: f"{number}/{len(planned)}" for number, cell in enumerate(planned, start=1)}
     for table in dict.fromkeys(cell.table for cell in planned):
         rows: list[Row] = []
         for cell in (cell for cell in planned if cell.table == table):
-            number = sum(map(len, done)) + len(rows) + 1
-            session.progress = _Progress(f"{number}/{len(planned)} {_name(cell)}")
+            name = f"{places[cell]} {_name(cell)}"
+            session.evaluator.progress = _Progress(name)
             try:
-                found = measure(session, cell, request.samples(session, cell))
-            except MissingError as missing:
-                _say(f"{number}/{len(planned)} {_name(cell)}: not run, {missing}")
+                found = measure(session, cell, samples_of(session, cell, request.limits))
+            except (MissingError, AttackError) as error:
+                _say(f"{name}: not run, {error}")
                 continue
             row = Row(found, request.published.of(cell) if request.published else None)
             rows.append(row)
-            _say(f"{number}/{len(planned)} {_name(cell)}: {_result(row)}")
+            _say(f"{name}: {_result(row)}")
         if rows:
             done.append(rows)
             _say(f"{render.summary(rows)}; {time.perf_counter() - started:.0f} s since the start")
             yield list(done)
 
 
-def _write(folder: Path, tables: Sequence[Sequence[Row]]) -> list[Path]:
+def _write(request: Request, tables: Sequence[Sequence[Row]]) -> list[Path]:
     """All texts anew, and the picture of each table."""
     texts = {
         "tables.csv": render.to_csv([row for rows in tables for row in rows]),
@@ -105,70 +99,29 @@ def _write(folder: Path, tables: Sequence[Sequence[Row]]) -> list[Path]:
         "tables.tex": render.to_latex(tables),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
-    written = [folder / name for name in texts]
-    for rows in tables:
-        path = folder / f"table_{rows[0].measured.cell.table}.png"
+        (request.output / name).write_text(text, encoding="utf-8")
+    written = [request.output / name for name in texts]
+    for rows in tables if request.figures else ():
+        path = request.output / f"table_{rows[0].measured.cell.table}.png"
         figures.dots(path, rows)
         written.append(path)
     return written
 
 
-def _pictures(request: Request, session: Session) -> list[Path]:
+def _drawn(name: str, request: Request, session: Session) -> list[Path]:
+    session.evaluator.progress = _Progress(name)
+    if name == FIGURE_1:
+        path = request.output / "figure_1.png"
+        figures.figure_1(path, pictures.curves(session, request.limits))
+        return [path]
     written = []
-    models = {width: session.subject(width).model for width in WIDTHS}
-    samples = request.samples(session, TableCell("figure-1", "none", "transfer", "pgd", ""))
-    curves = []
-    attacks = [_pgd(session, strength) for strength in STRENGTHS]
-    for width, model in models.items():
-        l2, right = [0.0], [session.right_on_clean(model)[:samples]]
-        for attack in attacks:
-            session.progress = _Progress(f"Figure 1 {width} {attack}")
-            source = session.evaluate(session.cell(models["float32"], attack), samples, False)
-            mode = "direct" if width == "float32" else "transfer"
-            outcome = session.evaluate(session.cell(model, attack, mode), samples, False)
-            l2.append(float(source.l2[source.clean_correct].mean()))
-            right.append(outcome.robust)
-        curves.append(figures.Curve(width, np.array(l2), right))
-    path = request.output / "figure_1.png"
-    figures.figure_1(path, curves)
-    written.append(path)
-    for name in ("boundary", "square-linf"):
-        images = _triplets(request, session, name)
+    for attack in pictures.SHOWN:
+        images = pictures.triplets(session, attack, request.limits)
         if images:
-            path = request.output / f"grid_{name}.png"
-            figures.triplets(path, images, f"{name}, aimed at each width")
+            path = request.output / f"grid_{attack}.png"
+            figures.triplets(path, images, f"{attack}, aimed at each width")
             written.append(path)
     return written
-
-
-def _pgd(session: Session, strength: float) -> Attack:
-    attack = cast(Any, session.attack("pgd"))
-    eps = min(strength * attack.eps, session.span)
-    return cast(Attack, replace(attack, eps=eps, step=attack.step * eps / attack.eps))
-
-
-def _triplets(request: Request, session: Session, name: str) -> list[figures.Triplet]:
-    """The first images that the attack fooled every width with."""
-    models = {width: session.subject(width).model for width in WIDTHS}
-    shape = models["float32"].input_shape
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] not in (1, 3)):
-        return []
-    samples = request.samples(session, TableCell("5", "none", "direct", name, ""))
-    low, high = session.subjects.bounds
-    crafted = {w: session.craft(m, session.attack(name), samples) for w, m in models.items()}
-    fooled = np.logical_and.reduce([found.success for found in crafted.values()])
-    images = []
-    for i in np.flatnonzero(fooled)[:SHOWN]:
-        label = int(session.data.y[i])
-        images.append(
-            figures.Triplet(
-                (session.data.x[i] - low) / (high - low),
-                {w: (found.x_adv[i] - low) / (high - low) for w, found in crafted.items()},
-                {w: (label, int(found.adv_label[i])) for w, found in crafted.items()},
-            )
-        )
-    return images
 
 
 class _Progress:
@@ -178,15 +131,13 @@ class _Progress:
         self._name = name
 
     def __call__(self, done: int, total: int, text: str) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r\033[K{self._name}: {text} {done}/{total}")
-            sys.stderr.flush()
+        if sys.stdout.isatty():
+            print(f"\r\033[K{self._name}: {text} {done}/{total}", end="", flush=True)
 
 
 def _say(text: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\033[K")
-    print(text, flush=True)
+    clear = "\r\033[K" if sys.stdout.isatty() else ""
+    print(clear + text, flush=True)
 
 
 def _name(cell: TableCell) -> str:

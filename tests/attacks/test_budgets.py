@@ -97,6 +97,42 @@ def test_ctrl_c_keeps_what_is_finished_and_marks_the_rest():
     np.testing.assert_array_equal(result.success, model.classify(result.x_adv) != y)
 
 
+@pytest.mark.parametrize("name", ["noise", "fgsm", "square-linf", "deepfool", "boundary", "zoo"])
+def test_ctrl_c_while_a_batch_is_graded_keeps_the_batches_before(name, monkeypatch):
+    model, x, y = problem(samples=12)
+    attack = attacks.preset(name, "smoke")
+    free = attack(model, x, y, batch_size=4)
+    graded, original = [], type(attack)._grade
+
+    def grade(self, target, rows, recorder):
+        graded.append(len(rows))
+        if len(graded) == 2:
+            raise KeyboardInterrupt
+        original(self, target, rows, recorder)
+
+    monkeypatch.setattr(type(attack), "_grade", grade)
+    result = attack(model, x, y, batch_size=4)
+    assert result.interrupted
+    np.testing.assert_array_equal(result.x_adv[:4], free.x_adv[:4])
+    np.testing.assert_array_equal(result.exhausted[:4], free.exhausted[:4])
+    assert result.exhausted[4:].all()
+    np.testing.assert_array_equal(result.x_adv[4:], x[4:])
+
+
+@pytest.mark.parametrize("name", ["fgsm", "deepfool"])
+def test_measured_gradients_are_charged_as_the_questions_they_cost(name):
+    model, x, y = problem()
+    measured = model.with_gradient("finite-difference")
+    price = 2 * x[0].size + 1
+    attack = attacks.preset(name, "smoke")
+    result = attack(measured, x, y)
+    assert not result.gradients.any()
+    assert (result.queries >= price).all()
+    short = attack(measured, x, y, query_budget=price - 1)
+    assert short.exhausted.all()
+    assert not short.queries.any()
+
+
 def test_progress_counts_up_to_the_samples_attacked():
     model, x, y = problem(samples=9)
     y[3] = 1 - y[3]

@@ -37,6 +37,8 @@ BAD_SETTINGS = [
     ("boundary", {"step_adapt": 1}, "expected step_adapt to be in (0, 1), got step_adapt=1"),
     ("boundary", {"delta": 0}, "expected delta to be a number > 0, got delta=0"),
     ("boundary", {"sample_size": 0}, "got sample_size=0"),
+    ("zoo", {"resize_at": 5}, "expected resize_at to be a tuple of iterations, got resize_at=5"),
+    ("zoo", {"resize_at": (0,)}, "got resize_at=0"),
 ]
 
 
@@ -77,35 +79,99 @@ def test_repr_rebuilds_the_attack(name, profile):
     assert rebuilt == attack
 
 
-def test_settings_of_the_paper():
-    table = {
-        "pgd": {"eps": 0.0008, "step": 0.00008, "restarts": 20, "max_iter": 10},
-        "deepfool": {"max_iter": 100, "overshoot": 0.008},
-        "square-l2": {"max_iter": 2000, "p_init": 0.8},
-        "square-linf": {"eps": 0.015, "max_iter": 1000, "p_init": 0.05},
-        "boundary": {"epsilon": 1.0, "delta": 0.1, "init_size": 100, "max_iter": 500},
-    }
+GOLIATH = {
+    "deepfool": {"max_iter": (100, 100, 100), "overshoot": (0.008, 0.008, 0.008)},
+    "jsma": {"theta": (0.08, 0.08, 0.08), "gamma": (1.0, 1.0, 1.0)},
+    "cw-l2": {
+        "max_iter": (10, 10, 10),
+        "binary_search_steps": (10, 10, 10),
+        "initial_const": (0.01, 0.01, 0.01),
+    },
+    "cw-linf": {"max_iter": (10, 10, 10), "learning_rate": (0.01, 0.01, 0.01)},
+    "pgd": {
+        "eps": (0.0008, 0.0008, 0.0008),
+        "step": (0.00008, 0.00008, 0.00008),
+        "restarts": (20, 20, 20),
+        "max_iter": (10, 10, 10),
+    },
+    "ead": {"binary_search_steps": (10, 10, 10), "initial_const": (0.01, 0.01, 0.01)},
+    "autoattack": {"eps": (0.004, 0.004, 0.009)},
+    "zoo": {
+        "max_iter": (10, 50, 10),
+        "binary_search_steps": (5, 1, 2),
+        "initial_const": (0.01, 0.01, 0.01),
+    },
+    "square-l2": {
+        "eps": (1.0, 2.0, 2.0),
+        "max_iter": (2000, 1000, 2000),
+        "p_init": (0.8, 0.8, 0.8),
+    },
+    "square-linf": {
+        "eps": (0.015, 0.015, 0.015),
+        "max_iter": (1000, 1000, 1000),
+        "p_init": (0.05, 0.05, 0.05),
+    },
+    "boundary": {
+        "epsilon": (1.0, 1.0, 1.0),
+        "delta": (0.1, 0.1, 0.1),
+        "init_size": (100, 500, 100),
+        "max_iter": (500, 500, 500),
+    },
+    "geoda": {"bin_search_tol": (0.0001, 0.0001, 0.01), "sub_dim": (75, 75, 10)},
+}
+"""Table 14 of "David and Goliath": CIFAR-10, VWW, Coffee."""
+
+DIRECT = {
+    "fgsm": {"eps": (0.25, 0.05)},
+    "jsma": {"theta": (1.0, 0.3), "gamma": (0.1, 0.05)},
+    "uap": {"eps": (0.6, 0.1)},
+    "cw-l2": {
+        "confidence": (5.0, 5.0),
+        "max_iter": (25, 25),
+        "binary_search_steps": (20, 20),
+        "initial_const": (0.01, 0.01),
+    },
+    "boundary": {"max_iter": (15, 12)},
+}
+"""Table 5 of the second paper: MNIST, CIFAR-10."""
+
+STQ = {
+    "fgsm": {"norm": (1.0,), "eps": (0.6,)},
+    "pgd": {"norm": (1.0,), "eps": (0.6,), "step": (0.1,)},
+    "square-linf": {"eps": (0.6,)},
+    "cw-l2": {"max_iter": (10,)},
+    "zoo": {"max_iter": (10,), "binary_search_steps": (10,)},
+}
+"""Section IV of the third paper."""
+
+PUBLISHED = {
+    **{f"goliath-{name}": (GOLIATH, i) for i, name in enumerate(("cifar10", "vww", "coffee"))},
+    **{f"direct-{name}": (DIRECT, i) for i, name in enumerate(("mnist", "cifar10"))},
+    "stq": (STQ, 0),
+}
+
+
+@pytest.mark.parametrize("profile", PUBLISHED)
+def test_settings_of_the_papers(profile):
+    table, column = PUBLISHED[profile]
     for name, settings in table.items():
+        attack = dataclasses.asdict(attacks.preset(name, profile))
+        wanted = {key: values[column] for key, values in settings.items()}
+        assert {key: attack[key] for key in wanted} == wanted, name
+    assert set(attacks.PRESETS[profile]) >= set(table)
+
+
+def test_the_paper_profile_is_the_cifar10_column():
+    for name, settings in GOLIATH.items():
         attack = dataclasses.asdict(attacks.create(name))
-        assert {key: attack[key] for key in settings} == settings
+        wanted = {key: values[0] for key, values in settings.items()}
+        assert {key: attack[key] for key in wanted} == wanted, name
 
 
-def test_settings_of_the_other_data_sets_and_papers():
-    def changed(name, profile):
-        paper, other = attacks.preset(name), attacks.preset(name, profile)
-        pairs = zip(
-            dataclasses.asdict(paper).items(), dataclasses.asdict(other).items(), strict=True
-        )
-        return {key: new for (key, old), (_, new) in pairs if new != old}
-
-    assert changed("zoo", "goliath-vww") == {"max_iter": 50, "binary_search_steps": 1}
-    assert changed("boundary", "goliath-vww") == {"init_size": 500}
-    assert changed("geoda", "goliath-coffee") == {"bin_search_tol": 0.01, "sub_dim": 10}
-    assert changed("deepfool", "goliath-cifar10") == {}
-    assert changed("jsma", "direct-cifar10") == {"theta": 0.3, "gamma": 0.05}
-    assert changed("boundary", "direct-mnist") == {"max_iter": 15}
-    assert changed("cw-l2", "direct-mnist")["confidence"] == 5.0
-    assert changed("fgsm", "stq") == {"norm": 1.0, "eps": 0.6}
+def test_published_runs_keep_the_size_of_their_examples():
+    published = attacks.preset("cw-linf", "goliath-cifar10", span=255.0)
+    assert (published.polish_steps, published.smallest_tau) == (0, pytest.approx(255 / 256))
+    assert attacks.create("cw-linf").polish_steps > 0
 
 
 def test_an_attack_that_a_published_preset_does_not_have():
@@ -117,6 +183,14 @@ def test_default_lists():
     assert attacks.default("smoke") == attacks.default("standard")
     assert set(attacks.PRESETS["goliath-cifar10"]) < set(attacks.default("paper"))
     assert attacks.default("stq") == tuple(attacks.PRESETS["stq"])
+
+
+def test_ids_follow_the_class_and_what_tells_two_ids_apart():
+    assert attacks.attack_id(attacks.create("fab-t", norm=2.0)) == "fab-t"
+    assert attacks.attack_id(attacks.create("fab", norm=1.0)) == "fab"
+    assert attacks.attack_id(attacks.create("pgd", norm=2.0)) == "pgd"
+    assert attacks.attack_id(attacks.create("square-linf", norm=2.0)) == "square-l2"
+    assert attacks.attack_id(attacks.create("apgd-ce", loss="dlr")) == "apgd"
 
 
 def test_attacks_of_art_have_ids():

@@ -37,13 +37,27 @@ def test_squeezing_is_judged_as_the_literature_does_and_honestly(gate) -> None:
 
 def test_both_halves_are_compared_with_one(gate) -> None:
     text = summary(gate("--qnn-squeeze=3,2", "-k", "fewer_colours and int8"))
-    assert "T8 int8 squeezing denoises more. squeezing" in text
+    assert "int8 squeezing denoises more than fewer colours alone. squeezing" in text
 
 
 def test_squeezing_that_blurs_the_digits_fails_the_gate(gate) -> None:
     result = gate("--qnn-squeeze=none,4", "-k", "withstands_examples and linf and not cw")
     assert result.ret == 1
     assert "VIOLATED: squeezing loses less than 20 points to square-linf" in summary(result)
+
+
+def test_a_squeezed_cell_obeys_its_threshold(gate) -> None:
+    args = ("--qnn-squeeze=2,1", "-k", "know_it and int8 and linf")
+    assert gate(*args, "--qnn-min-accuracy=squeezed-int8-square-linf-direct:0.1").ret == 0
+    result = gate(*args, "--qnn-min-accuracy=squeezed-int8-square-linf-direct:0.99")
+    assert result.ret == 1
+    assert "BELOW --qnn-min-accuracy: squeezed-int8-square-linf-direct" in summary(result)
+
+
+def test_a_threshold_for_squeezed_cells_needs_squeezing(gate) -> None:
+    result = gate("--qnn-min-accuracy=squeezed-int8-square-linf-direct:0.1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "expected --qnn-min-accuracy to name a cell" in result.stderr.str()
 
 
 def test_without_squeezing_nothing_is_judged(gate) -> None:

@@ -1,0 +1,85 @@
+"""What the figures show: PGD at several strengths, and images with what attacks did to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from pytest_qnnrobust.attacks import Attack
+from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.option_values import Limit
+from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.subjects import WIDTHS, MissingError
+from pytest_qnnrobust.tables.figures import Curve, Triplet
+from pytest_qnnrobust.tables.measure import samples_of
+from pytest_qnnrobust.tables.plan import FIGURE_1, GRIDS, PLAIN, TableCell
+
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 2.5, 3.75, 5.0, 7.5, 10.0)
+"""Linf budgets of Figure 1 as multiples of PGD's: the paper's range, and on to two int8 steps."""
+
+SHOWN = ("boundary", "square-linf")
+"""Attacks that have a grid of images, of `IMAGES` rows."""
+
+IMAGES = 4
+
+
+def curves(session: Session, limits: Sequence[Limit]) -> list[Curve]:
+    """Of each width that there is: PGD's examples for the float network, at every strength."""
+    models = _models(session)
+    cell = TableCell(FIGURE_1, PLAIN, "transfer", "pgd", "float32")
+    samples = samples_of(session, cell, limits)
+    attacks = [_pgd(session, strength) for strength in STRENGTHS]
+    found = []
+    for width, model in models.items():
+        linf, right = [0.0], [session.right_on_clean(model)[:samples]]
+        for attack in attacks:
+            source = session.evaluate(session.cell(models["float32"], attack), samples, False)
+            mode = "direct" if width == "float32" else "transfer"
+            outcome = session.evaluate(session.cell(model, attack, mode), samples, False)
+            linf.append(float(source.linf[source.clean_correct].mean()))
+            right.append(outcome.adv_label == outcome.label)
+        found.append(Curve(width, np.array(linf), right))
+    return found
+
+
+def triplets(session: Session, name: str, limits: Sequence[Limit]) -> list[Triplet]:
+    """The first images that the attack fooled every width with; none for what is no image."""
+    models = _models(session)
+    shape = models["float32"].input_shape
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] not in (1, 3)):
+        return []
+    samples = samples_of(session, TableCell(GRIDS, PLAIN, "direct", name, ""), limits)
+    attack = session.attack(name)
+    crafted = {width: session.craft(model, attack, samples) for width, model in models.items()}
+    fooled = np.logical_and.reduce([found.success for found in crafted.values()])
+    low, high = session.subjects.bounds
+    images = []
+    for i in np.flatnonzero(fooled)[:IMAGES]:
+        label = int(session.data.y[i])
+        images.append(
+            Triplet(
+                (session.data.x[i] - low) / (high - low),
+                {w: (found.x_adv[i] - low) / (high - low) for w, found in crafted.items()},
+                {w: (label, int(found.adv_label[i])) for w, found in crafted.items()},
+            )
+        )
+    return images
+
+
+def _models(session: Session) -> dict[str, Model]:
+    """The widths that there are; float32 is one of them."""
+    found = {}
+    for width in WIDTHS:
+        with suppress(MissingError):
+            found[width] = session.subject(width).model
+    return found
+
+
+def _pgd(session: Session, strength: float) -> Attack:
+    attack = cast(Any, session.attack("pgd"))
+    eps = min(strength * attack.eps, session.span)
+    return cast(Attack, replace(attack, eps=eps, step=attack.step * eps / attack.eps))
