@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,7 +16,10 @@ from pytest_qnnrobust.option_values import Limit, parse_count
 
 USAGE_ERROR = 4
 INTERRUPTED = 2
+VIOLATED = 1
 """pytest's own exit codes."""
+
+COMPARE_OPTIONS = ("fail_if", "allow", "inconclusive", "suppressions", "alpha")
 
 TABLE_OPTIONS = (
     "float32", "int16", "int8", "data", "calibration", "demo", "defended", "squeeze", "profile",
@@ -34,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _Parser(prog="qnnrobust", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_tables(commands)
+    _add_report(commands)
+    _add_compare(commands)
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))
@@ -47,6 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
+def _add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    for option in options.OPTIONS:
+        if option.field in names:
+            option.add_to_command(parser)
+
+
 def _add_tables(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser = commands.add_parser(
         "tables",
@@ -58,9 +71,7 @@ def _add_tables(commands: argparse._SubParsersAction[_Parser]) -> None:
             "A run that was interrupted goes on where it stopped."
         ),
     )
-    for option in options.OPTIONS:
-        if option.field in TABLE_OPTIONS:
-            option.add_to_command(parser)
+    _add_options(parser, TABLE_OPTIONS)
     parser.set_defaults(profile="goliath-cifar10", run=_tables)
     parser.add_argument(
         "--tables",
@@ -100,6 +111,61 @@ def _add_tables(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="DIR",
         help="where the files go, and the cache unless --cache-dir says another folder",
     )
+
+
+def _add_report(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="report.html and summary.md of a results.json",
+        description="Render results.json again: report.html and summary.md, beside it or in DIR.",
+    )
+    parser.add_argument("results", type=Path, help="what --qnn-report wrote, or a baseline")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="default: the file's folder")
+    parser.set_defaults(run=_report)
+
+
+def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "compare",
+        help="two results.json, as --qnn-baseline compares them",
+        description=(
+            "Compare a run with a recorded one, cell by cell on the same images. Exit code 1 "
+            "where a cell is worse than its limit or cannot be compared."
+        ),
+    )
+    parser.add_argument("recorded", type=Path, help="the baseline")
+    parser.add_argument("current", type=Path, help="the run that is held to it")
+    _add_options(parser, COMPARE_OPTIONS)
+    parser.set_defaults(run=_compare)
+
+
+def _report(chosen: argparse.Namespace) -> int:
+    from pytest_qnnrobust import results
+    from pytest_qnnrobust.report import files
+    from pytest_qnnrobust.report.matrix import failures
+
+    found = results.read(chosen.results)
+    folder = chosen.output or chosen.results.parent
+    for path in files.render(folder, found, not failures(found)):
+        print(f"wrote {path}")
+    return 0
+
+
+def _compare(chosen: argparse.Namespace) -> int:
+    from pytest_qnnrobust import closing, results
+
+    given = {name: getattr(chosen, name) for name in COMPARE_OPTIONS}
+    asked = options.from_command(given, Path.cwd())
+    held_to = replace(closing.recorded(asked), results=results.read(chosen.recorded))
+    gate = closing.judge(held_to, results.read(chosen.current), asked)
+    counts = Counter(one.status for one in gate.records)
+    print(", ".join(f"{counts[status]} {status}" for status in sorted(counts)) or "no cells")
+    for record in gate.records:
+        if record.accepted:
+            print(f"ACCEPTED: {record.name} ({record.status}). {record.accepted}")
+    for text in (*gate.problems, *gate.warnings):
+        print(text)
+    return VIOLATED if gate.problems else 0
 
 
 def _tables(chosen: argparse.Namespace) -> int:

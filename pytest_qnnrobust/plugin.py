@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -153,8 +155,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if _is_worker(config):
         config.workeroutput[WORKEROUTPUT] = gathered.to_json()  # type: ignore[attr-defined]
-    elif session.exitstatus in FINISHED and not gathered.close(_command(config)):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    elif session.exitstatus in FINISHED:
+        if not gathered.close(_command(config)):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        _write_reports(gathered, session)
 
 
 @pytest.fixture(scope="session")
@@ -265,6 +269,26 @@ def qnn_judge(request: pytest.FixtureRequest, qnn_session: Session) -> Callable[
             pytest.skip(options.INCONCLUSIVE + text)
 
     return judge
+
+
+def _write_reports(gathered: Session, session: pytest.Session) -> None:
+    """What --qnn-report and a CI job ask for; a folder that cannot be written fails the run."""
+    from pytest_qnnrobust.errors import QnnRobustError
+
+    folder = gathered.options.report
+    if gathered.closed is None or not (folder or os.environ.get("GITHUB_STEP_SUMMARY")):
+        return
+    from pytest_qnnrobust.report import files
+
+    passed = session.exitstatus == pytest.ExitCode.OK
+    try:
+        if folder is not None:
+            gathered.written += files.write(folder, gathered.closed, passed)
+        if summary := files.write_job_summary(gathered.closed, passed):
+            gathered.written.append(summary)
+    except QnnRobustError as error:
+        gathered.gate = replace(gathered.gate, problems=(*gathered.gate.problems, str(error)))
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 
 def _command(config: pytest.Config) -> str:

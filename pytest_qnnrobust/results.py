@@ -62,6 +62,34 @@ class CompareRecord:
 
 
 @dataclass(frozen=True, eq=False)
+class Example:
+    """An image that an attack fooled a model with, in 256 levels, to be looked at.
+
+    `clean` and `adversarial` are uint8 (h, w) or (h, w, 3); `index` is that of the sample.
+    """
+
+    cell: str
+    index: int
+    label: int
+    adv_label: int
+    clean: NDArray[np.uint8]
+    adversarial: NDArray[np.uint8]
+
+    def to_json(self) -> dict[str, Any]:
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values["clean"], values["adversarial"] = _image(self.clean), _image(self.adversarial)
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Example:
+        """Raises ValueError for images that are not whole."""
+        images = {name: _pixels(values[name]) for name in ("clean", "adversarial")}
+        if images["clean"].shape != images["adversarial"].shape:
+            raise ValueError("two images of different shapes")
+        return cls(**{**values, **images})
+
+
+@dataclass(frozen=True, eq=False)
 class Results:
     """What a run gathered. `created` is ISO 8601 in UTC, `command` what a shell would repeat it by.
 
@@ -83,6 +111,7 @@ class Results:
     skipped: Mapping[str, str] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
     comparison: tuple[CompareRecord, ...] | None = None
+    examples: tuple[Example, ...] = ()
 
     @property
     def cells(self) -> dict[str, Outcome]:
@@ -99,6 +128,7 @@ class Results:
             "outcomes": [_packed(outcome) for outcome in self.outcomes],
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
             "comparison": _listed(self.comparison),
+            "examples": [example.to_json() for example in self.examples],
         }
         return json.dumps(_finite(values), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
@@ -118,6 +148,7 @@ class Results:
             outcomes=tuple(_unpacked(one, where) for one in values.pop("outcomes")),
             verdicts=tuple(_verdict(one) for one in values.pop("verdicts")),
             findings=tuple(values.pop("findings")),
+            examples=tuple(_example(one, where) for one in values.pop("examples")),
             comparison=None
             if comparison is None
             else tuple(CompareRecord(**one) for one in comparison),
@@ -179,6 +210,24 @@ def _verdict(values: Mapping[str, Any]) -> Verdict:
     known = {k: math.nan if k in numbers and v is None else v for k, v in values.items()}
     known["interval"] = {k: math.nan if v is None else v for k, v in values["interval"].items()}
     return Verdict.from_json(known)
+
+
+def _image(pixels: NDArray[np.uint8]) -> dict[str, Any]:
+    content = np.ascontiguousarray(pixels, np.uint8).tobytes()
+    return {"shape": list(pixels.shape), "base64": base64.b64encode(content).decode()}
+
+
+def _pixels(packed: Mapping[str, Any]) -> NDArray[np.uint8]:
+    content = base64.b64decode(packed["base64"], validate=True)
+    return np.array(np.frombuffer(content, np.uint8).reshape(packed["shape"]))
+
+
+def _example(values: Mapping[str, Any], where: str) -> Example:
+    try:
+        return Example.from_json(values)
+    except ValueError as error:
+        rule = f"whole images in {where}"
+        raise expected(rule, cell=values.get("cell"), reason=error, error=DataError) from None
 
 
 def _packed(outcome: Outcome) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from pytest_qnnrobust.evaluation import MODES, Cell, Evaluator, Outcome
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import Threshold
 from pytest_qnnrobust.options import Options
-from pytest_qnnrobust.results import DataRecord, ModelRecord, Results
+from pytest_qnnrobust.results import DataRecord, Example, ModelRecord, Results
 from pytest_qnnrobust.subjects import (
     NO_DATA,
     WIDTHS,
@@ -61,10 +61,12 @@ class Session:
         self.notes: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.failed: dict[str, str] = {}
+        self.examples: dict[str, Example] = {}
         self.held_to = Recorded()
         self.gate = Gate()
         self.written: list[Path] = []
         self.command = ""
+        self.closed: Results | None = None
         self._data_record: dict[str, Any] = {}
         self._model_records: dict[tuple[str, str, str], dict[str, Any]] = {}
         self.derived: dict[str, str] = {}
@@ -214,7 +216,26 @@ class Session:
             outcome = self.evaluator.evaluate(cell, samples)
         if record:
             self.outcomes[outcome.key] = outcome
+            self._keep_example(cell, samples)
         return outcome
+
+    def _keep_example(self, cell: Cell, samples: int | None) -> None:
+        """The first image that a direct attack fooled its target with."""
+        if cell.mode != "direct" or cell.id in self.examples:
+            return
+        crafted = self.craft(cell.target, cell.attack, samples)
+        pixels = _pixels(self.data.x, cell.target.bounds)
+        fooled = np.flatnonzero(
+            crafted.success & (crafted.clean_label == self.data.y[: len(crafted)])
+        )
+        if pixels is None or not len(fooled):
+            return
+        i = int(fooled[0])
+        adversarial = _pixels(crafted.x_adv[i : i + 1], cell.target.bounds)
+        if adversarial is not None:
+            label, adv_label = int(self.data.y[i]), int(crafted.adv_label[i])
+            example = Example(cell.id, i, label, adv_label, pixels[i], adversarial[0])
+            self.examples[cell.id] = example
 
     def craft(self, model: Model, attack: Attack, samples: int | None = None) -> AttackResult:
         with quiet():
@@ -257,6 +278,7 @@ class Session:
             "derived": dict(self.derived),
             "data": asdict(data) if (data := self.data_record()) else None,
             "models": [asdict(model) for model in self.model_records()],
+            "examples": [example.to_json() for example in self.examples.values()],
         }
 
     def merge(self, values: Mapping[str, Any]) -> None:
@@ -268,6 +290,8 @@ class Session:
         self.findings.update(values["findings"])
         self.notes.update(values["notes"])
         self.derived.update(values["derived"])
+        for example in map(Example.from_json, values["examples"]):
+            self.examples.setdefault(example.cell, example)
         self._data_record = values["data"] or self._data_record
         self._model_records |= {_identity(ModelRecord(**one)): one for one in values["models"]}
 
@@ -300,6 +324,7 @@ class Session:
             notes=dict(sorted(self.notes.items())),
             skipped=dict(sorted(self.skipped.items())),
             failed=dict(sorted(self.failed.items())),
+            examples=tuple(example for _, example in sorted(self.examples.items())),
         )
 
     def hold(self) -> None:
@@ -314,6 +339,7 @@ class Session:
         below = [one.id for one in self.outcomes.values() if self.is_below(one)]
         if self.held_to.results is not None:
             found = replace(found, comparison=self.gate.records)
+        self.closed = found
         updated = update(self.held_to, found, self.options)
         self.written += [updated] if updated else []
         return not (self.gate.problems or below)
@@ -367,6 +393,17 @@ class Session:
             if not any(threshold.pattern in cell for cell in ids):
                 rule = "--qnn-min-accuracy to name a cell such as int8-square-linf-direct"
                 raise expected(rule, cell=threshold.pattern)
+
+
+def _pixels(x: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8] | None:
+    """Inputs (N, ...) as images in 256 levels; None for what is no image."""
+    shape = x.shape[1:]
+    if len(shape) == 3 and shape[-1] == 1:
+        return _pixels(x[..., 0], bounds)
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] != 3):
+        return None
+    share = (np.asarray(x, np.float64) - bounds[0]) / (bounds[1] - bounds[0])
+    return np.asarray(np.rint(255 * np.clip(share, 0, 1)), np.uint8)
 
 
 def _identity(model: ModelRecord) -> tuple[str, str, str]:

@@ -14,11 +14,12 @@ from hypothesis.extra import numpy as hnp
 
 from pytest_qnnrobust import results
 from pytest_qnnrobust.errors import DataError
-from pytest_qnnrobust.results import DataRecord, ModelRecord, Results
+from pytest_qnnrobust.results import CompareRecord, DataRecord, Example, ModelRecord, Results
 from pytest_qnnrobust.stats import Interval
 from pytest_qnnrobust.verdicts import Verdict
 from tests.test_takeaways import outcome, share
 
+IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 VERDICT = Verdict("T1 x", "holds", "a against b", 0.1, Interval(0, 0.2, 0.9), 0.01, math.nan, 9)
 
 
@@ -40,6 +41,8 @@ def run(**changes):
         notes={"n": "1"},
         skipped={"t::a": "no data"},
         failed={"t::b": "below"},
+        comparison=(CompareRecord("a-x accuracy", "worse", "now less", "suppressed"),),
+        examples=(Example("a-x", 3, 1, 2, IMAGE, 255 - IMAGE),),
     )
     return replace(made, **changes)
 
@@ -55,6 +58,8 @@ def test_what_is_written_is_read_back(tmp_path):
             np.testing.assert_array_equal(getattr(a, name), value)
     assert found.models == made.models
     assert found.data == made.data
+    assert found.comparison == made.comparison
+    np.testing.assert_array_equal(found.examples[0].adversarial, 255 - IMAGE)
     assert math.isnan(found.verdicts[0].detectable)
     assert list(found.cells) == ["a-x", "b-x"]
     assert [p.name for p in path.parent.iterdir()] == ["results.json"]
@@ -100,6 +105,8 @@ def changed(change):
         (changed(lambda v: v["outcomes"][0]["l2"].update(base64="!")), "outcomes/0/l2/base64"),
         (changed(lambda v: v["outcomes"][0].update(l2=results.pack(np.zeros(3)))), "cell='a-x'"),
         (changed(lambda v: v["verdicts"][0].update(value="maybe")), "at='verdicts/0/value'"),
+        (changed(lambda v: v["examples"][0]["clean"].update(shape=[9, 9])), "images in here"),
+        (changed(lambda v: v["examples"][0]["clean"].update(shape=[1, 10**9])), "examples/0/clean"),
     ],
 )
 def test_a_document_that_is_none_is_one_line(text, message):

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.options import INCONCLUSIVE
+from pytest_qnnrobust.report.files import error_lines
 from pytest_qnnrobust.session import Session, group_by_reason
 from pytest_qnnrobust.subjects import NO_DATA, WIDTHS
 from pytest_qnnrobust.verdicts import Verdict
@@ -236,7 +237,7 @@ def _baseline(session: Session) -> list[str]:
     if gate.problems and held_to is not None:
         found += _wrap(f"to accept this run as the baseline: {session.command} --qnn-update")
     found += [line for path in session.written for line in _wrap(f"wrote {path}")]
-    return found
+    return [*found, *(error_lines(session.closed) if session.closed else ())]
 
 
 def _distance(value: float) -> str:

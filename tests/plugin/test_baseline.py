@@ -147,3 +147,30 @@ def test_a_bad_suppression_is_one_line(gate, pytester, text: str) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "known.ini" in result.stderr.str()
     assert len([line for line in result.stderr.lines if line.strip()]) == 1
+
+
+def test_a_report_is_written_with_what_became_of_the_cells(
+    gate, recorded, pytester, monkeypatch
+) -> None:
+    job = pytester.path / "job.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(job))
+    result = gate("--qnn-report=out", attack="square-linf,noise")
+    assert result.ret == 1
+    folder = pytester.path / "out"
+    values = json.loads((folder / "results.json").read_text())
+    assert {one["name"]: one["status"] for one in values["comparison"]} == {
+        "int8-clean clean": "kept",
+        "int8-noise-direct": "new",
+        "int8-square-linf-direct accuracy": "kept",
+    }
+    assert values["examples"][0]["clean"]["shape"] == [8, 8]
+    assert "new: int8-noise-direct" in (folder / "report.html").read_text()
+    assert job.read_text() == (folder / "summary.md").read_text()
+    assert job.read_text().startswith("# Robustness: failed")
+
+
+def test_a_report_that_cannot_be_written_is_one_line(gate, recorded, pytester) -> None:
+    (pytester.path / "file").write_text("")
+    result = gate("--qnn-report=file/out")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "expected --qnn-report to be a folder that can be written" in summary(result)

@@ -1,0 +1,78 @@
+"""Curves and images of the page, without a file or a font of their own."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust import stats
+from pytest_qnnrobust.evaluation import Outcome
+
+COLOURS = {"float32": "#1b6ca8", "int16": "#d1793f", "int8": "#3d8c40"}
+LEVEL = 0.95
+POINTS = 60
+
+
+def distance_curve(name: str, outcomes: Sequence[Outcome]) -> str:
+    """SVG: of each width, the share of samples that is right when L2 distances up to x count."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8}
+    reach = max(_reach(outcome) for outcome in outcomes)
+    sizes = np.linspace(0, reach if reach > 0 else 1.0, POINTS)
+    with matplotlib.rc_context(style):
+        figure, axes = pyplot.subplots(figsize=(3.6, 2.4))
+        for outcome in outcomes:
+            share, low, high = _survivors(outcome, sizes)
+            colour = COLOURS[outcome.width]
+            axes.plot(sizes, share, color=colour, lw=1.3, label=outcome.width)
+            axes.fill_between(sizes, low, high, color=colour, alpha=0.15, lw=0)
+        axes.set(xlabel="L2 distance, input units", ylabel="right, %", title=name, ylim=(0, 102))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=7)
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
+        pyplot.close(figure)
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _reach(outcome: Outcome) -> float:
+    found = outcome.l2[outcome.fooled]
+    return float(np.quantile(found, 0.98)) if len(found) else 0.0
+
+
+def _survivors(outcome: Outcome, sizes: NDArray[np.float64]) -> tuple[Any, Any, Any]:
+    nearest = np.where(outcome.fooled, outcome.l2, np.inf)
+    nearest = np.where(outcome.clean_correct, nearest, -1.0)
+    right = (nearest[None, :] > sizes[:, None]).sum(axis=1)
+    intervals = [stats.proportion_interval(int(n), len(outcome), LEVEL) for n in right]
+    share = 100 * right / max(len(outcome), 1)
+    return share, *([100 * getattr(i, end) for i in intervals] for end in ("low", "high"))
+
+
+def png(image: NDArray[np.uint8]) -> str:
+    """An image (h, w) or (h, w, 3) as PNG in base64."""
+    from matplotlib import image as images
+
+    stream = io.BytesIO()
+    shown = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    images.imsave(stream, shown, format="png", metadata={"Software": ""})
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def triplet(clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> tuple[list[str], int]:
+    """Clean image, perturbation around grey, adversarial image; and how much it is magnified."""
+    moved = adversarial.astype(np.int64) - clean
+    reach = int(np.abs(moved).max(initial=0))
+    magnified = max(1, min(100, 127 // reach)) if reach else 1
+    grey = np.clip(128 + magnified * moved, 0, 255).astype(np.uint8)
+    return [png(clean), png(grey), png(adversarial)], magnified

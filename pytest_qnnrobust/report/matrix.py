@@ -1,0 +1,88 @@
+"""The cells of a run as tables, attack by width: what the page and the summary show alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.results import Results
+from pytest_qnnrobust.subjects import WIDTHS
+
+LEVEL = 0.95
+LIGHT, DARK = (247, 250, 252), (23, 78, 128)
+"""Colours of accuracy 0 and 1; one hue, so that the order shows without colour, too."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One cell: accuracy, interval, what a pointer shows, and its colours."""
+
+    text: str
+    interval: str
+    hint: str
+    colour: str
+    ink: str
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    cells: tuple[Shown | None, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The cells of one defence and mode."""
+
+    title: str
+    widths: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def blocks(results: Results) -> list[Block]:
+    """Plain cells first, direct before transfer; widths that no cell has are left out."""
+    kinds = dict.fromkeys((one.defense, one.mode) for one in results.outcomes)
+    ordered = sorted(kinds, key=lambda kind: (kind[0], kind[1] != "direct", kind[1]))
+    return [_block(kind, [o for o in results.outcomes if (o.defense, o.mode) == kind])
+            for kind in ordered]  # fmt: skip
+
+
+def failures(results: Results) -> list[str]:
+    """Why a run failed: the cells that are worse or cannot be compared, then the failed tests."""
+    compared = [
+        f"{one.status}: {one.name}. {one.text}"
+        for one in results.comparison or ()
+        if one.status not in ("kept", "inconclusive") and not one.accepted
+    ]
+    return [*compared, *(f"{test}: {message}" for test, message in results.failed.items())]
+
+
+def _block(kind: tuple[str, str], outcomes: Sequence[Outcome]) -> Block:
+    defense, mode = kind
+    widths = tuple(width for width in WIDTHS if any(o.width == width for o in outcomes))
+    rows = [
+        Row(name, tuple(_shown(outcomes, name, width) for width in widths))
+        for name in sorted({o.attack for o in outcomes})
+    ]
+    return Block(", ".join(filter(None, (defense, mode))), widths, tuple(rows))
+
+
+def _shown(outcomes: Sequence[Outcome], attack: str, width: str) -> Shown | None:
+    found = next((o for o in outcomes if (o.attack, o.width) == (attack, width)), None)
+    if found is None:
+        return None
+    interval = found.interval(LEVEL)
+    share = found.accuracy if len(found) else 0.0
+    mixed = [round(a + (b - a) * share) for a, b in zip(LIGHT, DARK, strict=True)]
+    hint = (
+        f"{found.id}, n = {len(found)}, L2 {found.mean_distance('l2'):.3g}, "
+        f"Linf {found.mean_distance('linf'):.3g}, {found.settings}"
+    )
+    return Shown(
+        text=f"{100 * share:.1f} %",
+        interval=f"{100 * interval.low:.0f}-{100 * interval.high:.0f}",
+        hint=hint,
+        colour="#{:02x}{:02x}{:02x}".format(*mixed),
+        ink="#ffffff" if share > 0.45 else "#1c2733",
+    )

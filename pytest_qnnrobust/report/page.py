@@ -1,0 +1,82 @@
+"""A run as one HTML page: no script, no network, every name escaped."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from importlib import resources
+
+from pytest_qnnrobust.attacks.registry import minimizes_distance
+from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.options import INCONCLUSIVE
+from pytest_qnnrobust.report.drawings import distance_curve, triplet
+from pytest_qnnrobust.report.matrix import blocks, failures
+from pytest_qnnrobust.results import Example, Results
+from pytest_qnnrobust.verdicts import Verdict
+
+EXAMPLES = 24
+"""Images that the page shows at most."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    cell: str
+    caption: str
+    pictures: list[str]
+
+
+def to_html(results: Results, passed: bool) -> str:
+    """The page; the same bytes for the same results."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(
+        resources.files("pytest_qnnrobust.report").joinpath("page.html").read_text("utf-8")
+    )
+    comparison = results.comparison or ()
+    shown = [one for one in comparison if one.status != "kept"]
+    return template.render(
+        results=results,
+        passed=passed,
+        title=", ".join(model.origin for model in results.models if not model.defense)
+        or "no model",
+        problems=failures(results),
+        matrix=blocks(results),
+        compared=shown,
+        unchanged=len(comparison) - len(shown),
+        verdicts=[(verdict, _kind(verdict, results)) for verdict in results.verdicts],
+        curves=_curves(results),
+        examples=[_pictures(example) for example in results.examples[:EXAMPLES]],
+        not_run=_not_run(results),
+        options=json.dumps(dict(results.options), indent=1, sort_keys=True, default=str),
+    )
+
+
+def _kind(verdict: Verdict, results: Results) -> str:
+    if verdict.value == "violated" and verdict.name in results.findings:
+        return "finding"
+    return verdict.value
+
+
+def _curves(results: Results) -> list[tuple[str, str]]:
+    """Of each attack without a budget that was aimed at plain models: its name and curve."""
+    found: dict[str, list[Outcome]] = defaultdict(list)
+    for outcome in results.outcomes:
+        if outcome.mode == "direct" and not outcome.defense and minimizes_distance(outcome.attack):
+            found[outcome.attack].append(outcome)
+    return [(name, distance_curve(name, cells)) for name, cells in sorted(found.items())]
+
+
+def _pictures(example: Example) -> Pictures:
+    pictures, magnified = triplet(example.clean, example.adversarial)
+    caption = f"{example.label} becomes {example.adv_label}; perturbation x{magnified}"
+    return Pictures(example.cell, caption, pictures)
+
+
+def _not_run(results: Results) -> list[tuple[str, str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for test, reason in results.skipped.items():
+        if not reason.startswith(INCONCLUSIVE):
+            groups[reason].append(test.split("::")[-1])
+    return [(reason, ", ".join(tests)) for reason, tests in sorted(groups.items())]

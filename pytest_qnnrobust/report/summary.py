@@ -1,0 +1,73 @@
+"""A run as a page of Markdown, for the summary of a CI job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pytest_qnnrobust.report.matrix import Block, blocks, failures
+from pytest_qnnrobust.results import Results
+
+MAX_BYTES = 1000 * 1024
+"""GitHub refuses a job summary of more than 1 MiB."""
+
+SHOWN = 40
+"""Failures and verdicts that are listed; the page has the rest."""
+
+
+def to_markdown(results: Results, passed: bool) -> str:
+    """State, failures, cells, verdicts that do not hold; at most `MAX_BYTES` in UTF-8."""
+    problems = [_plain(problem) for problem in failures(results)]
+    lines = [f"# Robustness: {'passed' if passed else 'failed'}", ""]
+    lines += [f"`{_plain(results.command)}`", ""]
+    lines += _listed("Why it failed", problems)
+    for block in blocks(results):
+        lines += [f"### {_plain(block.title)}", "", *_table(block), ""]
+    doubtful = [
+        f"**{_plain(v.name)}** {v.value}: {_plain(v.statement)}"
+        for v in results.verdicts
+        if v.value == "violated"
+    ]
+    lines += _listed("Claims that do not hold", doubtful)
+    holds = sum(v.value == "holds" for v in results.verdicts)
+    open_ones = sum(v.value == "inconclusive" for v in results.verdicts)
+    if results.verdicts:
+        lines += [f"Claims that hold: {holds}. Inconclusive on these samples: {open_ones}.", ""]
+    return _cut("\n".join(lines))
+
+
+def _table(block: Block) -> list[str]:
+    head = ["attack", *block.widths]
+    rows = [
+        [row.name, *(f"{c.text} ({c.interval})" if c else "-" for c in row.cells)]
+        for row in block.rows
+    ]
+    return [_line(head), _line(["---"] * len(head)), *(_line(row) for row in rows)]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(map(_plain, cells))} |"
+
+
+def _listed(heading: str, items: list[str]) -> list[str]:
+    if not items:
+        return []
+    rest = [f"- and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return [f"## {heading}", "", *(f"- {_one(item)}" for item in items[:SHOWN]), *rest, ""]
+
+
+def _one(text: str) -> str:
+    return " ".join(text.split())[:2000]
+
+
+def _plain(text: str) -> str:
+    """A name from a file as text: no HTML, no table bars, no code marks."""
+    for sign, instead in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("\n", " ")):
+        text = text.replace(sign, instead)
+    return text
+
+
+def _cut(text: str) -> str:
+    content = text.encode()
+    if len(content) <= MAX_BYTES:
+        return text + "\n"
+    return content[:MAX_BYTES].decode(errors="ignore").rsplit("\n", 1)[0] + "\n\n(cut short)\n"
