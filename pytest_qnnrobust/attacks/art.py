@@ -38,6 +38,12 @@ AIMED = ("SaliencyMapMethod", "TargetedUniversalPerturbation")
 GRADIENTS_INSIDE = ("TargetedUniversalPerturbation", "UniversalPerturbation")
 """ART's attacks that run others, by default of those that ask for gradients."""
 
+OWN_DEFAULTS: dict[str, dict[str, Any]] = {"SignOPTAttack": {"targeted": False}}
+"""What takes the place of ART's defaults where those want more than images and labels."""
+
+ON_PROBABILITIES = ("SimBA", "VirtualAdversarialMethod")
+"""ART's attacks that refuse to run on logits."""
+
 OTHER_CONTRACTS = (
     "AdversarialPatch",
     "AdversarialPatchNumpy",
@@ -125,7 +131,7 @@ class _ArtAttack(Attack):
         bars = (
             nullcontext() if dict(self.settings).get("verbose") else redirect_stderr(io.StringIO())
         )
-        with _explained(self.attack), _seeded(seed), bars:
+        with _explained(self.attack), _seeded(seed), _numpy_with_mat(), bars:
             attack = self._build(art_estimators.estimator(source, self.knowledge == "white"))
             aimed = attack.targeted or self.attack in AIMED
             wanted = source.runner_up() if aimed else y
@@ -200,14 +206,19 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(_classes()))
 
 
-def create(attack: str, *, output: str = "logits", **settings: Any) -> ArtAttack | ArtBudgetAttack:
+def create(
+    attack: str, *, output: str | None = None, **settings: Any
+) -> ArtAttack | ArtBudgetAttack:
     """The ART attack of this class name, with or without the prefix `art:`.
 
     `eps` makes it a fixed-budget attack in `norm` (default: that of ART's class, else Linf); both
-    go to ART as well where its class knows them. All other settings are ART's.
+    go to ART as well where its class knows them. All other settings are ART's. `output` is by
+    default what the attack runs on: logits, or probabilities where it refuses those.
     """
     name = attack.removeprefix(PREFIX)
     parameters = _parameters(art_class(name))
+    output = output or ("probabilities" if name in ON_PROBABILITIES else "logits")
+    settings = OWN_DEFAULTS.get(name, {}) | settings
     own: dict[str, Any] = {key: settings[key] for key in ("norm", "eps") if key in settings}
     if "norm" in own:
         own["norm"] = checks.norm(own["norm"], NORMS)
@@ -265,6 +276,20 @@ def _seeded(seed: int) -> Iterator[None]:
         np.random.RandomState = unseeded  # type: ignore[misc]
         np.random.set_state(numpy_state)
         random.setstate(python_state)
+
+
+@contextmanager
+def _numpy_with_mat() -> Iterator[None]:
+    """ART's GeoDA calls `np.mat`, which NumPy 2 has no more."""
+    if hasattr(np, "mat"):
+        yield
+        return
+    library: Any = np
+    library.mat = np.asmatrix
+    try:
+        yield
+    finally:
+        del library.mat
 
 
 @contextmanager

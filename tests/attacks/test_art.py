@@ -348,3 +348,27 @@ def test_without_art_one_line_says_how_to_get_it(monkeypatch):
         art.create("NewtonFool")
     monkeypatch.undo()
     assert art.create("NewtonFool")
+
+
+NOT_RUN = {
+    "PixelAttack": "No module named 'cma'",
+    "ThresholdAttack": "No module named 'cma'",
+    "Wasserstein": "Overflow error",
+}
+"""What stands in the way of ART's attacks that do not run here: other packages, or ART itself."""
+
+
+@pytest.mark.parametrize("name", art.available())
+def test_every_attack_of_art_runs_by_its_name_alone_or_says_in_a_line_why_not(name):
+    model, x, y = problem((6, 6, 1), classes=3, samples=1)
+    failure = ""
+    try:
+        result = art.create(f"art:{name}")(model, x, y, query_budget=2000)
+    except AttackError as error:
+        failure = str(error)
+    if failure:
+        assert NOT_RUN[name] in failure
+        assert "\n" not in failure
+        return
+    assert result.x_adv.shape == x.shape
+    np.testing.assert_array_equal(result.success, model.classify(result.x_adv) != y)
