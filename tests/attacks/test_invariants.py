@@ -11,7 +11,7 @@ from pytest_qnnrobust import attacks, metrics
 from tests.attacks import laws
 from tests.attacks.linear import problem, quantized_problem
 
-SHAPES = [(6, 6, 3), (32, 32, 3), (49, 10, 1), (12, 4), (25,), (1, 1, 1), (3, 1, 2)]
+SHAPES = [(6, 6, 3), (32, 32, 3), (96, 96, 3), (49, 10, 1), (12, 4), (25,), (1, 1, 1), (3, 1, 2)]
 DOMAINS = [(0.0, 1.0), (0.0, 255.0), (-7.0, 2.5)]
 QUICK = {
     "pgd": {"restarts": 2, "max_iter": 4},
@@ -39,13 +39,27 @@ QUICK = {
 ALL = (1, 2, np.inf)
 NORMS = {"noise": ALL, "fgsm": ALL, "pgd": ALL, "bim": ALL, "apgd-ce": ALL, "apgd-t": ALL}
 NORMS |= {"fab": ALL, "fab-t": ALL, "geoda": ALL, "hopskipjump": (2, np.inf), "uap": (2, np.inf)}
+OTHERS = [
+    ("ead", {"decision_rule": "L1"}),
+    ("jsma", {"saliency": "logits"}),
+    ("uap", {"inner": "pgd"}),
+    ("uap", {"inner": "deepfool"}),
+    ("zoo", {"use_resize": True, "use_importance": True}),
+    ("zoo", {"symmetric": True}),
+]
 SLOW = ("autoattack",)
 """Too many questions for a property test; its stages are tested one by one."""
 
+VARIANTS = [
+    *((name, {"norm": norm}) for name, norms in NORMS.items() for norm in norms),
+    *((name, {}) for name in attacks.NAMES if name not in (*NORMS, *SLOW)),
+    *OTHERS,
+]
+
 
 @st.composite
-def cases(draw):
-    name = draw(st.sampled_from([name for name in attacks.NAMES if name not in SLOW]))
+def models(draw):
+    """A linear model of any kind with four samples, and a share of the domain as a budget."""
     dtype = draw(st.sampled_from([None, "int8", "int16"]))
     shape = draw(st.sampled_from(SHAPES))
     bounds = draw(st.sampled_from(DOMAINS))
@@ -54,25 +68,29 @@ def cases(draw):
     build = problem if dtype is None else lambda *a, **k: quantized_problem(dtype, *a, **k)
     model, x, y = build(shape, classes, bounds, samples=4, seed=seed)
     y[0] = (y[0] + draw(st.integers(0, 1))) % classes
-    settings = dict(QUICK.get(name, {}))
-    if name in NORMS:
-        settings["norm"] = draw(st.sampled_from(NORMS[name]))
-    attack = attacks.preset(name, span=bounds[1] - bounds[0], **settings)
+    return model, x, y, draw(st.sampled_from([1e-7, 0.001, 0.03, 0.4, 1.0]))
+
+
+def variant(name, changes, shape, span, share):
+    """A quick version of the attack, with a budget of this share of the largest distance."""
+    chosen = QUICK.get(name, {}) | changes
+    attack = attacks.preset(name, span=span, **chosen)
     if isinstance(attack, attacks.FixedBudgetAttack):
-        share = draw(st.sampled_from([1e-7, 0.001, 0.03, 0.4, 1.0]))
         size = 1.0 if np.isinf(attack.norm) else np.prod(shape) ** (1 / attack.norm)
-        eps = float(share * size * (bounds[1] - bounds[0]))
-        settings |= {"eps": eps} | ({"step": eps / 3} if name in ("bim", "pgd") else {})
-        attack = attacks.preset(name, **settings)
-    return attack, model, x, y
+        eps = float(share * size * span)
+        chosen |= {"eps": eps} | ({"step": eps / 3} if name in ("bim", "pgd") else {})
+        attack = attacks.preset(name, **chosen)
+    return attack
 
 
-@settings(max_examples=150, deadline=None)
-@given(cases())
-def test_results_are_inside_budget_and_bounds_and_confirmed(case):
-    attack, model, x, y = case
-    result = attack(model, x, y, seed=3)
+@pytest.mark.parametrize(("name", "changes"), VARIANTS)
+@settings(max_examples=24)
+@given(case=models())
+def test_results_are_inside_budget_and_bounds_and_confirmed(name, changes, case):
+    model, x, y, share = case
     span = model.bounds[1] - model.bounds[0]
+    attack = variant(name, changes, x.shape[1:], span, share)
+    result = attack(model, x, y, seed=3)
     clean = x if model.grid is None else model.grid.snap(x)
     untouched = (result.clean_label != y) | (result.l0 == 0)
 
@@ -103,9 +121,10 @@ def test_results_are_inside_budget_and_bounds_and_confirmed(case):
 @pytest.mark.parametrize("dtype", ["int8", "int16"])
 @pytest.mark.parametrize("name", attacks.NAMES)
 def test_the_same_result_in_any_batch_and_order(name, dtype):
-    model, x, y = quantized_problem(dtype, samples=16)
-    attack = attacks.create(name, **QUICK.get(name, {}))
-    laws.batches_agree(attack, model, x, y, (1, 7))
+    samples = 17 if name in SLOW else 65
+    model, x, y = quantized_problem(dtype, (4, 4, 3), samples=samples)
+    attack = attacks.preset(name, "smoke", **QUICK.get(name, {}))
+    laws.batches_agree(attack, model, x, y, (1, 64))
 
 
 def test_another_seed_draws_other_noise():
