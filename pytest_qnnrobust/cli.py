@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from pytest_qnnrobust import options
 from pytest_qnnrobust.errors import QnnRobustError, expected
+from pytest_qnnrobust.flags import OPTIONS
 from pytest_qnnrobust.option_values import Limit, parse_count
 
 USAGE_ERROR = 4
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _add_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    for option in options.OPTIONS:
+    for option in OPTIONS:
         if option.field in names:
             option.add_to_command(parser)
 

@@ -51,5 +51,5 @@ def model_records(subjects: Subjects) -> list[ModelRecord]:
 
 
 def in_order(records: list[ModelRecord]) -> list[ModelRecord]:
-    """Plain models first, then each defence, by width."""
-    return sorted(records, key=lambda one: (one.defense, WIDTHS.index(one.width), one.name))
+    """Each model once: plain ones first, then each defence, by width."""
+    return sorted(set(records), key=lambda one: (one.defense, WIDTHS.index(one.width), one.name))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +25,7 @@ from pytest_qnnrobust.data import Data
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import MODES, Cell, Evaluator, Outcome
+from pytest_qnnrobust.gathered import Gathered
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import Threshold
 from pytest_qnnrobust.options import Options
@@ -40,7 +39,7 @@ from pytest_qnnrobust.subjects import (
     Subjects,
     quiet,
 )
-from pytest_qnnrobust.verdicts import Rule, Verdict
+from pytest_qnnrobust.verdicts import Rule
 
 SAMPLES = {"smoke": 100, "standard": 120, "paper": 1000}
 """Samples attacked, by profile."""
@@ -49,27 +48,18 @@ SQUEEZED = "squeezed"
 """What the ids of cells behind feature squeezing start with."""
 
 
-class Session:
+class Session(Gathered):
     """One per process; workers of pytest-xdist send theirs to the controller as plain data."""
 
     def __init__(self, options: Options) -> None:
+        super().__init__()
         self.options = options
         self.rule = Rule(options.alpha, options.margin, options.drop)
-        self.outcomes: dict[str, Outcome] = {}
-        self.verdicts: dict[str, Verdict] = {}
-        self.findings: set[str] = set()
-        self.notes: dict[str, str] = {}
-        self.skipped: dict[str, str] = {}
-        self.failed: dict[str, str] = {}
-        self.examples: dict[str, Example] = {}
         self.held_to = Recorded()
         self.gate = Gate()
         self.written: list[Path] = []
         self.command = ""
         self.closed: Results | None = None
-        self._data_record: dict[str, Any] = {}
-        self._model_records: dict[tuple[str, str, str], dict[str, Any]] = {}
-        self.derived: dict[str, str] = {}
         self.progress: Progress | None = None
         self._subjects: Subjects | None = None
         self._evaluator: Evaluator | None = None
@@ -253,79 +243,14 @@ class Session:
         found = [t for t in self.options.min_accuracy if t.pattern in outcome.id]
         return max(found, key=lambda t: t.accuracy, default=None)
 
-    def judge(self, verdict: Verdict, finding: bool = False) -> None:
-        """Keep a verdict for the summary; `finding`: no model is refused where it is violated."""
-        self._keep(verdict)
-        if finding:
-            self.findings.add(verdict.name)
-
-    def _keep(self, verdict: Verdict) -> None:
-        known = self.verdicts.setdefault(verdict.name, verdict)
-        if str(known) != str(verdict):
-            raise expected("one verdict of a name", name=verdict.name)
-
-    def note(self, name: str, text: str) -> None:
-        """A measured fact for the summary, which no test passes or fails on."""
-        self.notes[name] = text
-
-    def to_json(self) -> dict[str, Any]:
-        """What a worker sends: built-in types only."""
-        return {
-            "outcomes": [outcome.to_json() for outcome in self.outcomes.values()],
-            "verdicts": [verdict.to_json() for verdict in self.verdicts.values()],
-            "findings": sorted(self.findings),
-            "notes": dict(self.notes),
-            "derived": dict(self.derived),
-            "data": asdict(data) if (data := self.data_record()) else None,
-            "models": [asdict(model) for model in self.model_records()],
-            "examples": [example.to_json() for example in self.examples.values()],
-        }
-
-    def merge(self, values: Mapping[str, Any]) -> None:
-        """Take in what a worker sent; the order of the workers does not matter."""
-        for outcome in map(Outcome.from_json, values["outcomes"]):
-            self.outcomes.setdefault(outcome.key, outcome)
-        for verdict in map(Verdict.from_json, values["verdicts"]):
-            self._keep(verdict)
-        self.findings.update(values["findings"])
-        self.notes.update(values["notes"])
-        self.derived.update(values["derived"])
-        for example in map(Example.from_json, values["examples"]):
-            self.examples.setdefault(example.cell, example)
-        self._data_record = values["data"] or self._data_record
-        self._model_records |= {_identity(ModelRecord(**one)): one for one in values["models"]}
-
     def data_record(self) -> DataRecord | None:
-        """The data that were attacked; None where there are none."""
-        if self._subjects is not None and self.subjects.data is not None:
-            return provenance.data_record(self.data, len(self.clean_data))
-        return DataRecord(**self._data_record) if self._data_record else None
+        if self._subjects is None or self.subjects.data is None:
+            return super().data_record()
+        return provenance.data_record(self.data, len(self.clean_data))
 
     def model_records(self) -> list[ModelRecord]:
-        """Every model that was tested, here or by a worker."""
-        found = {key: ModelRecord(**one) for key, one in self._model_records.items()}
-        if self._subjects is not None:
-            found |= {_identity(one): one for one in provenance.model_records(self.subjects)}
-        return provenance.in_order(list(found.values()))
-
-    def results(self, command: str) -> Results:
-        """What was gathered so far, as a document."""
-        return Results(
-            package=provenance.package_version(),
-            command=command,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            versions=provenance.versions(),
-            options=self.options.to_json(),
-            data=self.data_record(),
-            models=tuple(self.model_records()),
-            outcomes=tuple(sorted(self.outcomes.values(), key=lambda one: one.key)),
-            verdicts=tuple(sorted(self.verdicts.values(), key=lambda one: one.name)),
-            findings=tuple(sorted(self.findings)),
-            notes=dict(sorted(self.notes.items())),
-            skipped=dict(sorted(self.skipped.items())),
-            failed=dict(sorted(self.failed.items())),
-            examples=tuple(example for _, example in sorted(self.examples.items())),
-        )
+        own = provenance.model_records(self.subjects) if self._subjects is not None else []
+        return provenance.in_order([*super().model_records(), *own])
 
     def hold(self) -> None:
         """Read what the run is held to, before the first test; QnnRobustError on a bad file."""
@@ -334,7 +259,7 @@ class Session:
     def close(self, command: str) -> bool:
         """Compare with the baseline, record and report; whether the run may pass."""
         self.command = command
-        found = self.results(command)
+        found = self.results(command, self.options.to_json())
         self.gate = judge(self.held_to, found, self.options)
         below = [one.id for one in self.outcomes.values() if self.is_below(one)]
         if self.held_to.results is not None:
@@ -404,15 +329,3 @@ def _pixels(x: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8] |
         return None
     share = (np.asarray(x, np.float64) - bounds[0]) / (bounds[1] - bounds[0])
     return np.asarray(np.rint(255 * np.clip(share, 0, 1)), np.uint8)
-
-
-def _identity(model: ModelRecord) -> tuple[str, str, str]:
-    return model.defense, model.width, model.name
-
-
-def group_by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
-    """Reason -> names of the tests it skipped, sorted."""
-    groups: dict[str, list[str]] = {}
-    for name, reason in sorted(skipped.items()):
-        groups.setdefault(reason, []).append(name)
-    return groups

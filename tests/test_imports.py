@@ -11,7 +11,8 @@ import pytest_qnnrobust
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ROAD = (
     "errors ini batching option_values",
-    "demo keras_files losses metrics options stats",
+    "demo flags keras_files losses metrics stats",
+    "options",
     "tflite differentiable data_sources",
     "models",
     "gradient_sources tflite_models litert_models keras_models loading domain",
@@ -20,7 +21,7 @@ ROAD = (
     "verdicts",
     "takeaways observations results",
     "baseline suppressions provenance",
-    "closing",
+    "closing gathered",
     "session",
     "checks report tables",
     "plugin cli",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qnnrobust import option_values, options
+from pytest_qnnrobust import flags, option_values, options
 from pytest_qnnrobust.option_values import Threshold
 
 
@@ -55,7 +55,7 @@ def test_parsed(parse, text: str, value: object) -> None:
         (option_values.parse_positive, "0", "> 0"),
         (option_values.parse_switch, "maybe", "true or false"),
         (option_values.parse_thresholds, "int8:1.5", r"\[0, 1\]"),
-        (option_values.one_of(options.RUNTIMES), "quick", "tflm or litert or litert-builtin"),
+        (option_values.one_of(flags.RUNTIMES), "quick", "tflm or litert or litert-builtin"),
     ],
 )
 def test_refused(parse, text: str, rule: str) -> None:
