@@ -51,7 +51,10 @@ class ResultCache:
         """The result stored under `key`, None where there is no sound one of `samples` samples."""
         try:
             with np.load(self.folder / (key + SUFFIX), allow_pickle=False) as stored:
-                result = AttackResult(**{name: stored[name][()] for name in stored.files})
+                found = {name: stored[name] for name in stored.files}
+                result = AttackResult(
+                    **{name: v if v.ndim else v.item() for name, v in found.items()}
+                )
         except (*DAMAGED, TypeError):
             return None
         return result if len(result) == samples else None

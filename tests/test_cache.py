@@ -43,6 +43,8 @@ def test_a_second_run_asks_the_model_nothing_and_finds_the_same(tmp_path):
         for name, values in fields(plain).items():
             np.testing.assert_array_equal(fields(other)[name], values)
     assert second.seconds == first.seconds
+    assert {type(second.seconds), type(second.model_seconds)} == {float}
+    assert type(second.interrupted) is bool
 
 
 def test_an_interrupted_run_goes_on_at_the_shard_where_it_stopped(tmp_path):

@@ -36,6 +36,14 @@ def test_same_report_for_any_number_of_workers(run, digits) -> None:
     assert report(plain) == report(none) == report(two)
 
 
+def test_workers_share_a_cache_and_report_what_they_find_there(run, digits) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=6", "--qnn-attack=noise,fgsm")
+    args += ("-q", "-k", "(direct or transfer) and int8", "--qnn-cache-dir=kept", "-n2")
+    first, second = run(*args), run(*args)
+    assert first.ret == second.ret == 0
+    assert report(first) == report(second)
+
+
 def test_mistake_is_one_line_before_workers_start(run) -> None:
     result = run("--qnn-int8", "absent.tflite", "-n2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
