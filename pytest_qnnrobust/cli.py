@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -159,13 +158,7 @@ def _compare(chosen: argparse.Namespace) -> int:
     asked = options.from_command(given, Path.cwd())
     held_to = replace(closing.recorded(asked), results=results.read(chosen.recorded))
     gate = closing.judge(held_to, results.read(chosen.current), asked)
-    counts = Counter(one.status for one in gate.records)
-    print(", ".join(f"{counts[status]} {status}" for status in sorted(counts)) or "no cells")
-    for record in gate.records:
-        if record.accepted:
-            print(f"ACCEPTED: {record.name} ({record.status}). {record.accepted}")
-    for text in (*gate.problems, *gate.warnings):
-        print(text)
+    print(gate.counts, *gate.lines, sep="\n")
     return VIOLATED if gate.problems else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -26,6 +27,22 @@ class Gate:
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def counts(self) -> str:
+        """Such as `40 kept, 1 worse`."""
+        found = Counter(record.status for record in self.records)
+        return ", ".join(f"{found[status]} {status}" for status in sorted(found)) or "no cells"
+
+    @property
+    def lines(self) -> list[str]:
+        """What is to be said of single cells: the accepted ones, problems, warnings."""
+        accepted = [
+            f"ACCEPTED: {record.name} ({record.status}). {record.accepted}"
+            for record in self.records
+            if record.accepted
+        ]
+        return [*accepted, *self.problems, *self.warnings]
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -47,8 +64,8 @@ def judge(held_to: Recorded, current: Results, options: Options, today: date | N
     """Compare with the baseline, if there is one, under the run's limits and suppressions."""
     today = today or date.today()
     known = held_to.suppressions
-    over = [f"the suppression of {one.pattern} has expired: {one}" for one in known
-            if one.expired(today)]  # fmt: skip
+    expired = suppressions.expired(known, today)
+    over = [f"the suppression of {one.pattern} has expired: {one}" for one in expired]
     if held_to.results is None:
         return Gate(problems=tuple(over))
     rule = Rule(options.alpha, options.margin, options.drop)

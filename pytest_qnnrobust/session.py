@@ -1,4 +1,4 @@
-"""What one pytest run gathers: models, data, outcomes, verdicts, notes, and what was skipped."""
+"""One pytest run: its models, data and attacks, the cells it evaluates, and how it is closed."""
 
 from __future__ import annotations
 
@@ -214,18 +214,15 @@ class Session(Gathered):
         if cell.mode != "direct" or cell.id in self.examples:
             return
         crafted = self.craft(cell.target, cell.attack, samples)
-        pixels = _pixels(self.data.x, cell.target.bounds)
-        fooled = np.flatnonzero(
-            crafted.success & (crafted.clean_label == self.data.y[: len(crafted)])
-        )
-        if pixels is None or not len(fooled):
+        x, y = self.data
+        fooled = np.flatnonzero(crafted.success & (crafted.clean_label == y[: len(crafted)]))
+        if not len(fooled):
             return
         i = int(fooled[0])
-        adversarial = _pixels(crafted.x_adv[i : i + 1], cell.target.bounds)
-        if adversarial is not None:
-            label, adv_label = int(self.data.y[i]), int(crafted.adv_label[i])
-            example = Example(cell.id, i, label, adv_label, pixels[i], adversarial[0])
-            self.examples[cell.id] = example
+        pixels = _pixels(np.stack([x[i], crafted.x_adv[i]]), cell.target.bounds)
+        if pixels is not None:
+            label, adv_label = int(y[i]), int(crafted.adv_label[i])
+            self.examples[cell.id] = Example(cell.id, i, label, adv_label, *pixels)
 
     def craft(self, model: Model, attack: Attack, samples: int | None = None) -> AttackResult:
         with quiet():

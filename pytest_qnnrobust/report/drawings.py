@@ -18,18 +18,24 @@ LEVEL = 0.95
 POINTS = 60
 
 
-def distance_curve(name: str, outcomes: Sequence[Outcome]) -> str:
-    """SVG: of each width, the share of samples that is right when L2 distances up to x count."""
+def pyplot() -> Any:
+    """matplotlib's, drawing into files only."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def distance_curve(name: str, outcomes: Sequence[Outcome]) -> str:
+    """SVG: of each width, the share of samples that is right when L2 distances up to x count."""
+    plt = pyplot()
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8}
     reach = max(_reach(outcome) for outcome in outcomes)
     sizes = np.linspace(0, reach if reach > 0 else 1.0, POINTS)
-    with matplotlib.rc_context(style):
-        figure, axes = pyplot.subplots(figsize=(3.6, 2.4))
+    with plt.rc_context(style):
+        figure, axes = plt.subplots(figsize=(3.6, 2.4))
         for outcome in outcomes:
             share, low, high = _survivors(outcome, sizes)
             colour = COLOURS[outcome.width]
@@ -40,7 +46,7 @@ def distance_curve(name: str, outcomes: Sequence[Outcome]) -> str:
         axes.legend(frameon=False, fontsize=7)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
-        pyplot.close(figure)
+        plt.close(figure)
     text = stream.getvalue()
     return text[text.index("<svg") :]
 

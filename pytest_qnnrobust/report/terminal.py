@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import textwrap
 import time
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -228,13 +227,8 @@ def _baseline(session: Session) -> list[str]:
     gate, held_to, path = session.gate, session.held_to.results, session.options.baseline
     found: list[str] = []
     if held_to is not None:
-        counts = Counter(one.status for one in gate.records)
-        text = ", ".join(f"{counts[status]} {status}" for status in sorted(counts))
-        found += _wrap(f"baseline {path} of {held_to.created}: {text}")
-    for record in gate.records:
-        if record.accepted:
-            found += _wrap(f"ACCEPTED: {record.name} ({record.status}). {record.accepted}")
-    found += [line for text in (*gate.problems, *gate.warnings) for line in _wrap(text)]
+        found += _wrap(f"baseline {path} of {held_to.created}: {gate.counts}")
+    found += [line for text in gate.lines for line in _wrap(text)]
     if gate.problems and held_to is not None:
         found += _wrap(f"to accept this run as the baseline: {session.command} --qnn-update")
     found += [line for path in session.written for line in _wrap(f"wrote {path}")]

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust import stats
+from pytest_qnnrobust.report.drawings import COLOURS, pyplot
 from pytest_qnnrobust.subjects import WIDTHS
 from pytest_qnnrobust.tables.measure import LEVEL
 from pytest_qnnrobust.tables.plan import TITLES
 from pytest_qnnrobust.tables.render import Row, by_defence, title
 
-COLOURS = {"float32": "#1b6ca8", "int16": "#d1793f", "int8": "#3d8c40"}
 DOTS_PER_INCH = 130
 
 
@@ -43,7 +43,7 @@ class Triplet:
 
 def figure_1(path: Path, curves: Sequence[Curve]) -> None:
     """Accuracy of each width against the distance of the float network's PGD examples."""
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(figsize=(6.4, 4))
     for curve in curves:
         points = [stats.proportion_interval(int(r.sum()), len(r), LEVEL) for r in curve.right]
@@ -64,7 +64,7 @@ def figure_1(path: Path, curves: Sequence[Curve]) -> None:
 
 def dots(path: Path, rows: Sequence[Row]) -> None:
     """A table's accuracies with their intervals, the published ones as crosses."""
-    plt = _pyplot()
+    plt = pyplot()
     parts = by_defence(rows)
     heights = [len({_line(row) for row in part}) for _, part in parts]
     figure, grid = plt.subplots(
@@ -98,7 +98,7 @@ def triplets(path: Path, images: Sequence[Triplet], heading: str) -> None:
 
     Perturbations are shown around grey, all magnified alike.
     """
-    plt = _pyplot()
+    plt = pyplot()
     magnified = _magnification(images)
     widths = list(images[0].adversarial)
     columns = 1 + 2 * len(widths)
@@ -156,13 +156,4 @@ def _save(figure: Any, axes: Any, path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight")
-    _pyplot().close(figure)
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    return pyplot
+    pyplot().close(figure)

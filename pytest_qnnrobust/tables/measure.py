@@ -14,6 +14,7 @@ from pytest_qnnrobust import stats
 from pytest_qnnrobust.batching import share_processors
 from pytest_qnnrobust.errors import AttackError, QnnRobustError
 from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.metrics import mean_distance
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.options import Options
@@ -50,28 +51,24 @@ def measure(session: Session, cell: TableCell, samples: int) -> Measured:
     if cell.how == "clean":
         return _measured(cell, session.right_on_clean(model)[: session.samples], None)
     attack = session.attack(cell.attack)
-    plain = session.subject(cell.width).model
-    if cell.defence == SQUEEZING:
-        source = plain if cell.how == "direct" else session.subject("float32").model
-        target = session.cell(model, attack, "transfer", source)
-        attacked = session.evaluate(session.cell(source, attack), samples, record=False)
-    elif cell.how == "direct" or cell.width == "float32":
-        target = session.cell(model, attack)
-        attacked = session.evaluate(target, samples, record=False)
-    else:
-        target = session.cell(model, attack, "transfer")
-        source = _network(session, cell, "float32")
-        attacked = session.evaluate(session.cell(source, attack), samples, record=False)
-    outcome = session.evaluate(target, samples, record=False)
+    source = _trained(session, cell, cell.width if cell.how == "direct" else "float32")
+    attacked = outcome = session.evaluate(session.cell(source, attack), samples, record=False)
+    if source is not model:
+        transferred = session.cell(model, attack, "transfer", source)
+        outcome = session.evaluate(transferred, samples, record=False)
     return _measured(cell, outcome.adv_label == outcome.label, attacked)
 
 
-def _network(session: Session, cell: TableCell, width: str = "") -> Model:
-    width = width or cell.width
-    if cell.defence == PLAIN:
+def _network(session: Session, cell: TableCell) -> Model:
+    """The model whose accuracy the cell is."""
+    network = _trained(session, cell, cell.width)
+    return session.squeezed(network) if cell.defence == SQUEEZING else network
+
+
+def _trained(session: Session, cell: TableCell, width: str) -> Model:
+    """The network of this width, without what stands in front of it."""
+    if cell.defence in (PLAIN, SQUEEZING):
         return session.subject(width).model
-    if cell.defence == SQUEEZING:
-        return session.squeezed(session.subject(width).model)
     return session.defended(cell.defence, width)
 
 
@@ -82,14 +79,10 @@ def _measured(cell: TableCell, right: NDArray[np.bool_], attacked: Outcome | Non
     if attacked is None:
         return Measured(cell, len(right), accuracy, percent, {}, {}, 0.0)
     fooled, all_right = (
-        {name: _mean(getattr(attacked, name)[chosen]) for name in DISTANCES}
+        {name: mean_distance(getattr(attacked, name), chosen) for name in DISTANCES}
         for chosen in (attacked.fooled, attacked.clean_correct)
     )
     return Measured(cell, len(right), accuracy, percent, fooled, all_right, attacked.seconds)
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else float("nan")
 
 
 def samples_of(session: Session, cell: TableCell, limits: Sequence[Limit]) -> int:

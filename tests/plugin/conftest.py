@@ -48,6 +48,18 @@ def digits(pytester: pytest.Pytester) -> str:
     return "digits40.npz"
 
 
+@pytest.fixture
+def on_digits(run: Run, digits: str) -> Run:
+    """`on_digits(*args)`: the gate on the float and the int8 digits network."""
+    float32, int8 = (demo_path(name) for name in ("digits_float.keras", "digits_int8.tflite"))
+
+    def start(*args: object) -> pytest.RunResult:
+        plain = (f"--qnn-float={float32}", f"--qnn-int8={int8}", f"--qnn-data={digits}")
+        return run(*plain, *args)
+
+    return start
+
+
 def summary(result: pytest.RunResult) -> str:
     """The output with its line breaks as single spaces."""
     return " ".join(result.stdout.str().split())

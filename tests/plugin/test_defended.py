@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,9 @@ FAST = (
 
 
 @pytest.fixture
-def gate(run, digits):
-    """`gate(*args)`: the tests of defended networks on the plain digits networks."""
-
-    def start(*args: object) -> pytest.RunResult:
-        plain = (f"--qnn-float={FLOAT}", f"--qnn-int8={INT8}", f"--qnn-data={digits}")
-        return run(*plain, *FAST, *args)
-
-    return start
+def gate(on_digits):
+    """`gate(*args)`: the tests of defended networks."""
+    return partial(on_digits, *FAST)
 
 
 def broken_int8(path: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from pytest_qnnrobust.demo import demo_path
@@ -11,14 +13,9 @@ FLOAT, INT8 = (demo_path(name) for name in ("digits_float.keras", "digits_int8.t
 
 
 @pytest.fixture
-def gate(run, digits):
-    """`gate(*args)`: on the float and the int8 digits network."""
-
-    def start(*args: object) -> pytest.RunResult:
-        plain = (f"--qnn-float={FLOAT}", f"--qnn-int8={INT8}", f"--qnn-data={digits}")
-        return run(*plain, "--qnn-samples=40", "--qnn-eps=0.1", *args)
-
-    return start
+def gate(on_digits):
+    """`gate(*args)`: the suite, on forty digits."""
+    return partial(on_digits, "--qnn-samples=40", "--qnn-eps=0.1")
 
 
 def test_a_finding_that_does_not_hold_is_reported_and_fails_nothing(gate) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from pytest_qnnrobust.demo import demo_path
@@ -12,14 +14,9 @@ FAST = ("--qnn-samples=40", "--qnn-eps=0.1", "--qnn-attack=square-linf,jsma", "-
 
 
 @pytest.fixture
-def gate(run, digits):
-    """`gate(*args)`: the tests of squeezing on the float and the int8 digits network."""
-
-    def start(*args: object) -> pytest.RunResult:
-        plain = (f"--qnn-float={FLOAT}", f"--qnn-int8={INT8}", f"--qnn-data={digits}")
-        return run(*plain, *FAST, *args)
-
-    return start
+def gate(on_digits):
+    """`gate(*args)`: the tests of squeezing."""
+    return partial(on_digits, *FAST)
 
 
 def test_squeezing_is_judged_as_the_literature_does_and_honestly(gate) -> None:
