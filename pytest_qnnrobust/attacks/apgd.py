@@ -38,8 +38,9 @@ class _AutoPGD(FixedBudgetAttack):
     """The climbs that APGD and APGDT share.
 
     Each sample first climbs once, with its first class to aim at; the samples that withstood then
-    run all their other climbs side by side, and the first success ends them all. Which climbs
-    there are, and where each begins, does not depend on that.
+    run all their other climbs side by side, and the first success ends them all, without
+    `early_stop` all but its own. Which climbs there are, and where each begins, does not depend
+    on that.
     """
 
     knowledge = "white"
@@ -51,12 +52,13 @@ class _AutoPGD(FixedBudgetAttack):
     restarts: int = 1
     rho: float = 0.75
     larger_eps: bool = False
+    early_stop: bool = True
 
     def _validate(self) -> None:
         super()._validate()
         checks.count(max_iter=self.max_iter, restarts=self.restarts)
         checks.fraction(rho=self.rho)
-        checks.flag(larger_eps=self.larger_eps)
+        checks.flag(larger_eps=self.larger_eps, early_stop=self.early_stop)
         if self.larger_eps and self.norm != 1:
             raise checks.conflict("larger_eps only with norm=1", norm=self.norm)
 
@@ -94,7 +96,9 @@ class APGD(_AutoPGD):
     of 3, 2 and 1 times `eps`, for 30, 30 and 40 % of the iterations, each from the best point
     of the one before.
     `loss` is that of AutoAttack's apgd-ce ("cross-entropy") or apgd-dlr ("dlr").
-    A sample ends at its first success; one that withstood proposes its point of highest loss.
+    A sample ends at its first success; without `early_stop` it climbs on and ends at its last one,
+    as in the authors' code: no more samples are fooled, but their examples transfer farther. One
+    that withstood proposes its point of highest loss.
     White-box, up to restarts * (max_iter + 1) gradients (max_iter + 3 with `larger_eps`), and a
     query for each success.
     """
@@ -228,10 +232,13 @@ class _Race:
             fooled = target.evaluate(sealed, rows).labels != target.y[rows]
             target.propose(rows[fooled], sealed[fooled])
             self.withstood[rows[fooled]] = False
-            climb.keep(self.withstood[climb.rows])
+            climb.fooled[claimed[fooled]] = True
+            goes_on = climb.fooled & (not self._attack.early_stop)
+            climb.keep(self.withstood[climb.rows] | goes_on)
 
     def _offer(self, climb: Climb, inside: bool) -> None:
         """Propose the best points; those of a larger ball only to samples that have none."""
+        climb.keep(self.withstood[climb.rows])
         loss = climb.best_loss if inside else np.full(len(climb.rows), -np.inf)
         order = np.argsort(loss, kind="stable")
         order = order[loss[order] >= self._proposed[climb.rows[order]]]

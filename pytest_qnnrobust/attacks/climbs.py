@@ -53,7 +53,8 @@ class Climb(ABC):
 
     Every array has one row for each climb: `rows` the sample of the batch, `rival` the class it
     aims at, `point`, `gradient`, `best`, `best_gradient` float32 (n, elements), `loss` and
-    `best_loss` (n,), `step` (n, 1) in input units. Nothing here mixes the climbs.
+    `best_loss` (n,), `step` (n, 1) in input units, `fooled` (n,) whether it has met a success.
+    Nothing here mixes the climbs.
     """
 
     def __init__(self, plan: Plan, rows: Rows, rival: Labels, clean: Float, start: Float) -> None:
@@ -71,6 +72,7 @@ class Climb(ABC):
         self.best_gradient = np.zeros_like(self.point)
         self.best_loss = np.full(len(rows), -np.inf, np.float32)
         self.step = np.full((len(rows), 1), plan.radius, np.float32)
+        self.fooled = np.zeros(len(rows), bool)
         self.period = 1
         self.since_check = 0
 

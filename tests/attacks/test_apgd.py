@@ -33,6 +33,7 @@ BAD_SETTINGS = [
     (APGD, {"loss": "targeted-dlr"}, "got loss='targeted-dlr'"),
     (APGD, {"larger_eps": 1}, "expected larger_eps to be True or False"),
     (APGD, {"larger_eps": True, "norm": 2}, "expected larger_eps only with norm=1, got norm=2.0"),
+    (APGD, {"early_stop": None}, "expected early_stop to be True or False"),
     (APGDT, {"targets": 0}, "expected targets to be an integer >= 1, got targets=0"),
     (APGDT, {"larger_eps": True}, "expected larger_eps only with norm=1, got norm=inf"),
 ]
@@ -123,6 +124,26 @@ def test_the_second_target_starts_only_where_the_first_withstood():
     assert (all_targets.gradients[~one.success] > 101).all()
 
 
+@pytest.mark.parametrize("kind", [APGD, APGDT])
+@pytest.mark.parametrize("norm", NORMS)
+def test_without_early_stop_the_same_samples_fall_and_climb_on(kind, norm):
+    model, x, y = problem((8, 8, 3), 6, samples=20)
+    eps = 1.2 * float(np.median(model.distance(x, norm)))
+    settings = {"norm": norm, "eps": eps, "max_iter": 30, "restarts": 2}
+    early = kind(**settings)(model, x, y)
+    late = kind(**settings, early_stop=False)(model, x, y)
+    fooled = early.success
+    assert 0.4 < fooled.mean() < 1
+    np.testing.assert_array_equal(late.success, fooled)
+    np.testing.assert_array_equal(late.x_adv[~fooled], early.x_adv[~fooled])
+    np.testing.assert_array_equal(late.gradients[~fooled], early.gradients[~fooled])
+    assert (late.gradients[fooled] >= 31).all()
+    losses = [
+        model.loss_gradient(found.x_adv[fooled], y[fooled]).loss.mean() for found in (early, late)
+    ]
+    assert losses[1] > losses[0] or kind is APGDT
+
+
 def test_more_targets_than_classes_are_all_others():
     model, x, y = problem((5, 5, 1), 3, samples=6)
     attack = APGDT(eps=1e-4, targets=9, max_iter=3)
@@ -168,7 +189,8 @@ def test_the_same_result_in_any_batch_and_order(dtype, norm):
     model, x, y = quantized_problem(dtype, classes=4, samples=12)
     eps = {1: 0.25, 2: 0.05, np.inf: 0.004}[norm]
     more = {"norm": norm, "eps": eps, "max_iter": 12, "restarts": 2}
-    for attack in (APGD(**more), APGDT(**more), APGD(**more, larger_eps=norm == 1)):
+    late = APGDT(**more, early_stop=False)
+    for attack in (APGD(**more), APGDT(**more), APGD(**more, larger_eps=norm == 1), late):
         whole = laws.batches_agree(attack, model, x, y, (1, 7))
         assert 0 < whole.success.mean() < 1
 
