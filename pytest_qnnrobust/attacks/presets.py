@@ -10,6 +10,9 @@ from typing import Any
 
 Settings = dict[str, Any]
 
+ART_BOUNDARY: Settings = {"delta": 0.01, "epsilon": 0.01, "init_size": 100}
+"""What ART leaves its Boundary attack unless it is told otherwise."""
+
 CARLINI_WAGNER: Settings = {
     "max_iter": 25,
     "binary_search_steps": 20,
@@ -73,31 +76,32 @@ PRESETS: dict[str, dict[str, Settings]] = {
         "jsma": {"theta": 1.0, "gamma": 0.1},
         "uap": {"eps": 0.6, "inner_eps": 0.1},
         "cw-l2": CARLINI_WAGNER,
-        "boundary": {"max_iter": 15},
+        "boundary": ART_BOUNDARY | {"max_iter": 15},
     },
     "direct-cifar10": {
         "fgsm": {"eps": 0.05},
         "jsma": {"theta": 0.3, "gamma": 0.05},
         "uap": {"eps": 0.1, "inner_eps": 0.01},
         "cw-l2": CARLINI_WAGNER,
-        "boundary": {"max_iter": 12},
+        "boundary": ART_BOUNDARY | {"max_iter": 12},
     },
     # Ayaz et al., "Improving Robustness Against Adversarial Attacks with Deeply Quantized Neural
     # Networks", section IV. Its Boundary attack is said to have an Linf budget, which that attack
-    # has not: 0.01 is its step.
+    # has not: 0.01 is its step. What it does not say is ART's default: `max_iter` of PGD, Square
+    # and Boundary, `p_init`, ZOO's `initial_const`.
     "stq": {
         "fgsm": {"norm": 1.0, "eps": 0.6},
-        "pgd": {"norm": 1.0, "eps": 0.6, "step": 0.1, "restarts": 1},
-        "square-linf": {"eps": 0.6},
-        "boundary": {"epsilon": 0.01},
+        "pgd": {"norm": 1.0, "eps": 0.6, "step": 0.1, "restarts": 1, "max_iter": 100},
+        "square-linf": {"eps": 0.6, "max_iter": 100, "p_init": 0.8},
+        "boundary": ART_BOUNDARY | {"max_iter": 5000},
         "cw-l2": {"max_iter": 10},
-        "zoo": {"max_iter": 10, "binary_search_steps": 10},
+        "zoo": {"max_iter": 10, "binary_search_steps": 10, "initial_const": 0.001},
     },
     # The same section, the comparison across strengths (Figure 5), at its strongest.
     "stq-strength": {
         "fgsm": {"eps": 0.3},
         "pgd": {"eps": 32 / 255, "step": 2 / 255, "max_iter": 7, "restarts": 1},
-        "square-linf": {"eps": 0.05, "max_iter": 10000},
+        "square-linf": {"eps": 0.05, "max_iter": 10000, "p_init": 0.8},
         "square-l2": {"max_iter": 10000},
     },
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 
 import numpy as np
@@ -168,10 +169,35 @@ def test_the_paper_profile_is_the_cifar10_column():
         assert {key: attack[key] for key in wanted} == wanted, name
 
 
+@pytest.mark.parametrize(
+    ("profile", "name", "arts", "left_open"),
+    [
+        ("direct-mnist", "boundary", "BoundaryAttack", ("delta", "epsilon", "init_size")),
+        ("direct-cifar10", "boundary", "BoundaryAttack", ("delta", "epsilon", "init_size")),
+        ("stq", "boundary", "BoundaryAttack", ("delta", "init_size", "max_iter")),
+        ("stq", "pgd", "ProjectedGradientDescent", ("max_iter",)),
+        ("stq", "square-linf", "SquareAttack", ("max_iter", "p_init")),
+        ("stq", "cw-l2", "CarliniL2Method", ("binary_search_steps", "initial_const")),
+        ("stq", "zoo", "ZooAttack", ("initial_const", "learning_rate")),
+        ("stq-strength", "square-linf", "SquareAttack", ("p_init",)),
+        ("stq-strength", "square-l2", "SquareAttack", ("p_init",)),
+    ],
+)
+def test_what_those_papers_leave_open_is_what_art_they_used_does(profile, name, arts, left_open):
+    evasion = pytest.importorskip("art.attacks.evasion")
+    defaults = inspect.signature(getattr(evasion, arts).__init__).parameters
+    ours = dataclasses.asdict(attacks.preset(name, profile))
+    assert {key: ours[key] for key in left_open} == {
+        key: defaults[key].default for key in left_open
+    }
+
+
 def test_published_runs_keep_the_size_of_their_examples():
     published = attacks.preset("cw-linf", "goliath-cifar10", span=255.0)
     assert (published.polish_steps, published.smallest_tau) == (0, pytest.approx(255 / 256))
     assert attacks.create("cw-linf").polish_steps > 0
+    for name in ("goliath-cifar10", "goliath-vww", "goliath-coffee"):
+        assert not attacks.preset("autoattack", name).early_stop
 
 
 def test_an_attack_that_a_published_preset_does_not_have():
