@@ -141,11 +141,11 @@ def lp_plane(norm: float) -> Plane:
 
 
 def elastic_plane(beta: float) -> Plane:
-    """For beta * L1 + L2^2: the gradient's soft threshold."""
+    """For beta * L1 + L2^2: the gradient's soft threshold at beta / 2."""
 
     def plane(clean: Float, gradient: Float, gain: Float, bounds: Bounds) -> Float:
         slope = np.abs(gradient)
-        step = _soft_threshold(slope, _room(clean, gradient, bounds), gain, np.float32(beta))
+        step = _soft_threshold(slope, _room(clean, gradient, bounds), gain, np.float32(beta / 2))
         return np.copysign(step, gradient, out=step)
 
     return plane

@@ -24,9 +24,6 @@ from pytest_qnnrobust.metrics import flat
 
 DECISION_RULES = ("EN", "L1")
 
-SPARSER = 10
-"""For "EN" the polish weighs L1 by this times beta: much smaller in L1, little larger in L2."""
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class EAD(MinimalDistortionAttack):
@@ -40,8 +37,9 @@ class EAD(MinimalDistortionAttack):
     by beta * L1 + L2^2, "L1" by L1 (section 4.1). Both sequences of FISTA count, not only the last.
 
     Beyond the original: `polish_steps` rounds bring the result down the boundary
-    (`carlini_polish.polish`) in L1, or for "EN" in a weighed sum of L1 and L2; 0 leaves them out. A
-    sample that never reaches `confidence` keeps its nearest misclassified point.
+    (`carlini_polish.polish`) in L1, or for "EN" in polish_sparsity * beta * L1 + L2^2: 1 ends at
+    the smallest elastic net, more is nearer in L1 and little farther in L2. 0 leaves them out.
+    A sample that never reaches `confidence` keeps its nearest misclassified point.
 
     White-box, L1. At most binary_search_steps * max_iter + 1 gradients and twice as many queries
     (only points that would be nearer are asked about), and one of each a polish step.
@@ -59,9 +57,11 @@ class EAD(MinimalDistortionAttack):
     decision_rule: str = "EN"
     abort_early: bool = True
     polish_steps: int = 20
+    polish_sparsity: float = 20.0
 
     def _validate(self) -> None:
         checks.not_negative(confidence=self.confidence, beta=self.beta)
+        checks.not_negative(polish_sparsity=self.polish_sparsity)
         checks.positive(learning_rate=self.learning_rate, initial_const=self.initial_const)
         checks.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
         checks.choice(DECISION_RULES, decision_rule=self.decision_rule)
@@ -74,8 +74,8 @@ class EAD(MinimalDistortionAttack):
         for step in range(self.binary_search_steps):
             const.narrow(search.descend(const.begin(step)))
             target.progress(step + 1, self.binary_search_steps)
-        sparse = self.decision_rule == "L1"
-        plane = lp_plane(1.0) if sparse else elastic_plane(SPARSER * self.beta * target.span)
+        weight = self.polish_sparsity * self.beta * target.span
+        plane = lp_plane(1.0) if self.decision_rule == "L1" else elastic_plane(weight)
         polish(target, search.nearest, plane, self.polish_steps, self.confidence)
 
 

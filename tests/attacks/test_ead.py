@@ -69,10 +69,23 @@ def smallest_elastic_net(slope, gain, beta):
     low, high = np.zeros(len(slope)), np.full(len(slope), 1e3)
     for _ in range(100):
         middle = (low + high) / 2
-        delta = np.maximum(middle[:, None] * slope - beta, 0)
+        delta = np.maximum(middle[:, None] * slope - beta / 2, 0)
         enough = (delta * slope).sum(axis=1) >= gain
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
     return beta * delta.sum(axis=1) + np.square(delta).sum(axis=1)
+
+
+@pytest.mark.parametrize("beta", [0.001, 0.01, 0.1])
+def test_it_finds_the_smallest_elastic_net(beta):
+    model, x, y = problem((6, 5, 1), 2)
+    result = EAD(beta=beta, polish_sparsity=1)(model, x, y)
+    slope = np.abs(model.weights[1] - model.weights[0])[None].repeat(len(x), axis=0)
+    gain = -model.loss_gradient(x, y, "margin").loss
+    ratio = (beta * result.l1 + result.l2**2) / smallest_elastic_net(slope, gain, beta)
+    assert ratio.min() >= 1 - 1e-3
+    assert ratio.max() <= 1.01
+    sparser = EAD(beta=beta)(model, x, y)
+    assert sparser.l1.mean() < result.l1.mean()
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.001, 0.02, 0.3])
