@@ -57,7 +57,7 @@ class BoundaryAttack(MinimalDistortionAttack):
     step_adapt: float = 0.667
     max_iter: int = 500
     num_trial: int = 25
-    sample_size: int = 6
+    sample_size: int = 8
     init_size: int = 100
     channel_correlation: float = 0.5
 

@@ -134,7 +134,8 @@ def test_nearer_than_art_for_half_of_its_queries():
     theirs = peer.generate(x, y)
     asked = model.queries / len(x)
     assert (model.classify(theirs) != y).all()
-    ours = BoundaryAttack(max_iter=int(asked / 2.2 / 6))(model, x, y)
+    each = BoundaryAttack().sample_size
+    ours = BoundaryAttack(max_iter=int(asked / 2.2 / each))(model, x, y)
     assert (ours.queries <= asked / 2).all()
     distance = np.sqrt(np.square(theirs - x).sum(axis=(1, 2, 3)))
     assert ours.l2.mean() <= distance.mean()
