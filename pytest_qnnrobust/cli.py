@@ -19,6 +19,9 @@ INTERRUPTED = 2
 VIOLATED = 1
 """pytest's own exit codes."""
 
+MERGE_OPTIONS = ("baseline", "update", "update_new", "fail_if", "allow", "inconclusive",
+                 "suppressions", "alpha")  # fmt: skip
+
 COMPARE_OPTIONS = ("fail_if", "allow", "inconclusive", "suppressions", "alpha")
 
 TABLE_OPTIONS = (
@@ -41,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_tables(commands)
     _add_report(commands)
     _add_compare(commands)
+    _add_merge(commands)
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))
@@ -139,6 +143,22 @@ def _add_compare(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.set_defaults(run=_compare)
 
 
+def _add_merge(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "merge",
+        help="the parts of a --qnn-shard run as one, and its gate",
+        description=(
+            "Join the results.json of every part of a --qnn-shard run into one, with report.html "
+            "and summary.md, and compare it with a baseline. Exit code 1 where a test of a part "
+            "failed or a cell is worse than its limit."
+        ),
+    )
+    parser.add_argument("parts", type=Path, nargs="+", help="each part's results.json")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    _add_options(parser, MERGE_OPTIONS)
+    parser.set_defaults(run=_merge)
+
+
 def _report(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust import results
     from pytest_qnnrobust.report import files
@@ -160,6 +180,29 @@ def _compare(chosen: argparse.Namespace) -> int:
     gate = closing.judge(held_to, results.read(chosen.current), asked)
     print(gate.counts, *gate.lines, sep="\n")
     return VIOLATED if gate.problems else 0
+
+
+def _merge(chosen: argparse.Namespace) -> int:
+    from pytest_qnnrobust import closing, merging, results
+    from pytest_qnnrobust.report import files
+    from pytest_qnnrobust.report.matrix import failures
+
+    asked = options.from_command(
+        {name: getattr(chosen, name) for name in MERGE_OPTIONS}, Path.cwd()
+    )
+    found = merging.merge([results.read(path) for path in chosen.parts])
+    held_to = closing.recorded(asked)
+    gate = closing.judge(held_to, found, asked)
+    if held_to.results is not None:
+        found = replace(found, comparison=gate.records)
+        print(gate.counts, *gate.lines, sep="\n")
+    failed = failures(found)
+    if recorded := closing.update(held_to, found, asked):
+        print(f"wrote {recorded}")
+    for path in files.write(chosen.output, found, not (failed or gate.problems)):
+        print(f"wrote {path}")
+    print(*(f"FAILED: {one}" for one in found.failed), sep="\n", end="\n" if found.failed else "")
+    return VIOLATED if failed or gate.problems else 0
 
 
 def _tables(chosen: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -17,6 +17,9 @@ from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.models import Model
 
 Mode = Literal["direct", "transfer", "surrogate"]
+Elsewhere = Callable[[Model, Attack, NDArray[np.int64]], "AttackResult | None"]
+"""Computes an attack on samples of the run in other processes; None: this one has to."""
+
 MODES: tuple[Mode, ...] = ("direct", "transfer", "surrogate")
 
 
@@ -163,6 +166,8 @@ class Evaluator:
     processes find them: no two compute the same shard. Not with a `time_budget`, under which a
     result depends on the machine.
 
+    `elsewhere` is asked first to compute an attack on some of the samples.
+
     What an attack found on a source is kept as well: one attack on the float model serves every
     target that its examples are transferred to.
     """
@@ -175,6 +180,7 @@ class Evaluator:
         time_budget: float | None = None,
         progress: Progress | None = None,
         cache: ResultCache | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.x = np.asarray(x)
         self.y = np.asarray(y, np.int64)
@@ -182,6 +188,7 @@ class Evaluator:
         self.time_budget = time_budget
         self.progress = progress
         self.cache = cache
+        self.elsewhere = elsewhere
         self._crafted: dict[tuple[int, str, int], tuple[Model, AttackResult]] = {}
         self._outcomes: dict[tuple[int, int, str, str, int], tuple[Cell, Outcome]] = {}
         self._clean: dict[int, tuple[Model, NDArray[np.int64]]] = {}
@@ -205,7 +212,7 @@ class Evaluator:
     def _attack(self, model: Model, attack: Attack, n: int) -> AttackResult:
         cache = self.cache if model.digest and self.time_budget is None else None
         if cache is None:
-            return self._attack_shard(model, attack, np.arange(n), n)
+            return self._found(model, attack, np.arange(n), n)
         size = max(n, 1) if attack.universal else attack.batch
         shards = [np.arange(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
         parts: dict[int, AttackResult] = {}
@@ -236,13 +243,22 @@ class Evaluator:
                 return None
             part = cache.load(key, len(shard))
             if part is None:
-                part = self._attack_shard(model, attack, shard, n)
+                part = self._found(model, attack, shard, n)
                 cache.store(key, part)
             return part
 
-    def _attack_shard(
+    def _found(
         self, model: Model, attack: Attack, shard: NDArray[np.int64], n: int
     ) -> AttackResult:
+        result = self.elsewhere(model, attack, shard) if self.elsewhere else None
+        return self.attack(model, attack, shard, n) if result is None else result
+
+    def attack(
+        self, model: Model, attack: Attack, shard: NDArray[np.int64], n: int | None = None
+    ) -> AttackResult:
+        """The attack on samples `shard`, here and now; progress counts up to `n`."""
+        n = self._count(n)
+
         def watch(done: int, attacked: int, text: str) -> None:
             if self.progress is not None:
                 self.progress(int(shard[0]) + done * len(shard) // attacked, n, text)

@@ -17,12 +17,14 @@ from pytest_qnnrobust.option_values import (
     parse_domain,
     parse_eps,
     parse_fraction,
+    parse_jobs,
     parse_kinds,
     parse_limits,
     parse_margin,
     parse_path,
     parse_positive,
     parse_seed,
+    parse_shard,
     parse_squeezing,
     parse_switch,
     parse_thresholds,
@@ -335,5 +337,21 @@ OPTIONS = (
         "DIR",
         parse_path,
         path=True,
+    ),
+    Option(
+        "jobs",
+        "--qnn-jobs",
+        "give the samples of every attack to N workers of joblib (all: to all that there are): "
+        "processes of this machine, or what joblib.parallel_config of your conftest.py says",
+        "N",
+        parse_jobs,
+    ),
+    Option(
+        "shard",
+        "--qnn-shard",
+        "run part I of N of the tests, for machines that know nothing of each other; "
+        "`qnnrobust merge` joins their --qnn-report folders",
+        "I/N",
+        parse_shard,
     ),
 )

@@ -154,6 +154,21 @@ def parse_count(text: str) -> int:
     return _parse_integer(text, least=1)
 
 
+def parse_jobs(text: str) -> int:
+    """A number of workers; "all" is joblib's -1."""
+    return -1 if text in ("all", "-1") else _parse_integer(text, least=1)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """`2/3`: the second of three parts."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match:
+        part, parts = int(match[1]), int(match[2])
+        if 1 <= part <= parts:
+            return part, parts
+    raise argparse.ArgumentTypeError(f"expected I/N with 1 <= I <= N such as 2/3, got {text!r}")
+
+
 def parse_seed(text: str) -> int:
     return _parse_integer(text, least=0)
 

@@ -68,6 +68,8 @@ class Options:
     gradient: str | None = None
     probe_steps: int = 1
     cache_dir: Path | None = None
+    jobs: int | None = None
+    shard: tuple[int, int] | None = None
     baseline: Path | None = None
     update: bool = False
     update_new: bool = False
@@ -159,6 +161,7 @@ def _field_types() -> dict[str, Any]:
 def _checked(options: Options) -> Options:
     _check_defended(options)
     _check_baseline(options)
+    _check_shard(options)
     if not options.demo:
         return options
     for option in OPTIONS:
@@ -181,6 +184,17 @@ def _check_defended(options: Options) -> None:
     if names and not options.demo and not any(plain):
         cure = "give the plain model as well, with --qnn-model or --qnn-float"
         raise pytest.UsageError(f"--qnn-defended {names[0]} is compared with a plain model; {cure}")
+
+
+def _check_shard(options: Options) -> None:
+    if options.shard is None:
+        return
+    if options.baseline is not None:
+        cure = "give the baseline to `qnnrobust merge`"
+        raise pytest.UsageError(f"--qnn-shard has not all cells of --qnn-baseline; {cure}")
+    if options.gate and options.report is None:
+        cure = "give --qnn-report DIR"
+        raise pytest.UsageError(f"--qnn-shard is for `qnnrobust merge`; {cure}")
 
 
 def _check_baseline(options: Options) -> None:

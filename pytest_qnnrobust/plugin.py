@@ -37,6 +37,7 @@ MARKERS = (
     "qnn_observation: a published relation of another paper, judged on these models",
     "qnn_sanity: keeps a weak attack from passing as robustness",
     "qnn_law: law of the integer graph; needs no data",
+    "qnn_together(attack): asks for cells of this attack, which --qnn-shard keeps together",
 )
 
 Found = TypeVar("Found")
@@ -55,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     chosen = config.stash[options_key] = options.resolve(config)
+    if chosen.jobs is not None and (_is_worker(config) or config.getoption("numprocesses", None)):
+        raise pytest.UsageError("expected one of --qnn-jobs and pytest-xdist's -n, got both")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         if any(argument.startswith("--qnn-") for argument in config.invocation_params.args):
             _stay_in_this_folder(config)
@@ -104,6 +107,15 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.filterwarnings("ignore"))
     if any(name.startswith("qnn_") for name in getattr(item, "fixturenames", ())):
         item.add_marker("qnn")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (shard := config.stash[options_key].shard) is not None:
+        from pytest_qnnrobust import sharding
+
+        items[:], others = sharding.split(items, *shard)
+        config.hook.pytest_deselected(items=others)
 
 
 class _Reporter:
@@ -311,8 +323,12 @@ def _session(config: pytest.Config) -> Session:
     if session_key not in config.stash:
         from pytest_qnnrobust.session import Session
 
-        config.stash[session_key] = Session(config.stash[options_key])
-        _show_progress(config, config.stash[session_key])
+        session = config.stash[session_key] = Session(config.stash[options_key])
+        _show_progress(config, session)
+        if (jobs := session.options.jobs) is not None:
+            from pytest_qnnrobust.jobs import Workers
+
+            session.elsewhere = Workers(session, jobs)
     return config.stash[session_key]
 
 

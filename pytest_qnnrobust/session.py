@@ -24,7 +24,7 @@ from pytest_qnnrobust.closing import Gate, Recorded, judge, recorded, update
 from pytest_qnnrobust.data import Data
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation import MODES, Cell, Evaluator, Outcome
+from pytest_qnnrobust.evaluation import MODES, Cell, Elsewhere, Evaluator, Outcome
 from pytest_qnnrobust.gathered import Gathered
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import Threshold
@@ -61,6 +61,7 @@ class Session(Gathered):
         self.command = ""
         self.closed: Results | None = None
         self.progress: Progress | None = None
+        self.elsewhere: Elsewhere | None = None
         self._subjects: Subjects | None = None
         self._evaluator: Evaluator | None = None
         self._right: dict[int, NDArray[np.bool_]] = {}
@@ -109,7 +110,13 @@ class Session(Gathered):
             options = self.options
             cache = ResultCache(options.cache_dir) if options.cache_dir else None
             self._evaluator = Evaluator(
-                data.x, data.y, options.seed, options.time_budget, self.progress, cache
+                data.x,
+                data.y,
+                options.seed,
+                options.time_budget,
+                self.progress,
+                cache,
+                self.elsewhere,
             )
         return self._evaluator
 
@@ -193,6 +200,24 @@ class Session(Gathered):
         if width not in models:
             raise MissingError(f"no {width} model among the files of {name}")
         return models[width]
+
+    def name_of(self, model: Model) -> str | None:
+        """What `model_named` finds the model by; None for one that the options do not name."""
+        if isinstance(model, Defended):
+            network = self.name_of(model.base)
+            known = network and self._squeezed.get(id(model.base)) is model
+            return f"{SQUEEZED}/{network}" if known else None
+        if defense := self._defense_of(model):
+            return f"{defense.name}/{model.width}"
+        named = {**self.subjects.given, **self.subjects.made}
+        return next((width for width, one in named.items() if one.model is model), None)
+
+    def model_named(self, name: str) -> Model:
+        """The model that `name_of` names in another process of the same options."""
+        first, _, rest = name.partition("/")
+        if first == SQUEEZED:
+            return self.squeezed(self.model_named(rest))
+        return self.defended(first, rest) if rest else self.subject(first).model
 
     def _defense_of(self, model: Model) -> Defense | None:
         for defense in self.subjects.defenses.values():

@@ -63,6 +63,7 @@ def test_the_defense_carries_over_to_quantized_models(
     qnn_judge(verdict)
 
 
+@pytest.mark.qnn_together("deepfool")
 def test_the_defense_increases_the_distance_to_the_boundary(
     qnn_defense: Defense, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:

@@ -38,6 +38,7 @@ def both(session: Session, evaluate: Evaluate, model: Model, name: str) -> tuple
     return evaluate(model, attack), evaluate(plain["float32"], attack)
 
 
+@pytest.mark.qnn_together("boundary")
 def test_boundary_is_effective(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
@@ -47,6 +48,7 @@ def test_boundary_is_effective(
     qnn_judge(observations.boundary_is_effective(outcome, qnn_session.rule), finding=True)
 
 
+@pytest.mark.qnn_together("boundary")
 def test_boundary_is_more_distorted(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
@@ -56,6 +58,7 @@ def test_boundary_is_more_distorted(
     qnn_judge(verdict, finding=True)
 
 
+@pytest.mark.qnn_together("boundary")
 def test_the_true_class_comes_second_in_distorted_images(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
@@ -81,6 +84,7 @@ def test_gradient_attacks_are_weaker_on_fewer_bits(
     qnn_judge(verdict, finding=True)
 
 
+@pytest.mark.qnn_together("jsma")
 def test_jsma_needs_more_features_on_fewer_bits(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:

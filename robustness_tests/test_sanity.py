@@ -20,6 +20,7 @@ Evaluate = Callable[..., Outcome]
 SAMPLES = 32
 
 
+@pytest.mark.qnn_together("square-linf")
 def test_stronger_budget_never_helps_the_defender(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
@@ -36,6 +37,7 @@ def test_stronger_budget_never_helps_the_defender(
         _require_no_less(weaker, stronger, qnn_session, "a larger eps must not raise accuracy")
 
 
+@pytest.mark.qnn_together("square-linf")
 def test_unbounded_score_attack_reaches_zero(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
@@ -44,6 +46,7 @@ def test_unbounded_score_attack_reaches_zero(
     _require_zero(qnn_evaluate(qnn_model, attack, samples=SAMPLES, record=False))
 
 
+@pytest.mark.qnn_together("pgd")
 def test_unbounded_gradient_attack_reaches_zero(
     qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
@@ -53,18 +56,21 @@ def test_unbounded_gradient_attack_reaches_zero(
     _require_zero(qnn_evaluate(qnn_float, attack, samples=SAMPLES, record=False))
 
 
+@pytest.mark.qnn_together("square-linf")
 def test_noise_is_weaker_than_a_score_attack(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
     _require_more_than_noise("square-linf", qnn_model, qnn_evaluate, qnn_session)
 
 
+@pytest.mark.qnn_together("pgd")
 def test_noise_is_weaker_than_a_gradient_attack(
     qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
     _require_more_than_noise("pgd", qnn_float, qnn_evaluate, qnn_session)
 
 
+@pytest.mark.qnn_together("square-linf")
 def test_gradient_attack_is_not_weaker_than_a_score_attack(
     qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:

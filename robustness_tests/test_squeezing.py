@@ -85,6 +85,7 @@ def test_squeezing_withstands_attacks_that_know_it(
     qnn_judge(verdict, finding=True)
 
 
+@pytest.mark.qnn_together("square-linf")
 @pytest.mark.parametrize("qnn_model", ["int16", "int8"], indirect=True)
 def test_squeezing_denoises_more_than_fewer_colours_alone(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
@@ -118,6 +119,7 @@ def test_squeezing_runs_beside_the_network(qnn_session: Session, qnn_judge: Judg
     qnn_judge(takeaways.runs_beside(network, cost, qnn_session.rule), finding=True)
 
 
+@pytest.mark.qnn_together("jsma")
 def test_squeezing_falls_short_as_more_pixels_are_perturbed(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:

@@ -18,6 +18,7 @@ BELOW, ABOVE = 0.4, 1.0
 """Noise amplitudes in input steps, on either side of the half step that rounding absorbs."""
 
 
+@pytest.mark.qnn_together("deepfool")
 def test_deepfool_transfer_accuracy_rises_as_precision_falls(
     qnn_evaluate: Callable[..., Outcome], qnn_session: Session, qnn_judge: Judge
 ) -> None:
@@ -30,6 +31,7 @@ def test_deepfool_transfer_accuracy_rises_as_precision_falls(
     qnn_judge(takeaways.transfer_accuracy(outcomes, qnn_session.rule))
 
 
+@pytest.mark.qnn_together("boundary")
 def test_boundary_distance_does_not_shrink_as_precision_falls(
     qnn_evaluate: Callable[..., Outcome], qnn_session: Session, qnn_judge: Judge
 ) -> None:

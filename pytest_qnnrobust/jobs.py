@@ -1,0 +1,121 @@
+"""Attacks computed by joblib's workers: processes of this machine, or a cluster of the user's.
+
+joblib's own `parallel_config` says where: loky unless a conftest.py names another backend, such as
+"dask" or "ray" for a cluster whose machines see the same files.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import Attack, AttackResult
+from pytest_qnnrobust.batching import share_processors
+from pytest_qnnrobust.errors import QnnRobustError, expected
+from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.subjects import quiet
+
+LEAST = 4
+"""Samples that are worth a question to a worker."""
+
+OF_THIS_MACHINE = ("LokyBackend", "MultiprocessingBackend")
+"""joblib's backends whose workers share the processors of this process."""
+
+_alone = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Samples `first` to `last` of one attack, in terms that a worker understands.
+
+    `model` is the session's name for it, `digest` that of its file; `neighbours` workers share the
+    processors of the machine.
+    """
+
+    options: Options
+    model: str
+    digest: str
+    attack: Attack
+    first: int
+    last: int
+    neighbours: int
+
+
+def compute(part: Part) -> AttackResult:
+    """What a worker does. Raises QnnRobustError where it finds another file than was meant."""
+    with _alone:
+        session = _session(part.options, part.neighbours)
+        model = session.model_named(part.model)
+        if model.digest != part.digest:
+            cure = "every worker needs the same files at the same paths"
+            raise expected(f"the {part.model} model of this run", model=model.name, cure=cure)
+        with quiet():
+            return session.evaluator.attack(model, part.attack, np.arange(part.first, part.last))
+
+
+@lru_cache(maxsize=1)
+def _session(options: Options, neighbours: int) -> Session:
+    with quiet():
+        share_processors(neighbours)
+    session = Session(options)
+    session.load()
+    return session
+
+
+class Workers:
+    """Gives the attacks of one session to `jobs` workers (-1: to all that there are)."""
+
+    def __init__(self, session: Session, jobs: int) -> None:
+        self._session = session
+        self._jobs = jobs
+        self._options = replace(
+            session.options, jobs=None, cache_dir=None, baseline=None, report=None
+        )
+
+    def __call__(
+        self, model: Model, attack: Attack, index: NDArray[np.int64]
+    ) -> AttackResult | None:
+        """The attack on samples `index` in a row; None for what this process has to do itself.
+
+        That is a model that no option names, and an attack that learns from all samples together.
+        """
+        name = self._session.name_of(model)
+        if name is None or not model.digest or attack.universal or len(index) < 2 * LEAST:
+            return None
+        import joblib
+
+        count = min(joblib.effective_n_jobs(self._jobs), len(index) // LEAST)
+        if count < 2:
+            return None
+        backend = type(joblib.parallel.get_active_backend()[0]).__name__
+        neighbours = count if backend in OF_THIS_MACHINE else 1
+        parts = [
+            Part(self._options, name, model.digest, attack, int(i[0]), int(i[-1]) + 1, neighbours)
+            for i in np.array_split(index, count)
+        ]
+        return AttackResult.joined(list(self._watched(parts, joblib)))
+
+    def _watched(self, parts: list[Part], joblib: Any) -> Iterator[AttackResult]:
+        parallel = joblib.Parallel(n_jobs=self._jobs, batch_size=1, return_as="generator")
+        watch = self._session.progress
+        found: Iterable[AttackResult] = parallel(joblib.delayed(compute)(part) for part in parts)
+        try:
+            for part, result in zip(parts, found, strict=True):
+                if watch is not None:
+                    watch(part.last, self._session.samples, f"on {len(parts)} workers")
+                yield result
+        except QnnRobustError:
+            raise
+        except Exception as error:
+            cure = "a worker may have died for want of memory: try fewer --qnn-jobs"
+            rule = "--qnn-jobs to have workers that answer"
+            reason = f"{type(error).__name__}: {error}"
+            raise expected(rule, reason=reason, cure=cure) from None
