@@ -23,6 +23,7 @@ from pytest_qnnrobust.option_values import (
     parse_path,
     parse_positive,
     parse_seed,
+    parse_size,
     parse_squeezing,
     parse_switch,
     parse_thresholds,
@@ -335,5 +336,20 @@ OPTIONS = (
         "DIR",
         parse_path,
         path=True,
+    ),
+    Option(
+        "no_cache",
+        "--qnn-no-cache",
+        "neither read nor write finished shards, whatever --qnn-cache-dir says",
+        parse=parse_switch,
+        switch=True,
+    ),
+    Option(
+        "cache_size",
+        "--qnn-cache-size",
+        "after the run, remove the entries used longest ago until --qnn-cache-dir holds no more "
+        "than this, such as 2G or 500M; default: no limit",
+        "SIZE",
+        parse_size,
     ),
 )

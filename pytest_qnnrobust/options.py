@@ -68,6 +68,8 @@ class Options:
     gradient: str | None = None
     probe_steps: int = 1
     cache_dir: Path | None = None
+    no_cache: bool = False
+    cache_size: int | None = None
     baseline: Path | None = None
     update: bool = False
     update_new: bool = False
@@ -158,6 +160,7 @@ def _field_types() -> dict[str, Any]:
 
 def _checked(options: Options) -> Options:
     _check_defended(options)
+    _check_cache(options)
     _check_baseline(options)
     if not options.demo:
         return options
@@ -181,6 +184,11 @@ def _check_defended(options: Options) -> None:
     if names and not options.demo and not any(plain):
         cure = "give the plain model as well, with --qnn-model or --qnn-float"
         raise pytest.UsageError(f"--qnn-defended {names[0]} is compared with a plain model; {cure}")
+
+
+def _check_cache(options: Options) -> None:
+    if options.cache_size and not (options.cache_dir or options.no_cache):
+        raise pytest.UsageError("--qnn-cache-size needs --qnn-cache-dir DIR, the folder it limits")
 
 
 def _check_baseline(options: Options) -> None:

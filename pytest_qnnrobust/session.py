@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -74,6 +75,7 @@ class Session(Gathered):
                 _ = self.squeezing
             self._subjects = Subjects(self.options)
             self._check_eps()
+            _ = self.cache
 
     @property
     def subjects(self) -> Subjects:
@@ -107,11 +109,22 @@ class Session(Gathered):
         if self._evaluator is None:
             data = self.data
             options = self.options
-            cache = ResultCache(options.cache_dir) if options.cache_dir else None
             self._evaluator = Evaluator(
-                data.x, data.y, options.seed, options.time_budget, self.progress, cache
+                data.x, data.y, options.seed, options.time_budget, self.progress, self.cache
             )
         return self._evaluator
+
+    @cached_property
+    def cache(self) -> ResultCache | None:
+        """Where finished shards are kept, if anywhere."""
+        folder = self.options.cache_dir
+        return ResultCache(folder) if folder and not self.options.no_cache else None
+
+    def tidy_cache(self) -> None:
+        """What --qnn-cache-size asks for, after the last attack; and what killed runs left."""
+        folder = self.options.cache_dir
+        if folder and folder.is_dir() and self.cache is not None:
+            self.cache.tidy(self.options.cache_size)
 
     def subject(self, width: str) -> Subject:
         """The model of this width, given or derived; MissingError says why there is none."""

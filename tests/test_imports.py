@@ -10,7 +10,7 @@ import pytest_qnnrobust
 
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ROAD = (
-    "errors ini batching option_values",
+    "errors ini batching option_values array_files",
     "demo flags keras_files losses metrics stats",
     "options",
     "tflite differentiable data_sources",
