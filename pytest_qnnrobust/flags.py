@@ -329,6 +329,14 @@ OPTIONS = (
         path=True,
     ),
     Option(
+        "keep_examples",
+        "--qnn-keep-examples",
+        "write the adversarial examples of every cell into this folder, as CELL.npz",
+        "DIR",
+        parse_path,
+        path=True,
+    ),
+    Option(
         "cache_dir",
         "--qnn-cache-dir",
         "keep finished shards of attacks in this folder, and use those that are there: an "

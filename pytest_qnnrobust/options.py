@@ -78,6 +78,7 @@ class Options:
     inconclusive: str = "warn"
     suppressions: Path | None = None
     report: Path | None = None
+    keep_examples: Path | None = None
     gate: bool = False
 
     def to_json(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from functools import cached_property
 from itertools import product
@@ -11,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import attacks, demo, provenance
+from pytest_qnnrobust import attacks, demo, kept_examples, provenance
 from pytest_qnnrobust.attacks import (
     ArtAttack,
     ArtBudgetAttack,
@@ -20,6 +21,7 @@ from pytest_qnnrobust.attacks import (
     FixedBudgetAttack,
     Progress,
 )
+from pytest_qnnrobust.attacks.registry import attack_id
 from pytest_qnnrobust.cache import ResultCache
 from pytest_qnnrobust.closing import Gate, Recorded, judge, recorded, update
 from pytest_qnnrobust.data import Data
@@ -76,6 +78,8 @@ class Session(Gathered):
             self._subjects = Subjects(self.options)
             self._check_eps()
             _ = self.cache
+            if self.options.keep_examples is not None:
+                kept_examples.make_folder(self.options.keep_examples)
 
     @property
     def subjects(self) -> Subjects:
@@ -220,7 +224,27 @@ class Session(Gathered):
         if record:
             self.outcomes[outcome.key] = outcome
             self._keep_example(cell, samples)
+            if self.options.keep_examples is not None:
+                self._write_examples(self.options.keep_examples, cell, outcome, samples)
         return outcome
+
+    def _write_examples(
+        self, folder: Path, cell: Cell, outcome: Outcome, samples: int | None
+    ) -> None:
+        """`<cell id>.npz`, with `~` and a digest for other settings than the run's own."""
+        crafted = self.craft(cell.source or cell.target, cell.attack, samples)
+        name = outcome.id
+        if samples is not None or not self._is_own(cell.attack):
+            key = f"{outcome.key}|{samples}"
+            name += f"~{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        digest = self.data.at(outcome.index).digest
+        examples = kept_examples.of_cell(cell, outcome, crafted.x_adv, digest)
+        kept_examples.write(folder, name, examples)
+
+    def _is_own(self, attack: Attack) -> bool:
+        """Whether the run's options make this attack of its id."""
+        name = attack_id(attack)
+        return name in self.attack_ids and repr(self.attack(name)) == repr(attack)
 
     def _keep_example(self, cell: Cell, samples: int | None) -> None:
         """The first image that a direct attack fooled its target with."""

@@ -131,9 +131,9 @@ def test_no_bit_of_an_entry_can_change_unseen(tmp_path):
     path = tmp_path / "k.npz"
     content = path.read_bytes()
     rng = np.random.default_rng(0)
-    for place, bit in enumerate(rng.integers(0, 8, len(content))):
+    for place in rng.choice(len(content), 300, replace=False):
         damaged = bytearray(content)
-        damaged[place] ^= 1 << bit
+        damaged[place] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
         assert kept.load("k", 3) is None
     for length in (0, 1, 31, 32, 33, len(content) - 1):
