@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +16,13 @@ from typing import Any, cast
 import pytest
 
 from pytest_qnnrobust import demo, ini
-from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.errors import DataError, QnnRobustError, expected
 from pytest_qnnrobust.flags import OPTIONS, Option
 from pytest_qnnrobust.option_values import (
     USUAL_LIMITS,
     DefendedFiles,
     Limits,
+    LossLimit,
     Squeezing,
     Threshold,
 )
@@ -86,6 +87,21 @@ class Options:
         return cast(dict[str, Any], _built_in(asdict(self)))
 
 
+def _as_it_was(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+_RESTORE: dict[str, Callable[[Any], Any]] = {
+    "min_accuracy": lambda rows: tuple(Threshold(**row) for row in rows),
+    "defended": lambda rows: tuple(
+        DefendedFiles(row["name"], tuple(map(Path, row["paths"]))) for row in rows
+    ),
+    "squeeze": lambda row: Squeezing(**row),
+    "fail_if": lambda row: Limits(tuple(LossLimit(**rule) for rule in row["rules"])),
+}
+"""How an option of several values is made of what `Options.to_json` made of it."""
+
+
 def _built_in(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _built_in(v) for k, v in value.items()}
@@ -120,12 +136,40 @@ def resolve(config: pytest.Config) -> Options:
     return _checked(Options(**values, gate=gate))
 
 
-def from_command(values: Mapping[str, Any], folder: Path) -> Options:
-    """Options from parsed values by field, None where none was given; `folder` is that of paths."""
-    located = {}
+def from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that `Options.to_json` wrote and that are not the default, by field.
+
+    Raises DataError, one line, for an option that there is not, or one that is damaged.
+    """
+    found = {}
+    defaults = Options()
+    for name, value in values.items():
+        try:
+            usual = getattr(defaults, name)
+            restored = _RESTORE.get(name, _as_it_was)(value) if value is not None else None
+            if _field_types()[name].startswith("Path") and value is not None:
+                restored = Path(value)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            rule = "options that this version has"
+            raise expected(rule, option=name, reason=repr(error), error=DataError) from None
+        if restored != usual:
+            found[name] = restored
+    if found.get("demo"):
+        found.pop("defended", None)
+    return found
+
+
+def from_command(
+    values: Mapping[str, Any], folder: Path, recorded: Mapping[str, Any] | None = None
+) -> Options:
+    """Options from parsed values by field, None where none was given; `folder` is that of paths.
+
+    A value that was given wins over that of `recorded`, whose paths are whole.
+    """
+    located = dict(recorded or {})
     for option in OPTIONS:
         value = values.get(option.field)
-        if value:
+        if value is not None and value is not False:
             value = tuple(value) if option.many else value
             located[option.field] = _located(option, value, folder)
     try:

@@ -23,7 +23,7 @@ ROAD = (
     "baseline suppressions provenance",
     "closing gathered",
     "session",
-    "checks report tables",
+    "checks replay replay_examples report tables",
     "plugin cli",
 )
 """Modules and packages, stage by stage: each imports from its own stage and those before."""
