@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -117,18 +117,17 @@ def write(folder: Path, name: str, examples: KeptExamples) -> Path:
     return path
 
 
-def read_folder(folder: Path) -> dict[str, KeptExamples]:
-    """The examples in a folder by cell id, with what follows `~` in the file's name.
+def read_folder(folder: Path) -> Iterator[tuple[str, KeptExamples]]:
+    """The examples in a folder, one file at a time, by cell id with what follows `~` in its name.
 
     Raises DataError, one line, for a folder without any, or a file that is no such one.
     """
     paths = sorted(folder.glob(f"*{SUFFIX}")) if folder.is_dir() else []
     if not paths:
         raise expected(f"a folder that {FLAG} wrote", folder=str(folder), error=DataError)
-    read_ones = {path: read(path) for path in paths}
-    return {
-        each.cell + "".join(path.stem.partition("~")[1:]): each for path, each in read_ones.items()
-    }
+    for path in paths:
+        examples = read(path)
+        yield examples.cell + "".join(path.stem.partition("~")[1:]), examples
 
 
 def read(path: Path) -> KeptExamples:

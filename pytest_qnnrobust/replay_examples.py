@@ -51,11 +51,13 @@ def run(folder: Path, pattern: str, given: Mapping[str, Any], here: Path) -> Rep
     """
     chosen = options.from_command(given, here)
     known = closing.recorded(chosen).suppressions
-    kept = kept_examples.read_folder(folder)
-    picked = {name: each for name, each in kept.items() if fnmatchcase(name, f"*{pattern}*")}
     subjects = Subjects(chosen)
-    judged, absent = {}, []
-    for name, examples in picked.items():
+    judged: dict[str, _Judged] = {}
+    found, absent = [], []
+    for name, examples in kept_examples.read_folder(folder):
+        found.append(name)
+        if not fnmatchcase(name, f"*{pattern}*"):
+            continue
         model = _model_of(examples, subjects, chosen)
         if model is None:
             absent.append(name)
@@ -63,7 +65,7 @@ def run(folder: Path, pattern: str, given: Mapping[str, Any], here: Path) -> Rep
             judged[name] = _judge(name, examples, model, subjects, chosen)
     if not judged:
         rule = f"cells for {', '.join(subjects.given) or 'a model'} in {folder}"
-        raise expected(rule, cells=", ".join(picked or kept), pattern=pattern, error=DataError)
+        raise expected(rule, cells=", ".join(absent or found), pattern=pattern, error=DataError)
     pairs = {name: (one.before, one.now) for name, one in judged.items()}
     rule_of_run = Rule(chosen.alpha, chosen.margin, chosen.drop)
     compared = baseline.compare_accuracies(pairs, chosen.fail_if, rule_of_run)

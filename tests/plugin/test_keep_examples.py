@@ -86,7 +86,7 @@ def test_other_settings_of_a_test_of_ones_own_have_files_of_their_own(
     args = (f"--qnn-int8={INT8}", f"--qnn-data={digits}", "--qnn-eps=0.2", mine)
     result = run(*args, "--qnn-keep-examples=kept")
     result.assert_outcomes(passed=1)
-    found = kept_examples.read_folder(Path("kept"))
+    found = dict(kept_examples.read_folder(Path("kept")))
     assert len(found) == 3
     assert "eps=0.2" in found["int8-fgsm-direct"].settings
     others = [each for name, each in found.items() if "~" in name]
