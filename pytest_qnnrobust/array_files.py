@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -34,14 +34,14 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     content = BytesIO()
     np.savez_compressed(content, **values)
     body = content.getbuffer()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.stem}.", suffix=PART)
+    part = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             file.write(body)
             file.write(hashlib.sha256(body).digest())
-        os.replace(name, path)
+        part.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -70,7 +70,9 @@ def run(folder: Path, pattern: str, given: Mapping[str, Any], here: Path) -> Rep
     rule_of_run = Rule(chosen.alpha, chosen.margin, chosen.drop)
     compared = baseline.compare_accuracies(pairs, chosen.fail_if, rule_of_run)
     gate = closing.judge_compared(compared, known, chosen)
-    lines = [f"{one.status}: {one.name}. {one.text}" for one in gate.records]
+    each = [f"{one.status}: {one.name}. {one.text}" for one in gate.records]
+    said = {line.casefold() for line in gate.lines}
+    lines = [line for line in each if line.casefold() not in said]
     left_out = [f"no model was given for {', '.join(absent)}"] if absent else []
     return Replayed((*lines, *left_out, *gate.lines, gate.counts, LABEL), not gate.problems)
 

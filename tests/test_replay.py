@@ -193,6 +193,7 @@ def test_a_broken_model_fails_on_them(recorded, said, tmp_path: Path) -> None:
     code, text = said(*args, "--cell", "square-linf-direct")
     assert code == 1
     assert f"WORSE: {DIRECT} accuracy. now " in text
+    assert text.count(f"{DIRECT} accuracy. now ") == 2  # its own, and that behind squeezing
     assert "no model was given for pgd-int8-square-linf-direct\n" in text
     assert "deepfool" not in text
     assert said(*args, "--cell", DIRECT, "--fail-if=accuracy:-99pt")[0] == 0

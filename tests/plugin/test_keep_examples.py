@@ -30,6 +30,7 @@ def gate(on_digits):
 def test_examples_are_what_the_attacked_model_saw(gate, digits) -> None:
     assert gate("--qnn-keep-examples=kept").ret == 0
     assert sorted(path.name for path in Path("kept").iterdir()) == [f"{c}.npz" for c in CELLS]
+    assert {path.stat().st_mode for path in Path("kept").iterdir()} == {Path(digits).stat().st_mode}
     model, source = qnn.load_model(INT8), qnn.load_model(FLOAT)
     data = qnn.load_data(digits, model=[source, model]).first(20)
     for cell in CELLS:
