@@ -64,10 +64,21 @@ def compare(
             found.append(CellComparison(cell, "new", "not in the baseline"))
         elif cell not in now:
             found.append(CellComparison(cell, "vanished", "in the baseline, not in this run"))
-        elif reason := other_data or _difference(before[cell], now[cell]):
+        elif reason := other_data or difference(before[cell], now[cell]):
             found.append(CellComparison(cell, "stale", reason))
         else:
             found += _compared(cell, before[cell], now[cell], limits, rule)
+    return _corrected(found, rule)
+
+
+def compare_accuracies(
+    pairs: Mapping[str, tuple[Mask, Mask]], limits: Limits, rule: Rule
+) -> list[CellComparison]:
+    """Cells by id as (recorded, now): whether each sample (N,) was, and is, classified right."""
+    found = [
+        _accuracy(cell, "accuracy", before, now, limits, rule)
+        for cell, (before, now) in sorted(pairs.items())
+    ]
     return _corrected(found, rule)
 
 
@@ -96,7 +107,7 @@ def _other_data(recorded: Results, current: Results) -> str:
     )
 
 
-def _difference(before: Outcome, now: Outcome) -> str:
+def difference(before: Outcome, now: Outcome) -> str:
     """In words, what keeps two outcomes from being compared; "" where nothing does."""
     if not np.array_equal(before.index, now.index):
         return f"other samples: {len(now)}, recorded with {len(before)}"

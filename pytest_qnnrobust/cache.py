@@ -6,11 +6,9 @@ import ast
 import hashlib
 import json
 import os
-import tempfile
-import zipfile
-import zlib
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from pytest_qnnrobust import array_files
 from pytest_qnnrobust.attacks import Attack, AttackResult
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.models import Model
@@ -28,19 +27,21 @@ SUFFIX = ".npz"
 LOCKS = "locks"
 PACKAGE = Path(__file__).parent
 RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading")
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+OWN = re.compile(r"[0-9a-f]{64}(\.npz|\..*\.part|\.lock)")
+"""The names of files that a cache may remove: whatever else is in its folder is the user's."""
 
 
 class ResultCache:
     """A folder with one file for each shard, named by a digest of everything it follows from.
 
     Files are written under another name and then moved, so that a killed run leaves no half of
-    one. What cannot be read as the result of that shard is computed again.
-    Raises QnnRobustError where the folder cannot be made.
+    one. What is not, bit for bit, what was written is computed again. `hits` counts the shards
+    that were read. Raises QnnRobustError where the folder cannot be made.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
+        self.hits = 0
         try:
             (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -48,16 +49,23 @@ class ResultCache:
             raise expected(rule, folder=str(folder), reason=error.strerror) from None
 
     def load(self, key: str, samples: int) -> AttackResult | None:
-        """The result stored under `key`, None where there is no sound one of `samples` samples."""
+        """The result stored under `key`, None where there is no sound one of `samples` samples.
+
+        Reading is a use: the file's time of change becomes now.
+        """
+        path = self.folder / (key + SUFFIX)
         try:
-            with np.load(self.folder / (key + SUFFIX), allow_pickle=False) as stored:
-                found = {name: stored[name] for name in stored.files}
-                result = AttackResult(
-                    **{name: v if v.ndim else v.item() for name, v in found.items()}
-                )
-        except (*DAMAGED, TypeError):
+            stored = array_files.read(path)
+            found: dict[str, Any] = {k: v if v.ndim else v.item() for k, v in stored.items()}
+            result = AttackResult(**found)
+        except (OSError, array_files.DamagedError, TypeError):
             return None
-        return result if len(result) == samples else None
+        if len(result) != samples:
+            return None
+        self.hits += 1
+        with suppress(OSError):
+            os.utime(path)
+        return result
 
     @contextmanager
     def claim(self, key: str, wait: bool) -> Iterator[bool]:
@@ -77,16 +85,47 @@ class ResultCache:
             lock.release()
 
     def store(self, key: str, result: AttackResult) -> None:
-        """Keep `result` under `key`."""
+        """Keep `result` under `key`, which the caller has claimed."""
         values = {field.name: getattr(result, field.name) for field in fields(result)}
-        handle, name = tempfile.mkstemp(dir=self.folder, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez_compressed(file, **values)
-            os.replace(name, self.folder / (key + SUFFIX))
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        array_files.write(self.folder / (key + SUFFIX), values)
+
+    def tidy(self, limit: int | None = None) -> None:
+        """Remove what killed processes left, and the entries used longest ago above `limit` bytes.
+
+        What a running process has claimed stays, and so does every file that is not the cache's.
+        """
+        for path in self._own(self.folder):
+            if path.suffix != SUFFIX:
+                self._remove(path)
+        if limit is not None:
+            self._shrink(limit)
+        for path in self._own(self.folder / LOCKS):
+            self._remove(path)
+
+    def _shrink(self, limit: int) -> None:
+        entries = []
+        for path in self._own(self.folder):
+            with suppress(OSError):
+                found = path.stat()
+                entries.append((found.st_mtime_ns, found.st_size, path))
+        held = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if held > limit and self._remove(path):
+                held -= size
+
+    def _own(self, folder: Path) -> list[Path]:
+        return [path for path in folder.iterdir() if OWN.fullmatch(path.name) and path.is_file()]
+
+    def _remove(self, path: Path) -> bool:
+        """Whether `path` is gone: not where a running process has claimed its key."""
+        key = path.name.partition(".")[0]
+        with self.claim(key, wait=False) as mine:
+            if not mine:
+                return False
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+                return True
+        return False
 
 
 def shard_key(

@@ -99,15 +99,21 @@ def integer_graph(models: Mapping[str, Model]) -> tuple[str, Workload]:
     pytest.skip("computation is counted on an integer .tflite run by TFLM's arithmetic")
 
 
-def require_reachable_budget(model: Model, attack: Attack) -> None:
-    """Skip an Linf attack whose budget is less than one input step: it could change nothing."""
+def out_of_reach(model: Model, attack: Attack) -> str:
+    """Why an Linf attack can change nothing: its budget is less than one input step; else ""."""
     eps = getattr(attack, "eps", None)
     if model.grid is None or eps is None or cast(Any, attack).norm != np.inf:
-        return
-    if whole_steps(eps, model.grid) == 0:
-        pytest.skip(
-            f"eps={eps:.3g} is less than one {model.width} input step ({model.grid.scale:.3g})"
-        )
+        return ""
+    if whole_steps(eps, model.grid) > 0:
+        return ""
+    return f"eps={eps:.3g} is less than one {model.width} input step ({model.grid.scale:.3g})"
+
+
+def require_reachable_budget(model: Model, attack: Attack) -> None:
+    """Skip an Linf attack whose budget is less than one input step: it could change nothing."""
+    reason = out_of_reach(model, attack)
+    if reason:
+        pytest.skip(reason)
 
 
 def require_legal_examples(session: Session, model: Model, attack: Attack) -> None:

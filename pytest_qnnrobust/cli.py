@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pytest_qnnrobust import options
 from pytest_qnnrobust.errors import QnnRobustError, expected
@@ -31,6 +31,19 @@ TABLE_OPTIONS = (
 """The options of the plugin that `tables` has too, without `qnn-` in the flag."""
 
 
+REPLAY_OPTIONS = (
+    "model", "float32", "int16", "int8", "data", "calibration", "demo", "defended", "squeeze",
+    "profile", "samples", "seed", "eps", "domain", "runtime", "scale_arithmetic", "time_budget",
+    "gradient", "probe_steps", "min_accuracy", "alpha", "cache_dir", "no_cache", "cache_size",
+    "keep_examples",
+)  # fmt: skip
+REPLAY_EXAMPLES_OPTIONS = (
+    "model", "float32", "int16", "int8", "data", "defended", "squeeze", "domain", "runtime",
+    "scale_arithmetic", "fail_if", "alpha", "inconclusive", "suppressions",
+)  # fmt: skip
+"""The options of the two forms of `replay`."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: error: {message}", file=sys.stderr)
@@ -45,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_report(commands)
     _add_compare(commands)
     _add_merge(commands)
+    _add_replay(commands)
     chosen = parser.parse_args(arguments)
     try:
         return int(chosen.run(chosen))
@@ -159,6 +173,38 @@ def _add_merge(commands: argparse._SubParsersAction[_Parser]) -> None:
     parser.set_defaults(run=_merge)
 
 
+def _add_replay(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "replay",
+        allow_abbrev=False,
+        help="one cell again, or kept examples given to a new model",
+        description=(
+            "CELL: attack again, in one cell by its id, such as int8-square-linf-direct. "
+            "--examples DIR: give examples that --qnn-keep-examples wrote to a new model, in "
+            "seconds; they were made for another one, so green is necessary and not sufficient. "
+            "Exit code 1 where a cell is below its threshold, worse than its limit, or not as "
+            "recorded."
+        ),
+    )
+    parser.add_argument("cell_id", nargs="?", metavar="CELL", help="the id of the cell to run")
+    parser.add_argument(
+        "--from",
+        dest="recorded",
+        type=Path,
+        metavar="RESULTS",
+        help="the results.json, or baseline, whose options are taken and whose outcome of CELL "
+        "must come out again, sample by sample; options given here win",
+    )
+    parser.add_argument(
+        "--examples", type=Path, metavar="DIR", help="what --qnn-keep-examples wrote"
+    )
+    parser.add_argument(
+        "--cell", metavar="PATTERN", help="of --examples only the cells whose id contains this"
+    )
+    _add_options(parser, (*REPLAY_OPTIONS, *REPLAY_EXAMPLES_OPTIONS))
+    parser.set_defaults(run=_replay)
+
+
 def _report(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust import results
     from pytest_qnnrobust.report import files
@@ -203,6 +249,38 @@ def _merge(chosen: argparse.Namespace) -> int:
         print(f"wrote {path}")
     print(*(f"FAILED: {one}" for one in found.failed), sep="\n", end="\n" if found.failed else "")
     return VIOLATED if failed or gate.problems else 0
+
+
+def _replay(chosen: argparse.Namespace) -> int:
+    if (chosen.cell_id is None) == (chosen.examples is None):
+        raise expected("either CELL or --examples DIR", cell=chosen.cell_id)
+    if chosen.examples is None:
+        given = _given(chosen, REPLAY_OPTIONS, {"cell": "--cell"})
+        from pytest_qnnrobust import replay, results
+
+        recorded = results.read(chosen.recorded) if chosen.recorded else None
+        found = replay.run(chosen.cell_id, given, Path.cwd(), recorded)
+    else:
+        given = _given(chosen, REPLAY_EXAMPLES_OPTIONS, {"recorded": "--from"})
+        from pytest_qnnrobust import replay_examples
+
+        found = replay_examples.run(chosen.examples, chosen.cell or "", given, Path.cwd())
+    print(*found.lines, sep="\n")
+    return 0 if found.passed else VIOLATED
+
+
+def _given(
+    chosen: argparse.Namespace, names: Sequence[str], others: dict[str, str]
+) -> dict[str, Any]:
+    """The options of this form of `replay`; QnnRobustError for one of the other form."""
+    flags = {option.field: option.flag for option in OPTIONS} | others
+    both = {*REPLAY_OPTIONS, *REPLAY_EXAMPLES_OPTIONS, *others} - set(names)
+    for name in sorted(both):
+        value = getattr(chosen, name)
+        if value is not None and value is not False:
+            form = "CELL" if chosen.examples is None else "--examples"
+            raise expected(f"no {flags[name]} with {form}, for which it means nothing")
+    return {name: getattr(chosen, name) for name in names}
 
 
 def _tables(chosen: argparse.Namespace) -> int:

@@ -62,14 +62,23 @@ def recorded(options: Options) -> Recorded:
 
 def judge(held_to: Recorded, current: Results, options: Options, today: date | None = None) -> Gate:
     """Compare with the baseline, if there is one, under the run's limits and suppressions."""
-    today = today or date.today()
-    known = held_to.suppressions
-    expired = suppressions.expired(known, today)
-    over = [f"the suppression of {one.pattern} has expired: {one}" for one in expired]
     if held_to.results is None:
-        return Gate(problems=tuple(over))
+        return judge_compared([], held_to.suppressions, options, today)
     rule = Rule(options.alpha, options.margin, options.drop)
     compared = baseline.compare(held_to.results, current, options.fail_if, rule)
+    return judge_compared(compared, held_to.suppressions, options, today)
+
+
+def judge_compared(
+    compared: Sequence[CellComparison],
+    known: Sequence[Suppression],
+    options: Options,
+    today: date | None = None,
+) -> Gate:
+    """What the run's options and the suppressions make of comparisons."""
+    today = today or date.today()
+    expired = suppressions.expired(known, today)
+    over = [f"the suppression of {one.pattern} has expired: {one}" for one in expired]
     accepted = [_accepted(one, options, known, today) for one in compared]
     records = tuple(
         CompareRecord(one.name, one.status, one.text, why)

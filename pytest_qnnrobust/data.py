@@ -52,6 +52,10 @@ class Data:
         """The first n samples."""
         return replace(self, x=self.x[:n], y=self.y[:n])
 
+    def at(self, index: NDArray[np.int64]) -> Data:
+        """The samples of these numbers."""
+        return replace(self, x=self.x[index], y=self.y[index])
+
 
 def load_data(
     source: Any,

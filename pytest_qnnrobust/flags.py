@@ -25,6 +25,7 @@ from pytest_qnnrobust.option_values import (
     parse_positive,
     parse_seed,
     parse_shard,
+    parse_size,
     parse_squeezing,
     parse_switch,
     parse_thresholds,
@@ -330,6 +331,14 @@ OPTIONS = (
         path=True,
     ),
     Option(
+        "keep_examples",
+        "--qnn-keep-examples",
+        "write the adversarial examples of every cell into this folder, as CELL.npz",
+        "DIR",
+        parse_path,
+        path=True,
+    ),
+    Option(
         "cache_dir",
         "--qnn-cache-dir",
         "keep finished shards of attacks in this folder, and use those that are there: an "
@@ -353,5 +362,20 @@ OPTIONS = (
         "`qnnrobust merge` joins their --qnn-report folders",
         "I/N",
         parse_shard,
+    ),
+    Option(
+        "no_cache",
+        "--qnn-no-cache",
+        "neither read nor write finished shards, whatever --qnn-cache-dir says",
+        parse=parse_switch,
+        switch=True,
+    ),
+    Option(
+        "cache_size",
+        "--qnn-cache-size",
+        "after the run, remove the entries used longest ago until --qnn-cache-dir holds no more "
+        "than this, such as 2G or 500M; default: no limit",
+        "SIZE",
+        parse_size,
     ),
 )

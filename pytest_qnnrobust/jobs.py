@@ -29,6 +29,9 @@ LEAST = 4
 OF_THIS_MACHINE = ("LokyBackend", "MultiprocessingBackend")
 """joblib's backends whose workers share the processors of this process."""
 
+KEPT_HERE = ("jobs", "cache_dir", "cache_size", "keep_examples", "baseline", "report")
+"""Options that are not for workers."""
+
 _alone = threading.Lock()
 
 
@@ -76,9 +79,8 @@ class Workers:
     def __init__(self, session: Session, jobs: int) -> None:
         self._session = session
         self._jobs = jobs
-        self._options = replace(
-            session.options, jobs=None, cache_dir=None, baseline=None, report=None
-        )
+        here = dict.fromkeys(KEPT_HERE)
+        self._options = replace(session.options, **here)
 
     def __call__(
         self, model: Model, attack: Attack, index: NDArray[np.int64]

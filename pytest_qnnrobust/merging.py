@@ -15,7 +15,9 @@ from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.flags import OPTIONS
 from pytest_qnnrobust.results import ModelRecord, Results
 
-OF_A_PART = {"shard", "jobs"} | {option.field for option in OPTIONS if option.path}
+OF_A_PART = {"shard", "jobs", "no_cache", "cache_size"} | {
+    option.field for option in OPTIONS if option.path
+}
 """Options that may differ from machine to machine: files are compared by their contents."""
 
 Kept = TypeVar("Kept")

@@ -38,6 +38,8 @@ LOSSES: tuple[Loss, ...] = ("accuracy", "clean", "distance")
 
 KINDS = ("new", "vanished", "stale")
 
+UNITS = ("", "K", "M", "G", "T")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?")
 _LOSS = re.compile(r"(?:(.*):)?([a-z]+)\s*:\s*-\s*([0-9./]+)\s*(pt|%|)")
 
 
@@ -171,6 +173,15 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def parse_seed(text: str) -> int:
     return _parse_integer(text, least=0)
+
+
+def parse_size(text: str) -> int:
+    """Bytes: `2G`, `500M`, `1.5g`, `4096`; K, M, G and T are powers of 1024."""
+    found = _SIZE.fullmatch(text.strip().upper())
+    size = int(Fraction(found[1]) * 1024 ** UNITS.index(found[2])) if found else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"expected a size such as 2G or 500M, got {text!r}")
+    return size
 
 
 def parse_thresholds(text: str) -> tuple[Threshold, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +16,13 @@ from typing import Any, cast
 import pytest
 
 from pytest_qnnrobust import demo, ini
-from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.errors import DataError, QnnRobustError, expected
 from pytest_qnnrobust.flags import OPTIONS, Option
 from pytest_qnnrobust.option_values import (
     USUAL_LIMITS,
     DefendedFiles,
     Limits,
+    LossLimit,
     Squeezing,
     Threshold,
 )
@@ -70,6 +71,8 @@ class Options:
     cache_dir: Path | None = None
     jobs: int | None = None
     shard: tuple[int, int] | None = None
+    no_cache: bool = False
+    cache_size: int | None = None
     baseline: Path | None = None
     update: bool = False
     update_new: bool = False
@@ -78,11 +81,27 @@ class Options:
     inconclusive: str = "warn"
     suppressions: Path | None = None
     report: Path | None = None
+    keep_examples: Path | None = None
     gate: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Every option as built-in types; paths as text."""
         return cast(dict[str, Any], _built_in(asdict(self)))
+
+
+def _as_it_was(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+_RESTORE: dict[str, Callable[[Any], Any]] = {
+    "min_accuracy": lambda rows: tuple(Threshold(**row) for row in rows),
+    "defended": lambda rows: tuple(
+        DefendedFiles(row["name"], tuple(map(Path, row["paths"]))) for row in rows
+    ),
+    "squeeze": lambda row: Squeezing(**row),
+    "fail_if": lambda row: Limits(tuple(LossLimit(**rule) for rule in row["rules"])),
+}
+"""How an option of several values is made of what `Options.to_json` made of it."""
 
 
 def _built_in(value: Any) -> Any:
@@ -119,12 +138,40 @@ def resolve(config: pytest.Config) -> Options:
     return _checked(Options(**values, gate=gate))
 
 
-def from_command(values: Mapping[str, Any], folder: Path) -> Options:
-    """Options from parsed values by field, None where none was given; `folder` is that of paths."""
-    located = {}
+def from_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that `Options.to_json` wrote and that are not the default, by field.
+
+    Raises DataError, one line, for an option that there is not, or one that is damaged.
+    """
+    found = {}
+    defaults = Options()
+    for name, value in values.items():
+        try:
+            usual = getattr(defaults, name)
+            restored = _RESTORE.get(name, _as_it_was)(value) if value is not None else None
+            if _field_types()[name].startswith("Path") and value is not None:
+                restored = Path(value)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            rule = "options that this version has"
+            raise expected(rule, option=name, reason=repr(error), error=DataError) from None
+        if restored != usual:
+            found[name] = restored
+    if found.get("demo"):
+        found.pop("defended", None)
+    return found
+
+
+def from_command(
+    values: Mapping[str, Any], folder: Path, recorded: Mapping[str, Any] | None = None
+) -> Options:
+    """Options from parsed values by field, None where none was given; `folder` is that of paths.
+
+    A value that was given wins over that of `recorded`, whose paths are whole.
+    """
+    located = dict(recorded or {})
     for option in OPTIONS:
         value = values.get(option.field)
-        if value:
+        if value is not None and value is not False:
             value = tuple(value) if option.many else value
             located[option.field] = _located(option, value, folder)
     try:
@@ -160,6 +207,7 @@ def _field_types() -> dict[str, Any]:
 
 def _checked(options: Options) -> Options:
     _check_defended(options)
+    _check_cache(options)
     _check_baseline(options)
     _check_shard(options)
     if not options.demo:
@@ -195,6 +243,11 @@ def _check_shard(options: Options) -> None:
     if options.gate and options.report is None:
         cure = "give --qnn-report DIR"
         raise pytest.UsageError(f"--qnn-shard is for `qnnrobust merge`; {cure}")
+
+
+def _check_cache(options: Options) -> None:
+    if options.cache_size and not (options.cache_dir or options.no_cache):
+        raise pytest.UsageError("--qnn-cache-size needs --qnn-cache-dir DIR, the folder it limits")
 
 
 def _check_baseline(options: Options) -> None:

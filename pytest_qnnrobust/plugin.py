@@ -167,7 +167,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     if _is_worker(config):
         config.workeroutput[WORKEROUTPUT] = gathered.to_json()  # type: ignore[attr-defined]
-    elif session.exitstatus in FINISHED:
+        return
+    gathered.tidy_cache()
+    if session.exitstatus in FINISHED:
         if not gathered.close(_command(config)):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         _write_reports(gathered, session)

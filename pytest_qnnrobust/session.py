@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import attacks, demo, provenance
+from pytest_qnnrobust import attacks, demo, kept_examples, provenance
 from pytest_qnnrobust.attacks import (
     ArtAttack,
     ArtBudgetAttack,
@@ -19,6 +21,7 @@ from pytest_qnnrobust.attacks import (
     FixedBudgetAttack,
     Progress,
 )
+from pytest_qnnrobust.attacks.registry import attack_id
 from pytest_qnnrobust.cache import ResultCache
 from pytest_qnnrobust.closing import Gate, Recorded, judge, recorded, update
 from pytest_qnnrobust.data import Data
@@ -75,6 +78,9 @@ class Session(Gathered):
                 _ = self.squeezing
             self._subjects = Subjects(self.options)
             self._check_eps()
+            _ = self.cache
+            if self.options.keep_examples is not None:
+                kept_examples.make_folder(self.options.keep_examples)
 
     @property
     def subjects(self) -> Subjects:
@@ -108,17 +114,28 @@ class Session(Gathered):
         if self._evaluator is None:
             data = self.data
             options = self.options
-            cache = ResultCache(options.cache_dir) if options.cache_dir else None
             self._evaluator = Evaluator(
                 data.x,
                 data.y,
                 options.seed,
                 options.time_budget,
                 self.progress,
-                cache,
+                self.cache,
                 self.elsewhere,
             )
         return self._evaluator
+
+    @cached_property
+    def cache(self) -> ResultCache | None:
+        """Where finished shards are kept, if anywhere."""
+        folder = self.options.cache_dir
+        return ResultCache(folder) if folder and not self.options.no_cache else None
+
+    def tidy_cache(self) -> None:
+        """What --qnn-cache-size asks for, after the last attack; and what killed runs left."""
+        folder = self.options.cache_dir
+        if folder and folder.is_dir() and self.cache is not None:
+            self.cache.tidy(self.options.cache_size)
 
     def subject(self, width: str) -> Subject:
         """The model of this width, given or derived; MissingError says why there is none."""
@@ -232,7 +249,27 @@ class Session(Gathered):
         if record:
             self.outcomes[outcome.key] = outcome
             self._keep_example(cell, samples)
+            if self.options.keep_examples is not None:
+                self._write_examples(self.options.keep_examples, cell, outcome, samples)
         return outcome
+
+    def _write_examples(
+        self, folder: Path, cell: Cell, outcome: Outcome, samples: int | None
+    ) -> None:
+        """`<cell id>.npz`, with `~` and a digest for other settings than the run's own."""
+        crafted = self.craft(cell.source or cell.target, cell.attack, samples)
+        name = outcome.id
+        if samples is not None or not self._is_own(cell.attack):
+            key = f"{outcome.key}|{samples}"
+            name += f"~{hashlib.sha256(key.encode()).hexdigest()[:8]}"
+        digest = self.data.at(outcome.index).digest
+        examples = kept_examples.of_cell(cell, outcome, crafted.x_adv, digest)
+        kept_examples.write(folder, name, examples)
+
+    def _is_own(self, attack: Attack) -> bool:
+        """Whether the run's options make this attack of its id."""
+        name = attack_id(attack)
+        return name in self.attack_ids and repr(self.attack(name)) == repr(attack)
 
     def _keep_example(self, cell: Cell, samples: int | None) -> None:
         """The first image that a direct attack fooled its target with."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -119,6 +120,96 @@ def test_a_damaged_shard_is_computed_again(tmp_path):
     files[2].write_bytes(content[:middle] + b"\0" * 64 + content[middle + 64 :])
     again = Evaluator(x, y, cache=kept).craft(model, SQUARE)
     np.testing.assert_array_equal(again.x_adv, whole.x_adv)
+
+
+def test_no_bit_of_an_entry_can_change_unseen(tmp_path):
+    """Array headers, which the checksums of a zip file do not cover, among them."""
+    model, x, y = setup()
+    kept = ResultCache(tmp_path)
+    kept.store("k", SQUARE(model, x[:3], y[:3]))
+    assert kept.load("k", 3) is not None
+    path = tmp_path / "k.npz"
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in rng.choice(len(content), 300, replace=False):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        assert kept.load("k", 3) is None
+    for length in (0, 1, 31, 32, 33, len(content) - 1):
+        path.write_bytes(content[:length])
+        assert kept.load("k", 3) is None
+
+
+def entry(folder, key, size, age):
+    """A file of an entry's name, last used `age` seconds ago."""
+    path = folder / f"{key * 64}.npz"
+    path.write_bytes(b"x" * size)
+    os.utime(path, ns=(0, 10**18 - age * 10**9))
+    return path
+
+
+def test_the_entries_used_longest_ago_go_first(tmp_path):
+    kept = ResultCache(tmp_path)
+    old, middle, new = (entry(tmp_path, k, 100, age) for k, age in (("a", 3), ("b", 2), ("c", 1)))
+    kept.tidy(limit=300)
+    assert old.exists()
+    kept.tidy(limit=299)
+    assert (old.exists(), middle.exists(), new.exists()) == (False, True, True)
+    kept.tidy(limit=1)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_reading_is_a_use(tmp_path):
+    model, x, y = setup()
+    kept = ResultCache(tmp_path)
+    read, other = "a" * 64, "b" * 64
+    for key in (read, other):
+        kept.store(key, SQUARE(model, x[:5], y[:5]))
+        os.utime(tmp_path / f"{key}.npz", ns=(0, 10**18 + (key == other)))
+    size = (tmp_path / f"{read}.npz").stat().st_size
+    assert kept.load(read, 5) is not None
+    kept.tidy(limit=size)
+    assert [path.stem for path in tmp_path.glob("*.npz")] == [read]
+
+
+def test_what_a_process_has_claimed_stays_and_what_killed_ones_left_goes(tmp_path):
+    kept = ResultCache(tmp_path)
+    claimed, free = (entry(tmp_path, key, 100, 1) for key in "ab")
+    parts = [tmp_path / f"{key * 64}.x1.part" for key in "ab"]
+    for part in parts:
+        part.write_bytes(b"half")
+    with kept.claim("b" * 64, wait=True):
+        pass
+    program = """
+import sys
+from pytest_qnnrobust.cache import ResultCache
+with ResultCache(sys.argv[1]).claim("a" * 64, wait=True):
+    print("claimed", flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as other:
+        assert other.stdout.readline() == "claimed\n"
+        kept.tidy(limit=1)
+        assert claimed.exists()
+        assert not free.exists()
+        assert [part.exists() for part in parts] == [True, False]
+        assert [path.name[0] for path in (tmp_path / "locks").iterdir()] == ["a"]
+        other.stdin.close()
+    kept.tidy(limit=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["locks"]
+    assert not list((tmp_path / "locks").iterdir())
+
+
+def test_files_that_are_not_the_caches_are_never_removed(tmp_path):
+    names = ("test.npz", "a.part", "A" * 64 + ".npz", "a" * 64 + ".tflite", "locks/mine.lock")
+    kept = ResultCache(tmp_path)
+    for name in names:
+        (tmp_path / name).write_bytes(b"x" * 100)
+    kept.tidy(limit=1)
+    assert all((tmp_path / name).exists() for name in names)
 
 
 def test_a_result_of_another_length_is_not_taken(tmp_path):

@@ -10,20 +10,20 @@ import pytest_qnnrobust
 
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ROAD = (
-    "errors ini batching option_values",
+    "errors ini batching option_values array_files",
     "demo flags keras_files losses metrics stats",
     "options",
     "tflite differentiable data_sources",
     "models",
     "gradient_sources tflite_models litert_models keras_models loading domain",
     "attacks defenses data gradient_metrics noise_gain",
-    "cache evaluation subjects",
+    "cache evaluation kept_examples subjects",
     "verdicts",
     "takeaways observations results",
     "baseline suppressions provenance",
     "closing gathered",
     "session",
-    "checks report tables",
+    "checks replay replay_examples report tables",
     "plugin cli",
 )
 """Modules and packages, stage by stage: each imports from its own stage and those before."""

@@ -1,0 +1,61 @@
+"""Arrays by name in one file, whole or not at all: an `.npz` without pickle, and its checksum."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import zipfile
+import zlib
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PART = ".part"
+"""How the name of a file ends that is being written."""
+
+SEAL_BYTES = hashlib.sha256().digest_size
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+class DamagedError(Exception):
+    """The bytes of a file are not those that were written."""
+
+
+def write(path: Path, values: Mapping[str, Any]) -> None:
+    """Write arrays and scalars under another name, `<stem>.*.part`, then move them to `path`.
+
+    The SHA-256 of the `.npz` follows its last byte, where `numpy.load` does not look.
+    """
+    content = BytesIO()
+    np.savez_compressed(content, **values)
+    body = content.getbuffer()
+    part = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
+    try:
+        with part.open("xb") as file:
+            file.write(body)
+            file.write(hashlib.sha256(body).digest())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path) -> dict[str, NDArray[Any]]:
+    """What `write` wrote. Nothing is parsed before the checksum agrees.
+
+    Raises OSError for a file that cannot be read, DamagedError for any other content.
+    """
+    content = path.read_bytes()
+    body, seal = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
+    if hashlib.sha256(body).digest() != seal:
+        raise DamagedError("its checksum does not agree")
+    try:
+        with np.load(BytesIO(body), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except UNREADABLE as error:
+        raise DamagedError(str(error)) from None

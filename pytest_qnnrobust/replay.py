@@ -1,0 +1,247 @@
+"""One cell, run again by its id, and held to what a report recorded of it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust import attacks, baseline, checks, options, provenance
+from pytest_qnnrobust.attacks.presets import DIRECTLY
+from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.evaluation import Cell, Outcome
+from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.option_values import Threshold
+from pytest_qnnrobust.results import Results
+from pytest_qnnrobust.session import SQUEEZED, Session
+
+MODEL_OPTIONS = ("model", "float32", "int16", "int8", "defended")
+
+WHAT_IS_RUN = (
+    "data", "calibration", "demo", "profile", "samples", "seed", "eps", "domain", "runtime",
+    "scale_arithmetic", "squeeze", "time_budget", "gradient", "probe_steps",
+)  # fmt: skip
+"""The options, beside the models, that an outcome follows from."""
+
+AROUND_IT = ("min_accuracy", "alpha", "cache_dir", "no_cache")
+
+RECORDED = (*MODEL_OPTIONS, *WHAT_IS_RUN, *AROUND_IT)
+"""The options that are taken from a report; those of the command line win."""
+
+FOR_THE_PLAIN_MODEL = (*DIRECTLY, "jsma")
+"""Attacks whose examples the suite makes for the plain model of a width, to squeeze them."""
+
+SHOWN = 8
+_CELL = re.compile(r"(?:([^-]+)-)?(float32|int16|int8)-(.+)-(direct|transfer|surrogate)")
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What is printed, a line each, and whether nothing was violated."""
+
+    lines: tuple[str, ...]
+    passed: bool
+
+
+@dataclass(frozen=True)
+class CellName:
+    """The parts of a cell's id; `defense` is "" for a plain model."""
+
+    defense: str
+    width: str
+    attack: str
+    mode: str
+
+    @classmethod
+    def parse(cls, text: str) -> CellName:
+        """Raises QnnRobustError for what is no id of a cell."""
+        found = _CELL.fullmatch(text)
+        if found is None or not attacks.is_known(found[3]):
+            rule = "the id of a cell such as int8-square-linf-direct or sat-int8-pgd-transfer"
+            raise expected(rule, cell=text)
+        return cls(found[1] or "", found[2], found[3], found[4])
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.defense, self.width, self.attack, self.mode)))
+
+
+def run(
+    cell_id: str, given: Mapping[str, Any], folder: Path, recorded: Results | None = None
+) -> Replayed:
+    """Run the cell with the options `given`, else those `recorded`, else the defaults.
+
+    Raises QnnRobustError, one line and before the attack, where there is no such cell.
+    """
+    name = CellName.parse(cell_id)
+    before = _recorded_outcome(recorded, cell_id) if recorded else None
+    taken = _recorded_options(recorded, cell_id, given) if recorded else {}
+    found = options.from_command(given, folder, taken)
+    if found.min_accuracy and not any(one.pattern in cell_id for one in found.min_accuracy):
+        patterns = ", ".join(one.pattern for one in found.min_accuracy)
+        raise expected(f"--qnn-min-accuracy to name {cell_id}", cell=patterns)
+    session = Session(replace(found, attacks=(name.attack,)))
+    session.load()
+    if session.subjects.data is None:
+        raise expected("data to attack", data=None, cure="give --qnn-data SOURCE")
+    cell = _cell(session, name)
+    outcome = session.evaluate(cell)
+    session.tidy_cache()
+    lines, passed = [_line(outcome, found.alpha)], True
+    if session.cache is not None and session.cache.hits:
+        lines.append("read from the cache, as far as it was there; --no-cache computes it again")
+    if session.is_below(outcome):
+        least = cast(Threshold, session.threshold(outcome)).accuracy
+        lines.append(f"BELOW --min-accuracy: {outcome.accuracy:.4f}, required {least:g}")
+        passed = False
+    if recorded is not None and before is not None:
+        text, same = _compared(session, cell, recorded, before, outcome)
+        wanted = [given.get(option) for option in WHAT_IS_RUN]
+        asked = any(value is not None and value is not False for value in wanted)
+        lines.append(text)
+        passed = passed and (same or (asked and text.startswith(NOT_COMPARED)))
+    return Replayed(tuple(lines), passed)
+
+
+def _recorded_outcome(recorded: Results, cell_id: str) -> Outcome:
+    if cell_id not in recorded.cells:
+        known = ", ".join(sorted(recorded.cells)) or "none"
+        raise expected("a cell that was recorded", cell=cell_id, cure=f"recorded are {known}")
+    return recorded.cells[cell_id]
+
+
+def _recorded_options(recorded: Results, cell_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the recorded options concerns the cell and is not given otherwise."""
+    known = options.from_json(recorded.options)
+    found = {name: value for name, value in known.items() if name in RECORDED}
+    thresholds = found.pop("min_accuracy", ())
+    found["min_accuracy"] = tuple(one for one in thresholds if one.pattern in cell_id)
+    if "model" in found:
+        path = found.pop("model")
+        width = next((m.width for m in recorded.models if m.origin == path.name), "model")
+        if given.get("model") is None:
+            found[width] = path
+    if given.get("cache_dir") is not None:
+        found.pop("no_cache", None)
+    return found
+
+
+def _cell(session: Session, name: CellName) -> Cell:
+    """Raises QnnRobustError where the run's options make no such cell."""
+    attack, source = session.attack(name.attack), None
+    defenses = session.subjects.defenses
+    if name.defense in ("", SQUEEZED):
+        target = session.subject(name.width).model
+        if name.defense and name.attack in FOR_THE_PLAIN_MODEL:
+            source = target
+        target = session.squeezed(target) if name.defense else target
+    elif name.defense in defenses:
+        target = session.defended(name.defense, name.width)
+    else:
+        cure = f"give --qnn-defended {name.defense}=FILE[,FILE...]"
+        raise expected("the files of a defence", cell=str(name), cure=cure)
+    mode = "direct" if name.mode == "direct" else "transfer"
+    cell = session.cell(target, attack, mode, None if mode == "direct" else source)
+    if cell.id != str(name):
+        cure = f"with these models it is {cell.id}"
+        raise expected("a cell of this run", cell=str(name), cure=cure)
+    if mode == "direct" and (reason := checks.out_of_reach(target, attack)):
+        raise expected("a budget of an input step or more", cell=cell.id, cure=reason)
+    return cell
+
+
+def _line(outcome: Outcome, alpha: float) -> str:
+    """The cell in words: accuracy, interval, distances, queries, seconds."""
+    found = outcome.interval(1 - alpha)
+    l2, linf = (outcome.mean_distance(norm) for norm in ("l2", "linf"))
+    distances = "" if math.isnan(l2) else f", mean L2 {l2:.3g} and Linf {linf:.3g}"
+    asked = float((outcome.queries + outcome.gradients).mean())
+    return (
+        f"{outcome.id}: {100 * outcome.accuracy:.1f} % right under attack "
+        f"[{100 * found.low:.1f}, {100 * found.high:.1f}] of {len(outcome)} samples, "
+        f"{int(outcome.fooled.sum())} fooled{distances}, {asked:.0f} queries and gradients "
+        f"a sample, {outcome.seconds:.1f} s"
+    )
+
+
+NOT_COMPARED = "NOT COMPARED with the recorded outcome"
+
+
+def _compared(
+    session: Session, cell: Cell, recorded: Results, before: Outcome, now: Outcome
+) -> tuple[str, bool]:
+    """In words, how the outcome differs from the recorded one, and whether it may.
+
+    Samples are compared as far as both runs attacked them: what an attack does to one does not
+    depend on how many there are, unless it is universal.
+    """
+    if reason := _difference(session, cell, recorded, before, now):
+        return f"{NOT_COMPARED}: {reason}", False
+    n = min(len(before), len(now))
+    differs = {name: values for name, values in _differing(before, now, n).items() if values.any()}
+    rows = np.flatnonzero(np.logical_or.reduce([np.zeros(n, bool), *differs.values()]))
+    listed = ", ".join(map(str, now.index[rows[:SHOWN]])) + (", ..." if len(rows) > SHOWN else "")
+    count = f"{len(rows)} of {n} samples differ"
+    what = f"{count} (number {listed}) in {', '.join(differs)}" if len(rows) else count
+    accuracy = f"recorded {100 * float(before.robust[:n].mean()):.1f} % on these {n}"
+    if others := _other_models(session, cell, recorded, before):
+        return f"another {others} than recorded: {what}; {accuracy}", True
+    if not len(rows):
+        return f"reproduced: each of {n} samples as recorded on {recorded.created}", True
+    if session.options.time_budget is not None:
+        return f"not reproduced under a time budget, which no run repeats: {what}", True
+    return f"NOT REPRODUCED: {what}; {accuracy}{_other_versions(recorded)}", False
+
+
+def _difference(
+    session: Session, cell: Cell, recorded: Results, before: Outcome, now: Outcome
+) -> str:
+    """Why two outcomes cannot be compared sample by sample; "" where they can."""
+    if recorded.data is None:
+        return "no data were recorded"
+    n = recorded.data.samples
+    both = min(n, session.samples)
+    if session.clean_data.first(n).digest != recorded.data.digest:
+        return f"other data than {n} samples of {recorded.data.name} in {recorded.data.domain}"
+    if cell.attack.universal and len(before) != len(now):
+        return f"other samples: {both}, recorded with {n}"
+    same = replace(now, index=before.index)
+    return baseline.difference(before, same)
+
+
+def _differing(before: Outcome, now: Outcome, n: int) -> dict[str, NDArray[np.bool_]]:
+    """For each per-sample value, on which of the first n samples it is another."""
+    arrays = [each.name for each in fields(now) if isinstance(getattr(now, each.name), np.ndarray)]
+    pairs = {name: (getattr(before, name)[:n], getattr(now, name)[:n]) for name in arrays}
+    return {name: np.asarray(old != new) for name, (old, new) in pairs.items()}
+
+
+def _other_models(session: Session, cell: Cell, recorded: Results, before: Outcome) -> str:
+    """Which of the models of the cell are not, or not known to be, those recorded."""
+    digests = {(m.defense, m.width): m.digest for m in recorded.models}
+    here = {(m.defense, m.width): m.digest for m in provenance.model_records(session.subjects)}
+    defense = "" if cell.defense == SQUEEZED else cell.defense
+    concerned: dict[str, Model | None] = {"model": cell.target, "source": cell.source}
+    found = []
+    for what, model in concerned.items():
+        if model is not None:
+            key = (defense, model.width)
+            key = key if key in here else ("", model.width)
+            if digests.get(key) is None or digests.get(key) != here.get(key):
+                found.append(what)
+    if not found and before.target != cell.target.name and cell.defense == SQUEEZED:
+        found.append("squeezing")
+    return " and ".join(found)
+
+
+def _other_versions(recorded: Results) -> str:
+    """What a difference may come from: the versions that were recorded and are others here."""
+    here = {**provenance.versions(), "pytest-qnnrobust": provenance.package_version()}
+    then = {**recorded.versions, "pytest-qnnrobust": recorded.package}
+    other = [f"{k} {then[k]}, here {v}" for k, v in here.items() if then.get(k, v) != v]
+    return f"; recorded with {'; '.join(other)}" if other else ""
