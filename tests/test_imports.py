@@ -11,7 +11,7 @@ import pytest_qnnrobust
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ROAD = (
     "errors ini batching option_values",
-    "demo flags keras_files losses metrics stats",
+    "demo flags keras_files losses metrics sequential stats",
     "options",
     "tflite differentiable data_sources",
     "models",
