@@ -75,6 +75,7 @@ class Options:
     allow: tuple[str, ...] = ()
     inconclusive: str = "warn"
     suppressions: Path | None = None
+    sequential: bool = False
     report: Path | None = None
     gate: bool = False
 
@@ -159,6 +160,7 @@ def _field_types() -> dict[str, Any]:
 def _checked(options: Options) -> Options:
     _check_defended(options)
     _check_baseline(options)
+    _check_sequential(options)
     if not options.demo:
         return options
     for option in OPTIONS:
@@ -181,6 +183,13 @@ def _check_defended(options: Options) -> None:
     if names and not options.demo and not any(plain):
         cure = "give the plain model as well, with --qnn-model or --qnn-float"
         raise pytest.UsageError(f"--qnn-defended {names[0]} is compared with a plain model; {cure}")
+
+
+def _check_sequential(options: Options) -> None:
+    held = options.min_accuracy or options.baseline
+    if options.gate and options.sequential and not held:
+        cure = "give --qnn-min-accuracy or --qnn-baseline"
+        raise pytest.UsageError(f"--qnn-sequential stops a cell at what it is held to; {cure}")
 
 
 def _check_baseline(options: Options) -> None:

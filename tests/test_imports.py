@@ -21,7 +21,7 @@ ROAD = (
     "verdicts",
     "takeaways observations results",
     "baseline suppressions provenance",
-    "closing gathered",
+    "closing gathered stopping",
     "session",
     "checks report tables",
     "plugin cli",

@@ -85,6 +85,7 @@ def lines(session: Session) -> list[str]:
     return [
         *_cells(session),
         *_derived(session),
+        *_sequential(session),
         *_verdicts(session),
         *_notes(session),
         *_skipped(session),
@@ -161,6 +162,12 @@ def _required(session: Session, outcomes: list[Outcome]) -> list[str]:
             text = f"{100 * outcome.accuracy:.1f} %, required {100 * least.accuracy:g} %"
             found += _wrap(f"BELOW --qnn-min-accuracy: {outcome.id} {text}")
     return found
+
+
+def _sequential(session: Session) -> list[str]:
+    """What --qnn-sequential watched, and when it stopped."""
+    found = sorted(session.sequential.items())
+    return [line for _, one in found for line in _wrap(f"SEQUENTIAL: {one.cell} {one}")]
 
 
 def _order(outcome: Outcome) -> tuple[str, bool, str, int]:
