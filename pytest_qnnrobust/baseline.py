@@ -117,6 +117,8 @@ def _clean(
 
 def _begins(before: Outcome, now: Outcome, watched: bool) -> bool:
     """Whether `now` has the recorded samples or, where it was watched, the first of them."""
+    if not len(now):
+        return False
     if watched and len(now) <= len(before):
         return np.array_equal(before.index[: len(now)], now.index)
     return np.array_equal(before.index, now.index)
@@ -183,12 +185,10 @@ def _watched(
     n, limit = len(now), limits.of(cell, loss)
     alpha = min(rule.alpha, record.alpha) / record.claims
     decision = sequential.lost_at_most(before[:n], now, limit, alpha)
-    low, high = sequential.confidence_sequence(sequential.gains(before[:n], now), 1 - 2 * alpha)
-    interval = (
-        stats.Interval(2 * low[-1] - 1, 2 * high[-1] - 1, 1 - 2 * alpha)
-        if n
-        else (stats.Interval(-1.0, 1.0, 1 - 2 * alpha))
-    )
+    level = 1 - 2 * alpha
+    bounds = sequential.confidence_sequence(sequential.gains(before[:n], now), level)
+    low, high = (2 * float(side[-1]) - 1 for side in bounds)
+    interval = stats.Interval(low, high, level)
     effect = stats.discordance(now, before[:n]).difference
     statement = (
         f"now {100 * np.mean(now):.1f} % against recorded {100 * np.mean(before[:n]):.1f} %, "

@@ -218,8 +218,11 @@ class Evaluator:
         found = [FIRST_PREFIX]
         while found[-1] < n:
             found.append(found[-1] + max(FIRST_PREFIX, found[-1] // 2))
-        whole = attack.universal or self.time_budget is not None
-        return [n] if whole else [*found[:-1], n]
+        return [*found[:-1], n] if self.is_divisible(attack) else [n]
+
+    def is_divisible(self, attack: Attack) -> bool:
+        """Whether a part of the samples has the results that it has among all of them."""
+        return not attack.universal and self.time_budget is None
 
     def _craft(self, model: Model, attack: Attack, n: int) -> AttackResult:
         known = [size for size in self.prefixes(attack) if size < n] if self.in_prefixes else []

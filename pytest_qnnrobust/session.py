@@ -238,7 +238,8 @@ class Session(Gathered):
         sizes = self.evaluator.prefixes(cell.attack)
         for size in sizes:
             outcome = self.evaluator.evaluate(cell, size)
-            found = self.stopping.judge(outcome, sizes[-1]) if len(sizes) > 1 else []
+            divisible = self.evaluator.is_divisible(cell.attack)
+            found = self.stopping.judge(outcome, sizes[-1]) if divisible else []
             if not found:
                 return self.evaluator.evaluate(cell)
             if all(one.value != "undecided" for one in found):

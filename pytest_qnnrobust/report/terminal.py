@@ -166,8 +166,11 @@ def _required(session: Session, outcomes: list[Outcome]) -> list[str]:
 
 def _sequential(session: Session) -> list[str]:
     """What --qnn-sequential watched, and when it stopped."""
-    found = sorted(session.sequential.items())
-    return [line for _, one in found for line in _wrap(f"SEQUENTIAL: {one.cell} {one}")]
+    found = [one for _, one in sorted(session.sequential.items())]
+    shown = [line for one in found for line in _wrap(f"SEQUENTIAL: {one.cell} {one}")]
+    if any(one.attacked < one.planned for one in found):
+        shown += _wrap("intervals of stopped cells take their number of samples as fixed")
+    return shown
 
 
 def _order(outcome: Outcome) -> tuple[str, bool, str, int]:

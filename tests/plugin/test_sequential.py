@@ -185,3 +185,16 @@ def test_the_ini_key_asks_for_it(gate, written, pytester) -> None:
     pytester.makeini("[pytest]\nqnn_sequential = true\nqnn_min_accuracy = 0.5\n")
     assert gate().ret == 0
     assert len(written().cells[CELL]) == 25
+
+
+def test_few_samples_are_watched_and_what_cannot_be_divided_is_not(gate, written) -> None:
+    few = gate("--qnn-min-accuracy=0.85", SEQUENTIAL, "--qnn-samples=20")
+    (record,) = written().sequential
+    assert few.ret == 0
+    assert (record.value, record.attacked, record.planned) == ("undecided", 20, 20)
+    assert gate("--qnn-min-accuracy=0.2", SEQUENTIAL, "--qnn-time-budget=600").ret == 0
+    assert written().sequential == ()
+    assert len(written().cells[CELL]) == 160
+    gate("--qnn-min-accuracy=0.2", SEQUENTIAL, "--qnn-attack=uap", "--qnn-samples=40")
+    assert written().sequential == ()
+    assert [len(one) for one in written().outcomes] == [40]
