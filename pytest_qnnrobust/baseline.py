@@ -2,7 +2,9 @@
 be compared.
 
 A cell is called worse where a one-sided paired test excludes that the loss is within its limit, at
-a level that Holm's method (1979) keeps for all cells together.
+a level that Holm's method (1979) keeps for all cells together. A cell that --qnn-sequential watched
+could have stopped at any sample: it is compared on the samples that it has, by the sequential test
+at the cell's own share of the level.
 """
 
 from __future__ import annotations
@@ -14,16 +16,18 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import stats
+from pytest_qnnrobust import sequential, stats
 from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.option_values import Limits, Loss
-from pytest_qnnrobust.results import Results
+from pytest_qnnrobust.results import DataRecord, Results, SequentialRecord
 from pytest_qnnrobust.verdicts import (
     Rule,
+    Value,
     Verdict,
     accuracy_at_least,
     farther_where_both_fooled,
+    p_text,
 )
 
 Mask = NDArray[np.bool_]
@@ -56,16 +60,22 @@ def compare(
     recorded: Results, current: Results, limits: Limits, rule: Rule
 ) -> list[CellComparison]:
     """Every cell of either run, clean accuracies first; pure: the same for the same documents."""
-    other_data = _other_data(recorded, current)
-    found: list[CellComparison] = [] if other_data else _clean(recorded, current, limits, rule)
+    watched = {one.cell: one for one in current.sequential if one.about == "baseline"}
+    other_data = other_samples(recorded.data, current.data)
+    found: list[CellComparison] = []
+    if not other_data:
+        found += _clean(recorded, current, limits, rule, watched)
     before, now = recorded.cells, current.cells
     for cell in sorted(before.keys() | now.keys()):
         if cell not in before:
             found.append(CellComparison(cell, "new", "not in the baseline"))
         elif cell not in now:
             found.append(CellComparison(cell, "vanished", "in the baseline, not in this run"))
-        elif reason := other_data or difference(before[cell], now[cell]):
+        elif reason := other_data or difference(before[cell], now[cell], cell in watched):
             found.append(CellComparison(cell, "stale", reason))
+        elif cell in watched:
+            right = before[cell].robust, now[cell].robust
+            found.append(_watched(cell, "accuracy", *right, limits, rule, watched[cell]))
         else:
             found += _compared(cell, before[cell], now[cell], limits, rule)
     return _corrected(found, rule)
@@ -82,39 +92,72 @@ def compare_accuracies(
     return _corrected(found, rule)
 
 
-def _clean(recorded: Results, current: Results, limits: Limits, rule: Rule) -> list[CellComparison]:
-    """The clean accuracy of each model that both runs attacked, on the samples of a cell."""
-    first: dict[tuple[str, str], tuple[Outcome, Outcome]] = {}
+def comparisons(recorded: Results) -> int:
+    """How many comparisons with a recorded run there can be at most."""
+    clean = {(one.defense, one.width) for one in recorded.outcomes}
+    far = sum(minimizes_distance(one.attack) for one in recorded.outcomes)
+    return len(recorded.outcomes) + far + len(clean)
+
+
+def _clean(
+    recorded: Results,
+    current: Results,
+    limits: Limits,
+    rule: Rule,
+    watched: Mapping[str, SequentialRecord],
+) -> list[CellComparison]:
+    """The clean accuracy of each model that both runs attacked, on the samples of its longest cell:
+    of several one that was not watched."""
+    best: dict[tuple[str, str], tuple[int, bool, str]] = {}
     for cell, now in sorted(current.cells.items()):
-        before = recorded.cells.get(cell)
-        if before is not None and np.array_equal(before.index, now.index):
-            first.setdefault((now.defense, now.width), (before, now))
-    return [
-        _accuracy("-".join(filter(None, (*key, "clean"))), "clean", before.clean_correct,
-                  now.clean_correct, limits, rule)
-        for key, (before, now) in first.items()
-    ]  # fmt: skip
+        before, rank = recorded.cells.get(cell), (len(now), cell not in watched)
+        if before is not None and _begins(before, now, cell in watched):
+            key = now.defense, now.width
+            if key not in best or rank > best[key][:2]:
+                best[key] = (*rank, cell)
+    found = []
+    for key, (_, plain, cell) in best.items():
+        name = "-".join(filter(None, (*key, "clean")))
+        right = recorded.cells[cell].clean_correct, current.cells[cell].clean_correct
+        if plain:
+            found.append(_accuracy(name, "clean", *right, limits, rule))
+        else:
+            found.append(_watched(name, "clean", *right, limits, rule, watched[cell]))
+    return found
 
 
-def _other_data(recorded: Results, current: Results) -> str:
-    if recorded.data is None or current.data is None:
+def _begins(before: Outcome, now: Outcome, watched: bool) -> bool:
+    """Whether `now` has the recorded samples or, where it was watched, the first of them."""
+    if not len(now):
+        return False
+    if watched and len(now) <= len(before):
+        return np.array_equal(before.index[: len(now)], now.index)
+    return np.array_equal(before.index, now.index)
+
+
+def other_samples(recorded: DataRecord | None, current: DataRecord | None) -> str:
+    """In words, that two runs were to attack different samples; "" where they were not."""
+    if recorded is None or current is None:
         return "no data in one of the runs"
-    if recorded.data.digest == current.data.digest:
+    if recorded.digest == current.digest:
         return ""
     return (
-        f"other data: {current.data.samples} samples of {current.data.name}, recorded with "
-        f"{recorded.data.samples} of {recorded.data.name}"
+        f"other data: {current.samples} samples of {current.name}, recorded with "
+        f"{recorded.samples} of {recorded.name}"
     )
 
 
-def difference(before: Outcome, now: Outcome) -> str:
-    """In words, what keeps two outcomes from being compared; "" where nothing does."""
-    if not np.array_equal(before.index, now.index):
-        return f"other samples: {len(now)}, recorded with {len(before)}"
+def difference(before: Outcome, now: Outcome, watched: bool = False) -> str:
+    """In words, what keeps two outcomes from being compared; "" where nothing does.
+
+    A `watched` outcome may have fewer samples.
+    """
     for name in SAME_SETTINGS:
         old, new = getattr(before, name), getattr(now, name)
         if old != new:
             return f"other {name}: {new}, recorded with {old}"
+    if not _begins(before, now, watched):
+        return f"other samples: {len(now)}, recorded with {len(before)}"
     return ""
 
 
@@ -137,6 +180,36 @@ def _accuracy(
     allowed = replace(rule, margin=limits.of(cell, loss))
     verdict = accuracy_at_least(cell, ("now", now), ("recorded", before), allowed)
     same = np.array_equal(before, now)
+    return CellComparison(cell, "kept", _words(verdict, same), loss, verdict, same)
+
+
+def _watched(
+    cell: str,
+    loss: Loss,
+    before: Mask,
+    now: Mask,
+    limits: Limits,
+    rule: Rule,
+    record: SequentialRecord,
+) -> CellComparison:
+    """By the sequential test on the samples that `now` has, whichever made it stop."""
+    n, limit = len(now), limits.of(cell, loss)
+    alpha = min(rule.alpha, record.alpha) / record.claims
+    decision = sequential.lost_at_most(before[:n], now, limit, alpha)
+    level = 1 - 2 * alpha
+    bounds = sequential.confidence_sequence(sequential.gains(before[:n], now), level)
+    low, high = (2 * float(side[-1]) - 1 for side in bounds)
+    interval = stats.Interval(low, high, level)
+    effect = stats.discordance(now, before[:n]).difference
+    statement = (
+        f"now {100 * np.mean(now):.1f} % against recorded {100 * np.mean(before[:n]):.1f} %, "
+        f"difference {100 * effect:+.1f} points [{100 * interval.low:+.1f}, "
+        f"{100 * interval.high:+.1f}] (paired, first {n} of {len(before)} samples, anytime-valid, "
+        f"{p_text(decision.p_value)})"
+    )
+    value: Value = "inconclusive" if decision.value == "undecided" else decision.value
+    verdict = Verdict(cell, value, statement, effect, interval, decision.p_value, float("nan"), n)
+    same = n == len(before) and np.array_equal(before, now)
     return CellComparison(cell, "kept", _words(verdict, same), loss, verdict, same)
 
 

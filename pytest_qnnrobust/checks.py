@@ -16,6 +16,8 @@ from pytest_qnnrobust.defenses import Defended
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.options import INCONCLUSIVE
+from pytest_qnnrobust.results import SequentialRecord
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import WIDTHS, Defense, MissingError
 from pytest_qnnrobust.tflite.workload import Workload, workload
@@ -116,10 +118,12 @@ def require_reachable_budget(model: Model, attack: Attack) -> None:
         pytest.skip(reason)
 
 
-def require_legal_examples(session: Session, model: Model, attack: Attack) -> None:
-    """Fail where an example leaves the bounds, the eps ball or the input grid."""
-    x_adv = session.craft(model, attack).x_adv
-    clean = session.data.x
+def require_legal_examples(
+    session: Session, model: Model, attack: Attack, samples: int | None = None
+) -> None:
+    """Fail where an example of the first `samples` leaves the bounds, the eps ball or the grid."""
+    x_adv = session.craft(model, attack, samples).x_adv
+    given = clean = session.data.x[: len(x_adv)]
     if model.grid is not None:
         clean = model.grid.snap(clean)
     low, high = model.bounds
@@ -128,7 +132,7 @@ def require_legal_examples(session: Session, model: Model, attack: Attack) -> No
     if len(x_adv) and (x_adv.min() < low - slack or x_adv.max() > high + slack):
         problems.append(f"outside of {model.bounds}")
     eps = getattr(attack, "eps", None)
-    moved = (x_adv != session.data.x).reshape(len(x_adv), -1).any(axis=1)
+    moved = (x_adv != given).reshape(len(x_adv), -1).any(axis=1)
     if eps is not None:
         reach = lp_norm(x_adv.astype(np.float64) - clean, cast(Any, attack).norm)[moved]
         if reach.max(initial=0.0) > eps + slack:
@@ -140,7 +144,14 @@ def require_legal_examples(session: Session, model: Model, attack: Attack) -> No
 
 
 def require_accuracy(session: Session, outcome: Outcome) -> None:
-    """Fail where the cell is below its --qnn-min-accuracy."""
+    """Fail where the cell is below its --qnn-min-accuracy.
+
+    Where --qnn-sequential watched it: fail where it is surely below, skip where that is open.
+    """
+    record = session.watched(outcome.id)
+    if record is not None:
+        _require_decided(session, record)
+        return
     threshold = session.threshold(outcome)
     if threshold is not None and outcome.accuracy < threshold.accuracy:
         interval = outcome.interval(1 - session.options.alpha)
@@ -149,3 +160,14 @@ def require_accuracy(session: Session, outcome: Outcome) -> None:
             f"{interval.high:.3f}] of {len(outcome)} samples is below {threshold.accuracy:g}",
             pytrace=False,
         )
+
+
+def _require_decided(session: Session, record: SequentialRecord) -> None:
+    """Pass, fail or, as --qnn-inconclusive says, skip."""
+    text = f"{record.cell} {record}"
+    if record.value == "violated":
+        pytest.fail(text, pytrace=False)
+    if record.value == "undecided" and session.options.inconclusive == "fail":
+        pytest.fail(INCONCLUSIVE + text, pytrace=False)
+    if record.value == "undecided" and session.options.inconclusive == "warn":
+        pytest.skip(INCONCLUSIVE + text)

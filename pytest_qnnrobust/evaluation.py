@@ -22,6 +22,10 @@ Elsewhere = Callable[[Model, Attack, NDArray[np.int64]], "AttackResult | None"]
 
 MODES: tuple[Mode, ...] = ("direct", "transfer", "surrogate")
 
+FIRST_PREFIX = 25
+"""Samples after which a sequential test looks first; the next prefix is half as long again, and by
+as many samples longer at least."""
+
 
 @dataclass(frozen=True, eq=False)
 class Cell:
@@ -170,6 +174,10 @@ class Evaluator:
 
     What an attack found on a source is kept as well: one attack on the float model serves every
     target that its examples are transferred to.
+
+    With `in_prefixes`, attacks run prefix by prefix (`prefixes`), each of which goes on from the
+    one before: a cell that stops early has cost no more than its samples, and another call finds
+    the same shards. Not so a universal attack or one with a `time_budget`, which are one piece.
     """
 
     def __init__(
@@ -181,6 +189,7 @@ class Evaluator:
         progress: Progress | None = None,
         cache: ResultCache | None = None,
         elsewhere: Elsewhere | None = None,
+        in_prefixes: bool = False,
     ) -> None:
         self.x = np.asarray(x)
         self.y = np.asarray(y, np.int64)
@@ -189,6 +198,7 @@ class Evaluator:
         self.progress = progress
         self.cache = cache
         self.elsewhere = elsewhere
+        self.in_prefixes = in_prefixes
         self._crafted: dict[tuple[int, str, int], tuple[Model, AttackResult]] = {}
         self._outcomes: dict[tuple[int, int, str, str, int], tuple[Cell, Outcome]] = {}
         self._clean: dict[int, tuple[Model, NDArray[np.int64]]] = {}
@@ -206,15 +216,36 @@ class Evaluator:
         n = self._count(samples)
         key = (id(model), repr(attack), n)
         if key not in self._crafted:
-            self._crafted[key] = (model, self._attack(model, attack, n))
+            self._crafted[key] = (model, self._craft(model, attack, n))
         return self._crafted[key][1]
 
-    def _attack(self, model: Model, attack: Attack, n: int) -> AttackResult:
+    def prefixes(self, attack: Attack) -> list[int]:
+        """How many samples a sequential test looks at: ever more, all of them at last."""
+        n = len(self.y)
+        found = [FIRST_PREFIX]
+        while found[-1] < n:
+            found.append(found[-1] + max(FIRST_PREFIX, found[-1] // 2))
+        return [*found[:-1], n] if self.is_divisible(attack) else [n]
+
+    def is_divisible(self, attack: Attack) -> bool:
+        """Whether a part of the samples has the results that it has among all of them."""
+        return not attack.universal and self.time_budget is None
+
+    def _craft(self, model: Model, attack: Attack, n: int) -> AttackResult:
+        known = [size for size in self.prefixes(attack) if size < n] if self.in_prefixes else []
+        if not known:
+            return self._attack(model, attack, n)
+        start = self.craft(model, attack, known[-1])
+        return AttackResult.joined([start, self._attack(model, attack, n, known[-1])])
+
+    def _attack(self, model: Model, attack: Attack, n: int, start: int = 0) -> AttackResult:
+        """What the attack finds on samples `start` to n - 1."""
         cache = self.cache if model.digest and self.time_budget is None else None
         if cache is None:
-            return self._found(model, attack, np.arange(n), n)
+            return self._found(model, attack, np.arange(start, n), n)
         size = max(n, 1) if attack.universal else attack.batch
-        shards = [np.arange(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
+        starts = range(start, max(n, 1), size)
+        shards = [np.arange(first, min(first + size, n)) for first in starts]
         parts: dict[int, AttackResult] = {}
         for wait in (False, True):
             for number in range(len(shards)):

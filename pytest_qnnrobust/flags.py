@@ -323,6 +323,14 @@ OPTIONS = (
         path=True,
     ),
     Option(
+        "sequential",
+        "--qnn-sequential",
+        "attack a cell only until its --qnn-min-accuracy or its loss against --qnn-baseline is "
+        "certain at level --qnn-alpha, which all cells share; needs samples in random order",
+        parse=parse_switch,
+        switch=True,
+    ),
+    Option(
         "report",
         "--qnn-report",
         "write results.json, report.html and summary.md into this folder",

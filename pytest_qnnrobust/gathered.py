@@ -10,7 +10,13 @@ from typing import Any
 from pytest_qnnrobust import provenance
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.results import DataRecord, Example, ModelRecord, Results
+from pytest_qnnrobust.results import (
+    DataRecord,
+    Example,
+    ModelRecord,
+    Results,
+    SequentialRecord,
+)
 from pytest_qnnrobust.verdicts import Verdict
 
 
@@ -26,8 +32,15 @@ class Gathered:
         self.failed: dict[str, str] = {}
         self.derived: dict[str, str] = {}
         self.examples: dict[str, Example] = {}
+        self.sequential: dict[str, SequentialRecord] = {}
         self._data_record: dict[str, Any] = {}
         self._model_records: set[ModelRecord] = set()
+
+    def keep(self, outcome: Outcome) -> None:
+        """Keep an outcome for the summary; of two of a cell the one with more samples."""
+        known = self.outcomes.get(outcome.key)
+        if known is None or len(known) <= len(outcome):
+            self.outcomes[outcome.key] = outcome
 
     def judge(self, verdict: Verdict, finding: bool = False) -> None:
         """Keep a verdict for the summary; `finding`: no model is refused where it is violated."""
@@ -55,12 +68,13 @@ class Gathered:
             "data": asdict(data) if (data := self.data_record()) else None,
             "models": [asdict(model) for model in self.model_records()],
             "examples": [example.to_json() for example in self.examples.values()],
+            "sequential": [asdict(one) for one in self.sequential.values()],
         }
 
     def merge(self, values: Mapping[str, Any]) -> None:
         """Take in what a worker sent; the order of the workers does not matter."""
         for outcome in map(Outcome.from_json, values["outcomes"]):
-            self.outcomes.setdefault(outcome.key, outcome)
+            self.keep(outcome)
         for verdict in map(Verdict.from_json, values["verdicts"]):
             self._keep(verdict)
         self.findings.update(values["findings"])
@@ -68,6 +82,9 @@ class Gathered:
         self.derived.update(values["derived"])
         for example in map(Example.from_json, values["examples"]):
             self.examples.setdefault(example.cell, example)
+        for one in values["sequential"]:
+            record = SequentialRecord(**one)
+            self.sequential[record.name] = record
         self._data_record = values["data"] or self._data_record
         self._model_records |= {ModelRecord(**one) for one in values["models"]}
 
@@ -96,6 +113,7 @@ class Gathered:
             skipped=dict(sorted(self.skipped.items())),
             failed=dict(sorted(self.failed.items())),
             examples=tuple(example for _, example in sorted(self.examples.items())),
+            sequential=tuple(record for _, record in sorted(self.sequential.items())),
         )
 
 

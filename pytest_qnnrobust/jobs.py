@@ -79,7 +79,7 @@ class Workers:
     def __init__(self, session: Session, jobs: int) -> None:
         self._session = session
         self._jobs = jobs
-        here = dict.fromkeys(KEPT_HERE)
+        here: dict[str, Any] = dict.fromkeys(KEPT_HERE)
         self._options = replace(session.options, **here)
 
     def __call__(

@@ -44,7 +44,8 @@ def merge(parts: Sequence[Results]) -> Results:
         versions=dict(sorted(pair for one in parts for pair in one.versions.items())),
         options={**first.options, "shard": None},
         models=tuple(provenance.in_order(models)),
-        outcomes=_joined(parts, lambda one: {cell.key: cell for cell in one.outcomes}, _same_cell),
+        outcomes=_outcomes(parts),
+        sequential=_joined(parts, lambda one: {each.name: each for each in one.sequential}),
         verdicts=_joined(parts, lambda one: {verdict.name: verdict for verdict in one.verdicts}),
         findings=tuple(sorted({name for one in parts for name in one.findings})),
         notes=_united([one.notes for one in parts]),
@@ -104,10 +105,27 @@ def _joined(
     return tuple(value for _, value in sorted(found.items()))
 
 
-def _same_cell(one: Outcome, other: Outcome) -> bool:
-    """Equal but for the time that it took."""
+def _outcomes(parts: Sequence[Results]) -> tuple[Outcome, ...]:
+    """Every cell once: of two, one of which --qnn-sequential may have stopped, the longer."""
+    longest_first = sorted(
+        (cell for one in parts for cell in one.outcomes), key=lambda cell: -len(cell)
+    )
+    found: dict[str, Outcome] = {}
+    for cell in longest_first:
+        if not _begins(found.setdefault(cell.key, cell), cell):
+            rule = "equal results from the parts that share a cell"
+            raise expected(rule, cell=cell.id, error=DataError)
+    return tuple(value for _, value in sorted(found.items()))
+
+
+def _begins(whole: Outcome, part: Outcome) -> bool:
+    """Whether `whole` begins with what `part` holds, the time that it took aside."""
     names = [each.name for each in fields(Outcome) if each.name != "seconds"]
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+    pairs = [(getattr(whole, name), getattr(part, name)) for name in names]
+    return all(
+        np.array_equal(one[: len(other)] if isinstance(one, np.ndarray) else one, other)
+        for one, other in pairs
+    )
 
 
 def _united(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -80,6 +80,7 @@ class Options:
     allow: tuple[str, ...] = ()
     inconclusive: str = "warn"
     suppressions: Path | None = None
+    sequential: bool = False
     report: Path | None = None
     keep_examples: Path | None = None
     gate: bool = False
@@ -210,6 +211,7 @@ def _checked(options: Options) -> Options:
     _check_cache(options)
     _check_baseline(options)
     _check_shard(options)
+    _check_sequential(options)
     if not options.demo:
         return options
     for option in OPTIONS:
@@ -248,6 +250,13 @@ def _check_shard(options: Options) -> None:
 def _check_cache(options: Options) -> None:
     if options.cache_size and not (options.cache_dir or options.no_cache):
         raise pytest.UsageError("--qnn-cache-size needs --qnn-cache-dir DIR, the folder it limits")
+
+
+def _check_sequential(options: Options) -> None:
+    held = options.min_accuracy or options.baseline
+    if options.gate and options.sequential and not held:
+        cure = "give --qnn-min-accuracy or --qnn-baseline"
+        raise pytest.UsageError(f"--qnn-sequential stops a cell at what it is held to; {cure}")
 
 
 def _check_baseline(options: Options) -> None:

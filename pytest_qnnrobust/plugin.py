@@ -235,6 +235,7 @@ def qnn_evaluate(
 
     `mode="transfer"` attacks the float model, or `source`, and gives its examples to `model`.
     `samples` limits the cell to the first ones, `record=False` keeps it out of the summary.
+    `stop=True` lets --qnn-sequential end it once what the cell is held to is certain.
     """
 
     from pytest_qnnrobust.errors import AttackError
@@ -246,10 +247,11 @@ def qnn_evaluate(
         samples: int | None = None,
         record: bool = True,
         source: Model | None = None,
+        stop: bool = False,
     ) -> Outcome:
         cell = _or_skip(lambda: qnn_session.cell(model, attack, mode, source))
         try:
-            outcome = qnn_session.evaluate(cell, samples, record)
+            outcome = qnn_session.evaluate(cell, samples, record, stop)
         except AttackError as error:
             pytest.fail(f"{cell.id}: {error}", pytrace=False)
         if record:

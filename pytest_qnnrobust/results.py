@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,48 @@ class CompareRecord:
     accepted: str = ""
 
 
+@dataclass(frozen=True)
+class SequentialRecord:
+    """A claim that --qnn-sequential watched while its cell was attacked.
+
+    `about` is the threshold or the baseline. `decided`: after how many samples it was, None while
+    it is not; `attacked`: how many there were when the cell stopped, of `planned`. `alpha` is the
+    level of the run, which its `claims` share alike; `p_value` is valid at any time.
+    """
+
+    cell: str
+    about: Literal["threshold", "baseline"]
+    claim: str
+    value: Literal["holds", "violated", "undecided"]
+    decided: int | None
+    attacked: int
+    planned: int
+    alpha: float
+    claims: int
+    p_value: float
+
+    @property
+    def level(self) -> float:
+        """Of this claim: Bonferroni's share of `alpha`."""
+        return self.alpha / self.claims
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell} {self.about}"
+
+    def __str__(self) -> str:
+        """Such as `stopped after 75 of 200: accuracy >= 0.35 holds (anytime-valid, level 0.05 over
+        4 claims, decided after 61)`."""
+        early = self.attacked < self.planned
+        state = f"stopped after {self.attacked}" if early else f"attacked all {self.planned}"
+        when = "" if self.decided is None else f", decided after {self.decided}"
+        many = f" over {self.claims} claims" if self.claims > 1 else ""
+        return (
+            f"{state}{f' of {self.planned}' if early else ''}: {self.claim} {self.value} "
+            f"(anytime-valid, level {self.alpha:g}{many}{when})"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Example:
     """An image that an attack fooled a model with, in 256 levels, to be looked at.
@@ -95,6 +137,7 @@ class Results:
 
     `findings` names the verdicts that refuse no model; `skipped` and `failed` hold the reason or
     message of each such test by its node id; `comparison` is None where there was no baseline.
+    `sequential` is in the document only where claims were watched.
     """
 
     package: str
@@ -112,6 +155,7 @@ class Results:
     failed: Mapping[str, str] = field(default_factory=dict)
     comparison: tuple[CompareRecord, ...] | None = None
     examples: tuple[Example, ...] = ()
+    sequential: tuple[SequentialRecord, ...] = ()
 
     @property
     def cells(self) -> dict[str, Outcome]:
@@ -129,7 +173,10 @@ class Results:
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
             "comparison": _listed(self.comparison),
             "examples": [example.to_json() for example in self.examples],
+            "sequential": [asdict(one) for one in self.sequential],
         }
+        if not self.sequential:
+            del values["sequential"]
         return json.dumps(_finite(values), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -149,6 +196,7 @@ class Results:
             verdicts=tuple(_verdict(one) for one in values.pop("verdicts")),
             findings=tuple(values.pop("findings")),
             examples=tuple(_example(one, where) for one in values.pop("examples")),
+            sequential=tuple(SequentialRecord(**one) for one in values.pop("sequential", ())),
             comparison=None
             if comparison is None
             else tuple(CompareRecord(**one) for one in comparison),

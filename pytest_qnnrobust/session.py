@@ -32,7 +32,14 @@ from pytest_qnnrobust.gathered import Gathered
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import Threshold
 from pytest_qnnrobust.options import Options
-from pytest_qnnrobust.results import DataRecord, Example, ModelRecord, Results
+from pytest_qnnrobust.results import (
+    DataRecord,
+    Example,
+    ModelRecord,
+    Results,
+    SequentialRecord,
+)
+from pytest_qnnrobust.stopping import Stopping, require_random_order, strictest
 from pytest_qnnrobust.subjects import (
     NO_DATA,
     WIDTHS,
@@ -67,6 +74,7 @@ class Session(Gathered):
         self.elsewhere: Elsewhere | None = None
         self._subjects: Subjects | None = None
         self._evaluator: Evaluator | None = None
+        self._stopping: Stopping | None = None
         self._right: dict[int, NDArray[np.bool_]] = {}
         self._squeezed: dict[int, Defended] = {}
 
@@ -81,6 +89,8 @@ class Session(Gathered):
             _ = self.cache
             if self.options.keep_examples is not None:
                 kept_examples.make_folder(self.options.keep_examples)
+            if self.options.sequential and self._subjects.data is not None:
+                require_random_order(self.data.y)
 
     @property
     def subjects(self) -> Subjects:
@@ -122,6 +132,7 @@ class Session(Gathered):
                 self.progress,
                 self.cache,
                 self.elsewhere,
+                options.sequential,
             )
         return self._evaluator
 
@@ -242,13 +253,21 @@ class Session(Gathered):
                 return defense
         return None
 
-    def evaluate(self, cell: Cell, samples: int | None = None, record: bool = True) -> Outcome:
-        """The outcome of a cell; `record` puts it into the summary."""
+    def evaluate(
+        self, cell: Cell, samples: int | None = None, record: bool = True, stop: bool = False
+    ) -> Outcome:
+        """The outcome of a cell; `record` puts it into the summary.
+
+        With `stop` and --qnn-sequential it ends once all that the cell is held to is decided.
+        """
         with quiet():
-            outcome = self.evaluator.evaluate(cell, samples)
+            if stop and samples is None and self.options.sequential:
+                outcome = self._until_decided(cell)
+            else:
+                outcome = self.evaluator.evaluate(cell, samples)
         if record:
-            self.outcomes[outcome.key] = outcome
-            self._keep_example(cell, samples)
+            self.keep(outcome)
+            self._keep_example(cell, len(outcome))
             if self.options.keep_examples is not None:
                 self._write_examples(self.options.keep_examples, cell, outcome, samples)
         return outcome
@@ -257,7 +276,7 @@ class Session(Gathered):
         self, folder: Path, cell: Cell, outcome: Outcome, samples: int | None
     ) -> None:
         """`<cell id>.npz`, with `~` and a digest for other settings than the run's own."""
-        crafted = self.craft(cell.source or cell.target, cell.attack, samples)
+        crafted = self.craft(cell.source or cell.target, cell.attack, len(outcome))
         name = outcome.id
         if samples is not None or not self._is_own(cell.attack):
             key = f"{outcome.key}|{samples}"
@@ -270,6 +289,56 @@ class Session(Gathered):
         """Whether the run's options make this attack of its id."""
         name = attack_id(attack)
         return name in self.attack_ids and repr(self.attack(name)) == repr(attack)
+
+    def _until_decided(self, cell: Cell) -> Outcome:
+        """The outcome on the first prefix after which no claim about the cell is open."""
+        sizes = self.evaluator.prefixes(cell.attack)
+        for size in sizes:
+            outcome = self.evaluator.evaluate(cell, size)
+            divisible = self.evaluator.is_divisible(cell.attack)
+            found = self.stopping.judge(outcome, sizes[-1]) if divisible else []
+            if not found:
+                return self.evaluator.evaluate(cell)
+            if all(one.value != "undecided" for one in found):
+                break
+        self.sequential.update({one.name: one for one in found})
+        return outcome
+
+    @property
+    def stopping(self) -> Stopping:
+        """What the cells are held to under --qnn-sequential: the same in every process.
+
+        While a baseline is recorded nothing is claimed, so that it holds every sample.
+        """
+        if self._stopping is None:
+            options = self.options
+            updating = options.update or options.update_new
+            held_to = self.held_to if self.held_to.results else recorded(options)
+            self._stopping = Stopping(
+                cells=() if updating else self._own_cells(),
+                thresholds=options.min_accuracy,
+                recorded=None if updating else held_to.results,
+                limits=options.fail_if,
+                data=self.data_record(),
+                alpha=options.alpha,
+            )
+        return self._stopping
+
+    def _own_cells(self) -> tuple[str, ...]:
+        """The ids of the plain cells that the tests of attacks can have, directly or not."""
+        given = self.subjects.given
+        widths = WIDTHS if "float32" in given else ("float32", *given)
+        away = "transfer" if "float32" in given else "surrogate"
+        cells = product(widths, self.attack_ids, ("direct", away))
+        return tuple(
+            f"{width}-{attack}-{mode}"
+            for width, attack, mode in cells
+            if (width, mode) != ("float32", away)
+        )
+
+    def watched(self, cell: str) -> SequentialRecord | None:
+        """What the sequential test says of the cell's --qnn-min-accuracy, if it watched it."""
+        return self.sequential.get(f"{cell} threshold")
 
     def _keep_example(self, cell: Cell, samples: int | None) -> None:
         """The first image that a direct attack fooled its target with."""
@@ -299,8 +368,7 @@ class Session(Gathered):
 
     def threshold(self, outcome: Outcome) -> Threshold | None:
         """The strictest threshold that applies to the cell."""
-        found = [t for t in self.options.min_accuracy if t.pattern in outcome.id]
-        return max(found, key=lambda t: t.accuracy, default=None)
+        return strictest(self.options.min_accuracy, outcome.id)
 
     def data_record(self) -> DataRecord | None:
         if self._subjects is None or self.subjects.data is None:
@@ -329,7 +397,9 @@ class Session(Gathered):
         return not (self.gate.problems or below)
 
     def is_below(self, outcome: Outcome) -> bool:
-        """Whether the cell has less than its --qnn-min-accuracy."""
+        """Whether the cell has less than its --qnn-min-accuracy: surely, where it was watched."""
+        if (record := self.watched(outcome.id)) is not None:
+            return record.value == "violated"
         threshold = self.threshold(outcome)
         return threshold is not None and outcome.accuracy < threshold.accuracy
 
@@ -352,6 +422,11 @@ class Session(Gathered):
             f"qnnrobust: profile {options.profile}, {attacked} samples attacked, "
             f"{f'eps {self.eps:.4g}, ' if self.eps else ''}seed {options.seed}"
         )
+        if options.sequential and (claims := self.stopping.claims):
+            lines.append(
+                f"qnnrobust: sequential, level {options.alpha:g} over {claims} claims: each has "
+                f"{options.alpha / claims:.2g}"
+            )
         return lines
 
     def _check_eps(self) -> None:

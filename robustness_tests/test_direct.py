@@ -23,6 +23,6 @@ def test_direct(
 ) -> None:
     """The cell is measured, its examples obey the budget, and its accuracy the threshold."""
     checks.require_reachable_budget(qnn_model, qnn_attack)
-    outcome = qnn_evaluate(qnn_model, qnn_attack)
-    checks.require_legal_examples(qnn_session, qnn_model, qnn_attack)
+    outcome = qnn_evaluate(qnn_model, qnn_attack, stop=True)
+    checks.require_legal_examples(qnn_session, qnn_model, qnn_attack, len(outcome))
     checks.require_accuracy(qnn_session, outcome)

@@ -23,5 +23,5 @@ def test_transfer(
     qnn_session: Session,
 ) -> None:
     """The cell is measured, and its accuracy obeys the threshold."""
-    outcome = qnn_evaluate(qnn_model, qnn_attack, mode="transfer")
+    outcome = qnn_evaluate(qnn_model, qnn_attack, mode="transfer", stop=True)
     checks.require_accuracy(qnn_session, outcome)

@@ -10,8 +10,8 @@ import pytest_qnnrobust
 
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ROAD = (
-    "errors ini batching option_values array_files",
-    "demo flags keras_files losses metrics stats",
+    "errors ini batching option_values array_files sharding",
+    "demo flags keras_files losses metrics sequential stats",
     "options",
     "tflite differentiable data_sources",
     "models",
@@ -21,9 +21,9 @@ ROAD = (
     "verdicts",
     "takeaways observations results",
     "baseline suppressions provenance",
-    "closing gathered",
+    "closing gathered stopping merging",
     "session",
-    "checks replay replay_examples report tables",
+    "checks jobs replay replay_examples report tables",
     "plugin cli",
 )
 """Modules and packages, stage by stage: each imports from its own stage and those before."""

@@ -14,13 +14,24 @@ from hypothesis.extra import numpy as hnp
 
 from pytest_qnnrobust import results
 from pytest_qnnrobust.errors import DataError
-from pytest_qnnrobust.results import CompareRecord, DataRecord, Example, ModelRecord, Results
+from pytest_qnnrobust.results import (
+    CompareRecord,
+    DataRecord,
+    Example,
+    ModelRecord,
+    Results,
+    SequentialRecord,
+)
 from pytest_qnnrobust.stats import Interval
 from pytest_qnnrobust.verdicts import Verdict
 from tests.test_takeaways import outcome, share
 
 IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 VERDICT = Verdict("T1 x", "holds", "a against b", 0.1, Interval(0, 0.2, 0.9), 0.01, math.nan, 9)
+
+WATCHED = SequentialRecord(
+    "a-x", "threshold", "accuracy >= 0.4", "holds", 61, 75, 200, 0.05, 4, 0.002
+)
 
 
 def run(**changes):
@@ -43,6 +54,7 @@ def run(**changes):
         failed={"t::b": "below"},
         comparison=(CompareRecord("a-x accuracy", "worse", "now less", "suppressed"),),
         examples=(Example("a-x", 3, 1, 2, IMAGE, 255 - IMAGE),),
+        sequential=(WATCHED,),
     )
     return replace(made, **changes)
 
@@ -122,3 +134,20 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     for name in ("absent", "binary", "."):
         with pytest.raises(DataError, match="a file of results"):
             results.read(tmp_path / name)
+
+
+def test_a_document_of_a_run_that_watched_nothing_is_as_it_was_before_there_was_the_option():
+    plain = run(sequential=())
+    assert "sequential" not in json.loads(plain.to_text())
+    assert Results.from_text(plain.to_text()).sequential == ()
+    assert Results.from_text(run().to_text()).sequential == (WATCHED,)
+
+
+def test_a_watched_claim_in_words():
+    assert str(WATCHED) == (
+        "stopped after 75 of 200: accuracy >= 0.4 holds (anytime-valid, level 0.05 over 4 claims, "
+        "decided after 61)"
+    )
+    late = replace(WATCHED, value="undecided", decided=None, attacked=200, claims=1)
+    assert str(late) == ("attacked all 200: accuracy >= 0.4 undecided (anytime-valid, level 0.05)")
+    assert WATCHED.level == 0.0125

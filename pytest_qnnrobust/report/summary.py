@@ -22,6 +22,9 @@ def to_markdown(results: Results, passed: bool) -> str:
     lines += _listed("Why it failed", problems)
     for block in blocks(results):
         lines += [f"### {_plain(block.title)}", "", *_table(block), ""]
+    lines += _listed(
+        "Sequential tests", [f"{_plain(o.cell)} {_plain(str(o))}" for o in results.sequential]
+    )
     doubtful = [
         f"**{_plain(v.name)}** {v.value}: {_plain(v.statement)}"
         for v in results.verdicts

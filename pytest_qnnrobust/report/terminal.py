@@ -85,6 +85,7 @@ def lines(session: Session) -> list[str]:
     return [
         *_cells(session),
         *_derived(session),
+        *_sequential(session),
         *_verdicts(session),
         *_notes(session),
         *_skipped(session),
@@ -161,6 +162,15 @@ def _required(session: Session, outcomes: list[Outcome]) -> list[str]:
             text = f"{100 * outcome.accuracy:.1f} %, required {100 * least.accuracy:g} %"
             found += _wrap(f"BELOW --qnn-min-accuracy: {outcome.id} {text}")
     return found
+
+
+def _sequential(session: Session) -> list[str]:
+    """What --qnn-sequential watched, and when it stopped."""
+    found = [one for _, one in sorted(session.sequential.items())]
+    shown = [line for one in found for line in _wrap(f"SEQUENTIAL: {one.cell} {one}")]
+    if any(one.attacked < one.planned for one in found):
+        shown += _wrap("intervals of stopped cells take their number of samples as fixed")
+    return shown
 
 
 def _order(outcome: Outcome) -> tuple[str, bool, str, int]:
