@@ -10,8 +10,8 @@ import pytest_qnnrobust
 
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ROAD = (
-    "errors ini batching option_values",
-    "demo flags keras_files losses metrics stats",
+    "errors ini batching option_values child",
+    "demo flags keras_files litert_child losses metrics stats",
     "options",
     "tflite differentiable data_sources",
     "models",
