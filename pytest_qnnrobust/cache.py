@@ -8,7 +8,6 @@ import json
 import os
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -26,9 +25,18 @@ from pytest_qnnrobust.models import Model
 
 SUFFIX = ".npz"
 LOCKS = "locks"
+SINGLE = {"seconds": "float64", "model_seconds": "float64", "interrupted": "bool"}
+PER_SAMPLE = {
+    "x_adv": "float32",
+    **dict.fromkeys(("success", "exhausted"), "bool"),
+    **dict.fromkeys(("queries", "gradients", "clean_label", "adv_label"), "int64"),
+    **dict.fromkeys(("l0", "l1", "l2", "linf"), "float64"),
+}
+"""The arrays of an AttackResult and their types."""
 PACKAGE = Path(__file__).parent
 RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading")
-DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+MAX_BYTES = 1 << 31
+"""Uncompressed size of a shard (2 GiB)."""
 
 
 class ResultCache:
@@ -49,15 +57,11 @@ class ResultCache:
 
     def load(self, key: str, samples: int) -> AttackResult | None:
         """The result stored under `key`, None where there is no sound one of `samples` samples."""
+        path = self.folder / (key + SUFFIX)
         try:
-            with np.load(self.folder / (key + SUFFIX), allow_pickle=False) as stored:
-                found = {name: stored[name] for name in stored.files}
-                result = AttackResult(
-                    **{name: v if v.ndim else v.item() for name, v in found.items()}
-                )
-        except (*DAMAGED, TypeError):
+            return _read(path, samples) if path.is_file() else None
+        except Exception:
             return None
-        return result if len(result) == samples else None
 
     @contextmanager
     def claim(self, key: str, wait: bool) -> Iterator[bool]:
@@ -87,6 +91,27 @@ class ResultCache:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def _read(path: Path, samples: int) -> AttackResult:
+    """The result in a file; NumPy, zipfile and zlib raise what they like for one that holds none,
+    ValueError comes for another number of samples, or of values."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes")
+    with np.load(path, allow_pickle=False) as stored:
+        found = {name: stored[name] for name in stored.files}
+    for name, kind in SINGLE.items():
+        if found[name].shape != () or found[name].dtype != kind:
+            raise ValueError(f"{name} is no {kind}")
+    for name, array in found.items():
+        if name not in SINGLE and (
+            len(array) != samples
+            or array.dtype != PER_SAMPLE[name]
+            or (array.ndim > 1) != (name == "x_adv")
+        ):
+            raise ValueError(f"{name} has no {PER_SAMPLE[name]} for each of {samples} samples")
+    return AttackResult(**{k: v.item() if k in SINGLE else v for k, v in found.items()})
 
 
 def shard_key(

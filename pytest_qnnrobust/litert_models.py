@@ -16,8 +16,8 @@ from pytest_qnnrobust.child import TIMEOUT, Child, ChildError
 from pytest_qnnrobust.errors import ModelFileError, expected
 from pytest_qnnrobust.models import Float, GradientSource, InputGrid, Labels, Model, Width
 from pytest_qnnrobust.tflite.fixed_point import dequantize
-from pytest_qnnrobust.tflite.graph import Graph
-from pytest_qnnrobust.tflite.plan import final_softmax
+from pytest_qnnrobust.tflite.graph import Graph, Tensor
+from pytest_qnnrobust.tflite.plan import check_scale, final_softmax
 
 LiteRtRuntime = Literal["litert", "litert-builtin"]
 SMALLEST_PROBABILITY = 2.0**-20
@@ -47,7 +47,9 @@ class LiteRtModel(Model):
         self._interpreter = _Interpreter(name, data, graph, runtime, timeout)
         self.width = _width(graph)
         bounds = (0.0, 1.0)
-        if graph.input.quantization is not None:
+        for tensor in (graph.input, graph.output):
+            _check_values(tensor)
+        if graph.input.dtype != "float32":
             self.grid = InputGrid(graph.input.scale, graph.input.zero_point, graph.input.dtype)
             bounds = self.grid.range
         super().__init__(name, graph.input.shape[1:], graph.output.shape[1], bounds)
@@ -61,7 +63,7 @@ class LiteRtModel(Model):
         raw = self._invoke(x if self.grid is None else self.grid.quantize(x))
         output = self._graph.output
         real = (
-            raw if output.quantization is None else dequantize(raw, output.scale, output.zero_point)
+            raw if output.dtype == "float32" else dequantize(raw, output.scale, output.zero_point)
         )
         if final_softmax(self._graph, output):
             return real, np.log(np.maximum(real, SMALLEST_PROBABILITY))
@@ -136,6 +138,17 @@ class _Interpreter:
         if len(content) != wanted[0] * wanted[1] * dtype.itemsize:
             raise ChildError("its answer is no whole array")
         return np.frombuffer(content, dtype).reshape(wanted)
+
+
+def _check_values(tensor: Tensor) -> None:
+    """Raise ModelFileError unless the tensor holds float32, or integers of one scale."""
+    where = f"tensor {tensor.index} ({tensor.name})"
+    if tensor.dtype == "float32":
+        return
+    if tensor.dtype not in ("int8", "uint8", "int16"):
+        rule = "expected float32, or quantized int8, uint8 or int16"
+        raise ModelFileError(f"{rule} in {where}, got dtype={tensor.dtype}")
+    check_scale(tensor)
 
 
 def _width(graph: Graph) -> Width:

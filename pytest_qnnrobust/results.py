@@ -137,7 +137,7 @@ class Results:
         """Read what `to_text` wrote. DataError, one line that names `where`, for anything else."""
         try:
             values = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise expected(f"JSON in {where}", reason=str(error), error=DataError) from None
         _validate(values, where)
         del values["schema_version"]
