@@ -169,7 +169,9 @@ def read(path: Path) -> Results:
             raise expected(rule, path=str(path), bytes=size, error=DataError)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise expected("a file of results", path=str(path), reason=error, error=DataError) from None
+        raise expected(
+            "a file of results", path=str(path), reason=str(error)[:200], error=DataError
+        ) from None
     return Results.from_text(text, str(path))
 
 

@@ -45,7 +45,9 @@ def read(path: Path) -> tuple[Suppression, ...]:
             raise expected(f"suppressions of at most {MAX_BYTES} bytes", path=str(path))
         parser.read_string(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        raise expected("an ini file of suppressions", path=str(path), reason=error) from None
+        raise expected(
+            "an ini file of suppressions", path=str(path), reason=str(error)[:200]
+        ) from None
     return tuple(_suppression(path, name, parser[name]) for name in parser.sections())
 
 

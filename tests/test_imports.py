@@ -11,7 +11,7 @@ import pytest_qnnrobust
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ROAD = (
     "errors ini batching option_values child",
-    "demo flags keras_files litert_child losses metrics stats",
+    "demo flags keras_files hdf5_child litert_child losses metrics stats",
     "options",
     "tflite differentiable data_sources",
     "models",
