@@ -26,7 +26,7 @@ MAX_BYTES = 1 << 29
 READ_WITHIN = 60.0
 """Seconds in which an HDF5 file has to be read."""
 
-MAX_ITEMS = 1 << 16
+MAX_ITEMS = 1 << 14
 """Groups and datasets of an HDF5 file: links can make any number of a few."""
 
 MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})

@@ -107,7 +107,7 @@ def check_scale(tensor: Tensor) -> None:
             f"expected a zero point within {tensor.dtype} for {where}, "
             f"got zero_point={tensor.zero_point}"
         )
-    if tensor.scale * (int(limits.max) - int(limits.min)) > np.finfo(np.float32).max:
+    if tensor.scale * (int(limits.max) - int(limits.min)) > float(np.finfo(np.float32).max):
         raise ModelFileError(f"expected a range of float32 for {where}, got scale={tensor.scale}")
 
 

@@ -250,7 +250,7 @@ def data_seeds() -> list[bytes]:
 
 
 def image_seeds() -> list[bytes]:
-    return [_image(kind, mode) for kind in ("PNG", "JPEG") for mode in ("L", "RGB")] + [
+    return [_image(kind, mode) for kind in ("PNG", "JPEG") for mode in ("RGB", "L")] + [
         _image("PNG", mode) for mode in ("1", "P", "LA", "RGBA")
     ]
 
