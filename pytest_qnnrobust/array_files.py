@@ -6,7 +6,6 @@ import hashlib
 import os
 import secrets
 import zipfile
-import zlib
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +18,8 @@ PART = ".part"
 """How the name of a file ends that is being written."""
 
 SEAL_BYTES = hashlib.sha256().digest_size
-UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+MAX_BYTES = 1 << 31
+"""Of all arrays of a file together, uncompressed (2 GiB)."""
 
 
 class DamagedError(Exception):
@@ -50,12 +50,17 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
 
     Raises OSError for a file that cannot be read, DamagedError for any other content.
     """
+    if path.stat().st_size > MAX_BYTES:
+        raise DamagedError(f"more than {MAX_BYTES} bytes")
     content = path.read_bytes()
     body, seal = content[:-SEAL_BYTES], content[-SEAL_BYTES:]
     if hashlib.sha256(body).digest() != seal:
         raise DamagedError("its checksum does not agree")
     try:
+        with zipfile.ZipFile(BytesIO(body)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
+                raise DamagedError(f"more than {MAX_BYTES} bytes")
         with np.load(BytesIO(body), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except UNREADABLE as error:
+    except Exception as error:  # zipfile, zlib and NumPy raise what they like
         raise DamagedError(str(error)) from None

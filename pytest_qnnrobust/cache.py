@@ -25,6 +25,14 @@ from pytest_qnnrobust.models import Model
 
 SUFFIX = ".npz"
 LOCKS = "locks"
+SINGLE = {"seconds": "float64", "model_seconds": "float64", "interrupted": "bool"}
+PER_SAMPLE = {
+    "x_adv": "float32",
+    **dict.fromkeys(("success", "exhausted"), "bool"),
+    **dict.fromkeys(("queries", "gradients", "clean_label", "adv_label"), "int64"),
+    **dict.fromkeys(("l0", "l1", "l2", "linf"), "float64"),
+}
+"""The arrays of an AttackResult and their types."""
 PACKAGE = Path(__file__).parent
 RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading")
 OWN = re.compile(r"[0-9a-f]{64}(\.npz|\..*\.part|\.lock)")
@@ -55,12 +63,8 @@ class ResultCache:
         """
         path = self.folder / (key + SUFFIX)
         try:
-            stored = array_files.read(path)
-            found: dict[str, Any] = {k: v if v.ndim else v.item() for k, v in stored.items()}
-            result = AttackResult(**found)
-        except (OSError, array_files.DamagedError, TypeError):
-            return None
-        if len(result) != samples:
+            result = _result(array_files.read(path), samples)
+        except (OSError, array_files.DamagedError, ValueError, KeyError, TypeError):
             return None
         self.hits += 1
         with suppress(OSError):
@@ -126,6 +130,23 @@ class ResultCache:
                 path.unlink(missing_ok=True)
                 return True
         return False
+
+
+def _result(found: dict[str, NDArray[Any]], samples: int) -> AttackResult:
+    """Arrays as a result; ValueError for another number of samples or of values, or another type,
+    KeyError or TypeError for other names."""
+    for name, kind in SINGLE.items():
+        if found[name].shape != () or found[name].dtype != kind:
+            raise ValueError(f"{name} is no {kind}")
+    for name, array in found.items():
+        if name not in SINGLE and (
+            len(array) != samples
+            or array.dtype != PER_SAMPLE[name]
+            or (array.ndim > 1) != (name == "x_adv")
+        ):
+            raise ValueError(f"{name} has no {PER_SAMPLE[name]} for each of {samples} samples")
+    values: dict[str, Any] = {k: v.item() if k in SINGLE else v for k, v in found.items()}
+    return AttackResult(**values)
 
 
 def shard_key(

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import DataError, expected
 
-MAX_BYTES = 1 << 32
-"""Uncompressed size that data may have (4 GiB)."""
+MAX_BYTES = 1 << 31
+"""Uncompressed size that data may have, in the file and as float32 (2 GiB)."""
 
 MAX_PIXELS = 1 << 24
 IMAGES = (".png", ".jpg", ".jpeg")
@@ -71,7 +71,9 @@ def read_npz(path: Path) -> Raw:
             if not {"x", "y"} <= set(arrays.files):
                 keys = sorted(arrays.files)[:10]
                 raise expected("keys x and y", file=path.name, keys=keys, error=DataError)
-            return Raw(np.asarray(arrays["x"]), np.asarray(arrays["y"]), path.name)
+            x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
+            _check_size(4 * x.size, path.name)
+            return Raw(x, y, path.name)
     except DataError:
         raise
     except Exception as error:
@@ -105,7 +107,7 @@ def read_folder(root: Path, channels: int | None, limit: int | None) -> Raw:
     size = 0
     for path, _ in files:
         images.append(_read_image(path, root, channels))
-        size += images[-1].nbytes
+        size += 4 * images[-1].size
         _check_size(size, root.name)
         if images[-1].shape != images[0].shape:
             raise expected(
@@ -118,12 +120,27 @@ def read_folder(root: Path, channels: int | None, limit: int | None) -> Raw:
 
 
 def _image_files(root: Path) -> list[tuple[Path, int]]:
+    try:
+        return _found_images(root)
+    except (OSError, RuntimeError) as error:
+        raise expected(
+            "a folder that can be read",
+            folder=root.name,
+            reason=_first_line(error),
+            error=DataError,
+        ) from None
+
+
+def _found_images(root: Path) -> list[tuple[Path, int]]:
     inside = root.resolve()
     classes = sorted(path for path in root.iterdir() if path.is_dir())
     turns: list[list[tuple[Path, int]]] = []
     for label, folder in enumerate(classes):
         files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
         for path in (folder, *files):
+            if not path.is_dir() and not path.is_file():
+                link = str(path.relative_to(root))
+                raise expected("files and folders", other=link, error=DataError)
             if not path.resolve().is_relative_to(inside):
                 raise expected(
                     "images inside of the folder",

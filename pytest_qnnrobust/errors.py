@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+LONGEST = 1000
+"""Characters of a message; a name in a hostile file may have a million."""
+
 
 class QnnRobustError(Exception):
-    """Base of every error this package raises on purpose; its text is one line."""
+    """Base of every error this package raises on purpose; its text is one printable line.
+
+    What a file brings into it can end no line, move no cursor and fill no screen.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(one_line(text))
 
 
 class ModelFileError(QnnRobustError):
@@ -25,6 +34,15 @@ class AttackError(QnnRobustError):
     """Attack parameters that are outside what the attack supports."""
 
 
+def one_line(text: str) -> str:
+    """`text` without line breaks and control characters, a long one without its middle."""
+    line = " ".join(text.split())
+    if len(line) > LONGEST:
+        line = f"{line[: LONGEST - 300]} ... {line[-250:]}"
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return "".join(shown)
+
+
 def expected(
     rule: str,
     *,
@@ -39,4 +57,4 @@ def expected(
         text += f", got {got}"
     if cure:
         text += f"; {cure}"
-    return error(" ".join(text.split()))
+    return error(text)

@@ -10,15 +10,24 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import math
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pytest_qnnrobust.child import Child, ChildError
 from pytest_qnnrobust.errors import ModelFileError, expected
 
 MAX_BYTES = 1 << 29
 """Uncompressed size that a model file may claim (512 MiB)."""
+
+READ_WITHIN = 60.0
+"""Seconds in which an HDF5 file has to be read."""
+
+MAX_ITEMS = 1 << 14
+"""Groups and datasets of an HDF5 file: links can make any number of a few."""
 
 MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})
 PUBLIC_MODULES = ("layers", "initializers", "regularizers", "constraints", "dtype_policies")
@@ -140,7 +149,7 @@ def _read_archive(path: Path) -> tuple[Any, str]:
                 raise _malformed(path.name, f"its members are not {', '.join(sorted(MEMBERS))}")
             config = json.loads(archive.read("config.json"))
             version = str(json.loads(archive.read("metadata.json"))["keras_version"])
-            _check_hdf5(io.BytesIO(archive.read("model.weights.h5")), path.name)
+            _rehearse_hdf5(archive.read("model.weights.h5"), path.name)
     except ModelFileError:
         raise
     except Exception as error:
@@ -151,7 +160,8 @@ def _read_archive(path: Path) -> tuple[Any, str]:
 def _read_hdf5(path: Path) -> tuple[Any, str]:
     import h5py
 
-    _check_hdf5(path, path.name)
+    _check_size(path.stat().st_size, path.name)
+    _rehearse_hdf5(path.read_bytes(), path.name)
     try:
         with h5py.File(path, "r") as file:
             if "model_config" not in file.attrs:
@@ -171,25 +181,45 @@ def _read_hdf5(path: Path) -> tuple[Any, str]:
     return config, version.decode() if isinstance(version, bytes) else str(version)
 
 
-def _check_hdf5(source: Path | io.BytesIO, name: str) -> None:
-    """Refuse links and data outside of the file, and contents beyond `MAX_BYTES`."""
+def _rehearse_hdf5(content: bytes, name: str) -> None:
+    """`check_hdf5` in another process: the HDF5 library may crash or hang on a broken file."""
+    child = Child("pytest_qnnrobust.hdf5_child", READ_WITHIN)
+    try:
+        child.ask({"name": name}, content)
+    except ChildError as error:
+        text = str(error)
+        raise ModelFileError(text if name in text else f"{name}: {text}") from None
+    finally:
+        child.close()
+
+
+def check_hdf5(content: bytes, name: str) -> None:
+    """Read everything; refuse links and data outside of the file, and more than `MAX_BYTES`."""
     import h5py
 
     total = 0
     try:
-        with h5py.File(source, "r") as file:
-            for item in _hdf5_datasets(file, name):
+        with h5py.File(io.BytesIO(content), "r") as file:
+            dict(file.attrs)
+            for count, item in enumerate(_hdf5_items(file, name)):
+                if count > MAX_ITEMS:
+                    raise _malformed(name, f"it has more than {MAX_ITEMS} groups and datasets")
+                dict(item.attrs)
+                if not isinstance(item, h5py.Dataset):
+                    continue
                 if item.external or item.is_virtual:
                     raise _malformed(name, "it points to data in other files")
                 total += item.nbytes
                 _check_size(total, name)
+                item[()]
     except ModelFileError:
         raise
     except Exception as error:
         raise _malformed(name, error) from None
 
 
-def _hdf5_datasets(group: Any, file: str, depth: int = 0) -> Iterator[Any]:
+def _hdf5_items(group: Any, file: str, depth: int = 0) -> Iterator[Any]:
+    """Groups and datasets below a group; one that is linked twice comes twice."""
     import h5py
 
     if depth > 64:
@@ -198,17 +228,19 @@ def _hdf5_datasets(group: Any, file: str, depth: int = 0) -> Iterator[Any]:
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             raise _malformed(file, "it points to data elsewhere")
         item = group[key]
-        if isinstance(item, h5py.Dataset):
-            yield item
-        else:
-            yield from _hdf5_datasets(item, file, depth + 1)
+        yield item
+        if isinstance(item, h5py.Group):
+            yield from _hdf5_items(item, file, depth + 1)
 
 
 def _load(path: Path, version: str) -> Any:
     import keras
 
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        with _counted_variables(path.name):
+            return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except ModelFileError:
+        raise
     except Exception as error:
         if not version.startswith(("1.", "2")):
             raise _malformed(path.name, error) from None
@@ -223,9 +255,36 @@ def _load(path: Path, version: str) -> Any:
             error=ModelFileError,
         ) from None
     try:
-        return tf_keras.models.load_model(path, compile=False, safe_mode=True)
+        with _counted_variables(path.name):
+            return tf_keras.models.load_model(path, compile=False, safe_mode=True)
+    except ModelFileError:
+        raise
     except Exception as error:
         raise _malformed(path.name, error) from None
+
+
+@contextmanager
+def _counted_variables(file: str) -> Iterator[None]:
+    """While this lasts, TensorFlow's variables may take `MAX_BYTES` in all.
+
+    An architecture can claim any number of weights, and they are allocated before they are read.
+    """
+    import tensorflow as tf
+
+    total = 0
+
+    def create(following: Any, **values: Any) -> Any:
+        nonlocal total
+        shape, first = values.get("shape"), values.get("initial_value")
+        if shape is None and callable(first):
+            traced = tf.function(lambda: tf.convert_to_tensor(first()), autograph=False)
+            shape = traced.get_concrete_function().outputs[0].shape
+        total += 4 * math.prod(size or 1 for size in (() if shape is None else shape))
+        _check_size(total, file)
+        return following(**values)
+
+    with tf.variable_creator_scope(create):
+        yield
 
 
 def _check_size(total: int, file: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ from pytest_qnnrobust.differentiable import Differentiable
 from pytest_qnnrobust.errors import ModelFileError, expected
 from pytest_qnnrobust.keras_files import load_network
 from pytest_qnnrobust.models import Float, Labels, Model
+from pytest_qnnrobust.tflite.plan import MAX_ACTIVATION
 
 Final = Literal["softmax", "sigmoid", "distribution", "linear"]
 FINALS: tuple[Final, ...] = ("softmax", "sigmoid")
@@ -38,6 +40,7 @@ class KerasModel(Model):
     def __init__(self, name: str, network: Any) -> None:
         input_shape, classes = _signature(name, network)
         super().__init__(name, input_shape, classes, implied_bounds(network) or (0.0, 1.0))
+        _check_activations(name, network)
         self.network, self.final = _take_off_activation(network)
         if self.final == "linear" and self._returns_probabilities():
             self.final = "distribution"
@@ -77,6 +80,22 @@ def implied_bounds(network: Any) -> tuple[float, float] | None:
             reach = 255 * np.max(np.abs(layer.scale))
             return (0.0, 255.0) if 0.5 <= reach <= 4 else (0.0, 1.0)
     return None
+
+
+def _check_activations(name: str, network: Any) -> None:
+    """Refuse a layer whose output would fill memory, as padding and upsampling can."""
+    for layer in network.layers:
+        if hasattr(layer, "layers"):
+            _check_activations(name, layer)
+        shape = getattr(getattr(layer, "output", None), "shape", None) or ()
+        if math.prod(size or 1 for size in shape) > MAX_ACTIVATION:
+            raise expected(
+                f"at most {MAX_ACTIVATION} values per sample in a layer's output",
+                model=name,
+                layer=layer.name,
+                shape=tuple(shape),
+                error=ModelFileError,
+            )
 
 
 class _Signature(NamedTuple):

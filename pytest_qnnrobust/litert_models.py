@@ -1,22 +1,25 @@
-"""`.tflite` files on TFLite's own interpreter: what a phone returns, not a microcontroller."""
+"""`.tflite` files on TFLite's own interpreter: what a phone returns, not a microcontroller.
+
+TFLite checks less of a file than it relies on and can crash its process, so that it has one of its
+own (`child`, `litert_child`).
+"""
 
 from __future__ import annotations
 
-import warnings
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.batching import bucket, pad
+from pytest_qnnrobust.child import TIMEOUT, Child, ChildError
+from pytest_qnnrobust.errors import ModelFileError, expected
 from pytest_qnnrobust.models import Float, GradientSource, InputGrid, Labels, Model, Width
 from pytest_qnnrobust.tflite.fixed_point import dequantize
-from pytest_qnnrobust.tflite.graph import Graph
-from pytest_qnnrobust.tflite.plan import final_softmax
+from pytest_qnnrobust.tflite.graph import Graph, Tensor
+from pytest_qnnrobust.tflite.plan import check_scale, final_softmax
 
 LiteRtRuntime = Literal["litert", "litert-builtin"]
-BUCKETS = (1, 16, 64, 256)
 SMALLEST_PROBABILITY = 2.0**-20
 
 
@@ -25,20 +28,28 @@ class LiteRtModel(Model):
     `litert-builtin` with TFLite's optimized kernels and no delegate.
 
     Scores are the output tensor alone: `logits` is its logarithm where it ends in SOFTMAX.
-    Gradients are those of the file's float twin.
+    Gradients are those of the file's float twin. A file that TFLite refuses, crashes on, or is not
+    done with after `timeout` seconds a batch raises ModelFileError, one line, then and ever after.
     """
 
     gradient_source: GradientSource = "surrogate"
 
-    def __init__(self, name: str, data: bytes, graph: Graph, runtime: LiteRtRuntime) -> None:
+    def __init__(
+        self,
+        name: str,
+        data: bytes,
+        graph: Graph,
+        runtime: LiteRtRuntime,
+        timeout: float = TIMEOUT,
+    ) -> None:
         self.runtime = runtime
-        self._data = data
         self._graph = graph
-        self._batched = graph.input.shape[0] == -1
-        self._interpreters: dict[int, Any] = {}
+        self._interpreter = _Interpreter(name, data, graph, runtime, timeout)
         self.width = _width(graph)
         bounds = (0.0, 1.0)
-        if graph.input.quantization is not None:
+        for tensor in (graph.input, graph.output):
+            _check_values(tensor)
+        if graph.input.dtype != "float32":
             self.grid = InputGrid(graph.input.scale, graph.input.zero_point, graph.input.dtype)
             bounds = self.grid.range
         super().__init__(name, graph.input.shape[1:], graph.output.shape[1], bounds)
@@ -52,44 +63,18 @@ class LiteRtModel(Model):
         raw = self._invoke(x if self.grid is None else self.grid.quantize(x))
         output = self._graph.output
         real = (
-            raw if output.quantization is None else dequantize(raw, output.scale, output.zero_point)
+            raw if output.dtype == "float32" else dequantize(raw, output.scale, output.zero_point)
         )
         if final_softmax(self._graph, output):
             return real, np.log(np.maximum(real, SMALLEST_PROBABILITY))
         return real, real
 
+    def rehearse(self) -> None:
+        """Raise ModelFileError where TFLite cannot run the file."""
+        self._invoke(np.zeros((1, *self.input_shape), self._graph.input.dtype))
+
     def _invoke(self, q: NDArray[Any]) -> NDArray[Any]:
-        n = len(q)
-        size = bucket(n, BUCKETS) if self._batched else 1
-        if size == 1 and n > 1:
-            return np.concatenate([self._invoke(q[i : i + 1]) for i in range(n)])
-        interpreter = self._interpreter(size)
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], pad(q, size))
-        interpreter.invoke()
-        output: NDArray[Any] = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-        return output[:n]
-
-    def _interpreter(self, size: int) -> Any:
-        import tensorflow as tf
-
-        if size in self._interpreters:
-            return self._interpreters[size]
-        resolvers = tf.lite.experimental.OpResolverType
-        builtin = self.runtime == "litert-builtin"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            interpreter = tf.lite.Interpreter(
-                model_content=self._data,
-                experimental_op_resolver_type=(
-                    resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if builtin else resolvers.AUTO
-                ),
-            )
-        interpreter.resize_tensor_input(
-            interpreter.get_input_details()[0]["index"], [size, *self.input_shape]
-        )
-        interpreter.allocate_tensors()
-        self._interpreters[size] = interpreter
-        return interpreter
+        return self._interpreter.invoke(q)
 
     @cached_property
     def surrogate(self) -> Model:
@@ -104,6 +89,66 @@ class LiteRtModel(Model):
 
     def _jacobian(self, x: Float, weights: Float) -> tuple[Float, Float]:
         return self.surrogate._jacobian(x, weights)
+
+
+class _Interpreter:
+    """The child process of one file: loaded again after an interruption, not after a crash."""
+
+    def __init__(
+        self, name: str, data: bytes, graph: Graph, runtime: LiteRtRuntime, timeout: float
+    ) -> None:
+        self.child = Child("pytest_qnnrobust.litert_child", timeout)
+        self._file = f"{name}.tflite"
+        self._data = data
+        self._graph = graph
+        self._builtin = runtime == "litert-builtin"
+        self._loaded: int | None = None
+        self._failure: str | None = None
+
+    def invoke(self, q: NDArray[Any]) -> NDArray[Any]:
+        """Input values (n, *input_shape) -> output values (n, classes), n at most 256."""
+        try:
+            if self._failure is not None:
+                raise ChildError(self._failure)
+            if self._loaded is None or self._loaded != self.child.pid:
+                self._load()
+            return self._answer(np.ascontiguousarray(q))
+        except ChildError as error:
+            self._failure = str(error)
+            raise expected(
+                "a model that TFLite's own interpreter can run",
+                file=self._file,
+                reason=self._failure,
+                cure="runtime tflm computes integer models without it",
+                error=ModelFileError,
+            ) from None
+
+    def _load(self) -> None:
+        batched = self._graph.input.shape[0] == -1
+        self.child.ask({"load": True, "builtin": self._builtin, "batched": batched}, self._data)
+        self._loaded = self.child.pid
+
+    def _answer(self, q: NDArray[Any]) -> NDArray[Any]:
+        wanted = (len(q), self._graph.output.shape[1])
+        header, content = self.child.ask({"dtype": q.dtype.name, "shape": q.shape}, q)
+        dtype = np.dtype(self._graph.output.dtype)
+        if tuple(header.get("shape", ())) != wanted or header.get("dtype") != dtype.name:
+            got = f"{header.get('dtype')} of shape {header.get('shape')}"
+            raise ChildError(f"it returns {got} where the file states {dtype} of shape {wanted}")
+        if len(content) != wanted[0] * wanted[1] * dtype.itemsize:
+            raise ChildError("its answer is no whole array")
+        return np.frombuffer(content, dtype).reshape(wanted)
+
+
+def _check_values(tensor: Tensor) -> None:
+    """Raise ModelFileError unless the tensor holds float32, or integers of one scale."""
+    where = f"tensor {tensor.index} ({tensor.name})"
+    if tensor.dtype == "float32":
+        return
+    if tensor.dtype not in ("int8", "uint8", "int16"):
+        rule = "expected float32, or quantized int8, uint8 or int16"
+        raise ModelFileError(f"{rule} in {where}, got dtype={tensor.dtype}")
+    check_scale(tensor)
 
 
 def _width(graph: Graph) -> Width:

@@ -49,8 +49,7 @@ class InputGrid:
 
     def dequantize(self, q: NDArray[Any]) -> Float:
         if isinstance(q, np.ndarray) and q.dtype == self.dtype:
-            unsigned = np.dtype(self.dtype.replace("int", "uint"))
-            return _real_values(self).take(q.view(unsigned))
+            return _real_values(self).take(q.view(_unsigned(self.dtype)))
         return fixed_point.dequantize(q, self.scale, self.zero_point)
 
     def snap(self, x: NDArray[Any]) -> Float:
@@ -62,8 +61,12 @@ class InputGrid:
 def _real_values(grid: InputGrid) -> Float:
     """The real value of every integer of the grid, by its two's complement bits."""
     info = np.iinfo(grid.dtype)
-    signed = np.arange(info.max - info.min + 1).astype(grid.dtype.replace("int", "uint"))
-    return fixed_point.dequantize(signed.view(grid.dtype), grid.scale, grid.zero_point)
+    bits = np.arange(int(info.max) - int(info.min) + 1).astype(_unsigned(grid.dtype))
+    return fixed_point.dequantize(bits.view(grid.dtype), grid.scale, grid.zero_point)
+
+
+def _unsigned(dtype: str) -> str:
+    return f"u{np.dtype(dtype).itemsize}"
 
 
 @dataclass(frozen=True, eq=False)

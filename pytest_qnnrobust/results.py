@@ -184,7 +184,7 @@ class Results:
         """Read what `to_text` wrote. DataError, one line that names `where`, for anything else."""
         try:
             values = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise expected(f"JSON in {where}", reason=str(error), error=DataError) from None
         _validate(values, where)
         del values["schema_version"]
@@ -217,7 +217,9 @@ def read(path: Path) -> Results:
             raise expected(rule, path=str(path), bytes=size, error=DataError)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise expected("a file of results", path=str(path), reason=error, error=DataError) from None
+        raise expected(
+            "a file of results", path=str(path), reason=str(error)[:200], error=DataError
+        ) from None
     return Results.from_text(text, str(path))
 
 

@@ -9,8 +9,9 @@ from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.errors import expected, one_line
 
+MAX_BYTES = 1 << 20
 KEYS = ("owner", "reason", "expires")
 
 
@@ -40,9 +41,13 @@ def read(path: Path) -> tuple[Suppression, ...]:
     """
     parser = configparser.RawConfigParser(delimiters=("=",))
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise expected(f"suppressions of at most {MAX_BYTES} bytes", path=str(path))
         parser.read_string(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError, configparser.Error) as error:
-        raise expected("an ini file of suppressions", path=str(path), reason=error) from None
+        raise expected(
+            "an ini file of suppressions", path=str(path), reason=str(error)[:200]
+        ) from None
     return tuple(_suppression(path, name, parser[name]) for name in parser.sections())
 
 
@@ -56,7 +61,7 @@ def _suppression(path: Path, name: str, section: configparser.SectionProxy) -> S
     except ValueError:
         rule = f"expires to be a day such as 2027-01-31 in section [{name}] of {path}"
         raise expected(rule, expires=section["expires"]) from None
-    return Suppression(name, section["owner"].strip(), section["reason"].strip(), expires)
+    return Suppression(name, one_line(section["owner"]), one_line(section["reason"]), expires)
 
 
 def expired(suppressions: Iterable[Suppression], today: date) -> list[Suppression]:

@@ -172,7 +172,9 @@ def load_tflite(
     if runtime in ("litert", "litert-builtin"):
         from pytest_qnnrobust.litert_models import LiteRtModel
 
-        return LiteRtModel(name, data, graph, runtime)
+        phone = LiteRtModel(name, data, graph, runtime)
+        phone.rehearse()
+        return phone
     if any(tensor.dtype in INTEGER_WIDTHS for tensor in graph.tensors):
         return IntegerModel(name, graph, scale_arithmetic)
     model = FloatGraphModel(name, graph, graph.input, graph.output, "litert")

@@ -10,8 +10,8 @@ import pytest_qnnrobust
 
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ROAD = (
-    "errors ini batching option_values array_files sharding",
-    "demo flags keras_files losses metrics sequential stats",
+    "errors ini batching option_values array_files child sharding",
+    "demo flags keras_files hdf5_child litert_child losses metrics sequential stats",
     "options",
     "tflite differentiable data_sources",
     "models",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.batching import side_by_side
+from pytest_qnnrobust.batching import fitting, side_by_side
 from pytest_qnnrobust.tflite.accumulate import Engine
 from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, Product, lower
 from pytest_qnnrobust.tflite.plan import Plan, Step
@@ -47,6 +47,7 @@ class CompiledPlan:
         self.plan = plan
         self._lowered = [lower(step, plan.graph, engines) for step in plan.steps]
         self._phases = schedule(plan.steps, self._lowered, plan.input.index)
+        self._buckets = fitting(BUCKETS, plan.largest)
         self._functions: dict[tuple[tuple[int, ...], int], Callable[[Any], list[Any]]] = {}
         self._tracing = threading.Lock()
 
@@ -59,7 +60,7 @@ class CompiledPlan:
         def part(rows: slice, size: int) -> list[NDArray[Any]]:
             return _run_padded(self._function(tuple(wanted), size), size, q[rows])
 
-        return side_by_side(part, len(q), BUCKETS, least=BUCKETS[0])
+        return side_by_side(part, len(q), self._buckets, least=self._buckets[0])
 
     def _function(self, wanted: tuple[int, ...], size: int) -> Callable[[Any], list[Any]]:
         """The plan traced for one batch size."""

@@ -6,9 +6,8 @@ Layout: https://flatbuffers.dev/internals; field numbers: `schema.py`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +19,17 @@ from pytest_qnnrobust.tflite.graph import Graph, Operator, QuantizationParameter
 MAX_FILE_BYTES = 256 << 20
 MAX_TENSOR_ELEMENTS = 1 << 28
 MAX_RANK = 8
+MAX_OPERATORS = 1024
+MAX_TENSORS = 16384
+MAX_NAME = 4096
+READ_AHEAD = 64 << 20
+"""Bytes of memory that a file may fill beyond four times its size: offsets that all point to one
+large vector would fill any memory."""
+PYTHON_OBJECT = {"table": 400, "int": 40}
+"""Bytes that a table or an integer takes once it is read, about."""
 
 _FORMATS = {"bool": "<?", "int8": "<b", "uint8": "<B", "int32": "<i", "uint32": "<I",
             "float32": "<f"}  # fmt: skip
-
-T = TypeVar("T")
 
 
 def read_graph(data: bytes, name: str = "model") -> Graph:
@@ -53,12 +58,13 @@ def _read_model(data: bytes) -> Graph:
     version = model.scalar(0, "uint32")
     if version != schema.SCHEMA_VERSION:
         raise _MalformedError(f"expected schema version 3, got {version}")
-    subgraphs = model.tables(2)
+    subgraphs = model.tables(2, MAX_OPERATORS)
     if len(subgraphs) != 1:
         raise _MalformedError(f"expected one subgraph, got {len(subgraphs)}")
-    names = [_operator_name(code) for code in model.tables(1)]
-    tensors = _read_tensors(subgraphs[0].tables(0), model.tables(4))
-    operators = _read_operators(subgraphs[0].tables(3), names)
+    names = [_operator_name(code) for code in model.tables(1, MAX_OPERATORS)]
+    buffers = model.tables(4, 2 * MAX_TENSORS)
+    tensors = _read_tensors(subgraphs[0].tables(0, MAX_TENSORS), buffers)
+    operators = _read_operators(subgraphs[0].tables(3, MAX_OPERATORS), names)
     graph = Graph(
         name=subgraphs[0].string(4),
         tensors=tensors,
@@ -234,11 +240,17 @@ def _check_index(where: str, index: int, count: int) -> None:
         raise _MalformedError(f"{where} names tensor {index} of {count}")
 
 
-@dataclass(frozen=True)
 class _Bytes:
-    """Bounds-checked little-endian access."""
+    """Bounds-checked little-endian access, which counts what becomes of the bytes in memory."""
 
-    data: bytes
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._left = READ_AHEAD + 4 * len(data)
+
+    def spend(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _MalformedError("its parts overlap: they are many times the size of the file")
 
     def scalar(self, kind: str, at: int) -> Any:
         layout = _FORMATS[kind]
@@ -265,6 +277,7 @@ class _Table:
     def __init__(self, buffer: _Bytes, at: int) -> None:
         self._buffer = buffer
         self._at = at
+        buffer.spend(PYTHON_OBJECT["table"])
         self._vtable = at - buffer.scalar("int32", at)
         self._fields = (buffer.uint16(self._vtable) - 4) // 2
         buffer.check(self._vtable, 4 + 2 * max(self._fields, 0))
@@ -283,28 +296,31 @@ class _Table:
         at = self._field(number)
         return None if at is None else self._follow(at)
 
-    def tables(self, number: int) -> list[_Table]:
-        return self._elements(number, self._follow)
+    def tables(self, number: int, most: int) -> list[_Table]:
+        start, count = self._span(number, 4)
+        if count > most:
+            raise _MalformedError(f"expected at most {most} tables in a list, got {count}")
+        return [self._follow(start + 4 * i) for i in range(count)]
 
     def string(self, number: int) -> str:
-        return (self.bytes(number) or b"").decode("utf-8", errors="replace")
+        return (self.bytes(number) or b"")[:MAX_NAME].decode("utf-8", errors="replace")
 
     def bytes(self, number: int) -> bytes | None:
         """The bytes of a byte vector or a string; None where the field is absent or empty."""
         start, count = self._span(number, 1)
+        self._buffer.spend(2 * count)
         return self._buffer.data[start : start + count] or None
 
     def ints(self, number: int) -> tuple[int, ...]:
-        return tuple(int(value) for value in self.vector(number, "<i4"))
+        values = self.vector(number, "<i4")
+        self._buffer.spend(PYTHON_OBJECT["int"] * len(values))
+        return tuple(values.tolist())
 
     def vector(self, number: int, dtype: str) -> NDArray[Any]:
         kind = np.dtype(dtype)
         start, count = self._span(number, kind.itemsize)
+        self._buffer.spend(2 * count * kind.itemsize)
         return np.frombuffer(self._buffer.data, kind, count, start) if count else np.empty(0, kind)
-
-    def _elements(self, number: int, read: Callable[[int], T]) -> list[T]:
-        start, count = self._span(number, 4)
-        return [read(start + 4 * i) for i in range(count)]
 
     def _span(self, number: int, item_size: int) -> tuple[int, int]:
         """Start and length of a vector field; (0, 0) where it is absent."""

@@ -13,11 +13,19 @@ from pytest_qnnrobust.tflite import kernels
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
 from pytest_qnnrobust.tflite.kernels import Kernel, Settings
 from pytest_qnnrobust.tflite.kernels.reshape import Reshape
+from pytest_qnnrobust.tflite.kernels.spatial import Window
+from pytest_qnnrobust.tflite.kernels.weighted_sum import WeightedSum
 
 INTEGER_WIDTHS = ("int8", "int16")
 BOUNDARY = ("QUANTIZE", "DEQUANTIZE")
 MAX_ACTIVATION = 1 << 24
 """Values of one activation of one sample, far beyond what a microcontroller holds."""
+MAX_WORK = 1 << 32
+"""Multiply-accumulates of one sample, about those of ResNet-50; seconds here."""
+MAX_CELLS = 1 << 18
+"""Window cells and groups of all operators, each a turn of a loop when the file is read."""
+VALUE_WORK = 32
+"""What one value of an activation costs beside its sum, in multiply-accumulates, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +53,12 @@ class Plan:
     output: Tensor
     logits: Tensor
     steps: tuple[Step, ...]
+
+    @property
+    def largest(self) -> int:
+        """Values of the largest activation of a sample, as the file states it."""
+        tensors = [self.input, *(self.graph.tensors[step.output] for step in self.steps)]
+        return max(math.prod(map(abs, tensor.shape[1:])) for tensor in tensors)
 
     @cached_property
     def last_use(self) -> dict[int, int]:
@@ -77,14 +91,24 @@ def _check_quantized(tensor: Tensor) -> None:
             f"expected a quantized int8 or int16 {where}, "
             f"got dtype={tensor.dtype}; convert with full-integer quantization"
         )
+    check_scale(tensor)
+
+
+def check_scale(tensor: Tensor) -> None:
+    """Raise ModelFileError unless quantized integers have one scale and a range of float32."""
+    where = f"tensor {tensor.index} ({tensor.name})"
     limits = np.iinfo(tensor.dtype)
-    if tensor.quantization.per_axis or not tensor.scale > 0:
-        raise ModelFileError(f"expected one positive scale for {where}, got scale={tensor.scale}")
+    quantization = tensor.quantization
+    if quantization is None or quantization.per_axis or not tensor.scale > 0:
+        scale = None if quantization is None else tensor.scale
+        raise ModelFileError(f"expected one positive scale for {where}, got scale={scale}")
     if not limits.min <= tensor.zero_point <= limits.max:
         raise ModelFileError(
             f"expected a zero point within {tensor.dtype} for {where}, "
             f"got zero_point={tensor.zero_point}"
         )
+    if tensor.scale * (int(limits.max) - int(limits.min)) > float(np.finfo(np.float32).max):
+        raise ModelFileError(f"expected a range of float32 for {where}, got scale={tensor.scale}")
 
 
 def check_signature(graph: Graph) -> None:
@@ -184,11 +208,16 @@ def _prepare(
 
 def _rehearse(graph: Graph, start: Tensor, steps: tuple[Step, ...]) -> None:
     """Run every kernel on an empty batch: the file's shapes and types must be those it computes."""
+    check_size(start, start.shape[1:])
     values = {start.index: np.zeros((0, *start.shape[1:]), start.dtype)}
+    cells = sum(_cells(step.kernel) for step in steps)
+    if cells > MAX_CELLS:
+        raise ModelFileError(f"expected windows of at most {MAX_CELLS} cells in all, got {cells}")
+    work = 0
     for step in steps:
         output = graph.tensors[step.output]
         where = f"operator {step.operator.index} ({step.operator.name})"
-        _check_size(output, output.shape[1:])
+        check_size(output, output.shape[1:])
         try:
             result = step.kernel.run(*(values[index] for index in step.inputs))
         except (ValueError, IndexError) as error:
@@ -202,11 +231,36 @@ def _rehearse(graph: Graph, start: Tensor, steps: tuple[Step, ...]) -> None:
                 f"{where} computes {result.dtype} of shape {computed} per sample, where the file "
                 f"states {output.dtype} of shape {stated}"
             )
-        _check_size(output, computed)
+        check_size(output, computed)
+        work += math.prod(computed) * max(_taps(graph, step), VALUE_WORK)
+        check_work(work)
         values[step.output] = result
 
 
-def _check_size(tensor: Tensor, shape: tuple[int, ...]) -> None:
+def _cells(kernel: Kernel) -> int:
+    """Turns of the loop over a window that the NumPy kernel makes."""
+    window: Window | None = getattr(kernel, "window", None)
+    return 0 if window is None else math.prod(window.size) * int(getattr(kernel, "groups", 1))
+
+
+def _taps(graph: Graph, step: Step) -> int:
+    """Multiply-accumulates, or comparisons, behind one value of the output."""
+    if isinstance(step.kernel, WeightedSum):
+        weights = graph.tensors[step.operator.inputs[1]].shape
+        return math.prod(weights) // len(step.kernel.bias)
+    return _cells(step.kernel)
+
+
+def check_work(work: int) -> None:
+    """Raise ModelFileError for more than `MAX_WORK`."""
+    if work > MAX_WORK:
+        raise ModelFileError(
+            f"expected at most {MAX_WORK} multiply-accumulates per sample, got work={work}"
+        )
+
+
+def check_size(tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise ModelFileError for more than `MAX_ACTIVATION` values; `shape` is without the batch."""
     if math.prod(shape) > MAX_ACTIVATION:
         raise ModelFileError(
             f"expected at most {MAX_ACTIVATION} values per sample in tensor {tensor.index} "

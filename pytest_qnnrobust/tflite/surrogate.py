@@ -8,6 +8,7 @@ passes it where the exact integer lies above the activation's minimum.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.errors import UnsupportedOperatorError
 from pytest_qnnrobust.tflite.fixed_point import FUSED_ACTIVATIONS
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
+from pytest_qnnrobust.tflite.plan import VALUE_WORK, check_size, check_work
+from pytest_qnnrobust.tflite.workload import WEIGHTED
 
 Apply = Callable[..., Any]
 """`apply(twin, operator, *activations)` -> tf.Tensor before its fused activation function."""
@@ -46,16 +49,28 @@ class FloatTwin:
         `exact` maps tensor index to the integers of that activation.
         """
         values = {self.start.index: x}
+        work = 0
         for operator in self._operators:
             output = self.graph.tensors[operator.outputs[0]]
             inputs = [values[i] for i in operator.inputs if i in values]
             y = OPERATORS[operator.name](self, operator, *inputs)
+            work += self._work(operator, output, y)
+            check_work(work)
             low, high = fused_range(operator)
             if exact is not None and output.index in exact:
                 values[output.index] = _straight_through(y, output, exact[output.index], low, high)
             else:
                 values[output.index] = _clip(y, low, high)
         return values[self.target.index]
+
+    def _work(self, operator: Operator, output: Tensor, y: Any) -> int:
+        """Multiply-accumulates of one sample, by the shapes that are really computed."""
+        shape = tuple(size or 1 for size in y.shape[1:])
+        check_size(output, shape)
+        taps = VALUE_WORK
+        if operator.name in WEIGHTED and shape[-1]:
+            taps = max(self.constant(operator.inputs[1]).size // shape[-1], taps)
+        return math.prod(shape) * taps
 
     def constant(self, index: int) -> NDArray[np.float32]:
         """The real values of a constant tensor, float32."""
