@@ -82,7 +82,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     session = config.stash.get(session_key, None)
-    return session.header() if session and config.stash[options_key].gate else []
+    if session is None or not config.stash[options_key].gate:
+        return []
+    from pytest_qnnrobust.report import header
+
+    return header.lines(session)
 
 
 def pytest_pycollect_makemodule(

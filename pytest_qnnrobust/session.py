@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import attacks, demo, kept_examples, provenance
+from pytest_qnnrobust import attacks, demo, example_images, kept_examples, provenance
 from pytest_qnnrobust.attacks import (
     ArtAttack,
     ArtBudgetAttack,
@@ -34,7 +34,6 @@ from pytest_qnnrobust.option_values import Threshold
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.results import (
     DataRecord,
-    Example,
     ModelRecord,
     Results,
     SequentialRecord,
@@ -340,20 +339,12 @@ class Session(Gathered):
         """What the sequential test says of the cell's --qnn-min-accuracy, if it watched it."""
         return self.sequential.get(f"{cell} threshold")
 
-    def _keep_example(self, cell: Cell, samples: int | None) -> None:
-        """The first image that a direct attack fooled its target with."""
-        if cell.mode != "direct" or cell.id in self.examples:
-            return
-        crafted = self.craft(cell.target, cell.attack, samples)
-        x, y = self.data
-        fooled = np.flatnonzero(crafted.success & (crafted.clean_label == y[: len(crafted)]))
-        if not len(fooled):
-            return
-        i = int(fooled[0])
-        pixels = _pixels(np.stack([x[i], crafted.x_adv[i]]), cell.target.bounds)
-        if pixels is not None:
-            label, adv_label = int(y[i]), int(crafted.adv_label[i])
-            self.examples[cell.id] = Example(cell.id, i, label, adv_label, *pixels)
+    def _keep_example(self, cell: Cell, samples: int) -> None:
+        if cell.mode == "direct" and cell.id not in self.examples:
+            crafted = self.craft(cell.target, cell.attack, samples)
+            example = example_images.first_fooled(cell, crafted, *self.data)
+            if example is not None:
+                self.examples[cell.id] = example
 
     def craft(self, model: Model, attack: Attack, samples: int | None = None) -> AttackResult:
         with quiet():
@@ -403,32 +394,6 @@ class Session(Gathered):
         threshold = self.threshold(outcome)
         return threshold is not None and outcome.accuracy < threshold.accuracy
 
-    def header(self) -> list[str]:
-        """What is tested, on what: the lines at the top of the run."""
-        options, lines = self.options, []
-        for width, subject in self.subjects.given.items():
-            model = subject.model
-            arithmetic = f", {options.scale_arithmetic} scales" if model.runtime == "tflm" else ""
-            lines.append(f"qnnrobust: {width} {subject.origin} ({model.runtime}{arithmetic})")
-        for defense in self.subjects.defenses.values():
-            files = ", ".join(f"{width} {model.name}" for width, model in defense.models.items())
-            lines.append(f"qnnrobust: defended {defense.name}: {files}")
-        data = self.subjects.data
-        if data is None:
-            return [*lines, f"qnnrobust: {NO_DATA}"]
-        lines.append(f"qnnrobust: {len(data)} samples of {Path(data.name).name}, {data.domain}")
-        attacked = min(self.samples, len(data))
-        lines.append(
-            f"qnnrobust: profile {options.profile}, {attacked} samples attacked, "
-            f"{f'eps {self.eps:.4g}, ' if self.eps else ''}seed {options.seed}"
-        )
-        if options.sequential and (claims := self.stopping.claims):
-            lines.append(
-                f"qnnrobust: sequential, level {options.alpha:g} over {claims} claims: each has "
-                f"{options.alpha / claims:.2g}"
-            )
-        return lines
-
     def _check_eps(self) -> None:
         if self.eps is not None and self.eps > self.span:
             cure = f"the inputs are in {self.subjects.bounds}"
@@ -452,14 +417,3 @@ class Session(Gathered):
             if not any(threshold.pattern in cell for cell in ids):
                 rule = "--qnn-min-accuracy to name a cell such as int8-square-linf-direct"
                 raise expected(rule, cell=threshold.pattern)
-
-
-def _pixels(x: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8] | None:
-    """Inputs (N, ...) as images in 256 levels; None for what is no image."""
-    shape = x.shape[1:]
-    if len(shape) == 3 and shape[-1] == 1:
-        return _pixels(x[..., 0], bounds)
-    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] != 3):
-        return None
-    share = (np.asarray(x, np.float64) - bounds[0]) / (bounds[1] - bounds[0])
-    return np.asarray(np.rint(255 * np.clip(share, 0, 1)), np.uint8)

@@ -19,7 +19,7 @@ ROAD = (
     "attacks defenses data gradient_metrics noise_gain",
     "cache evaluation kept_examples subjects",
     "verdicts",
-    "takeaways observations results",
+    "takeaways observations results example_images",
     "baseline suppressions provenance",
     "closing gathered stopping merging",
     "session",

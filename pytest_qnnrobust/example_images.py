@@ -1,0 +1,41 @@
+"""An image that an attack fooled a model with, for the report to show."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import AttackResult
+from pytest_qnnrobust.evaluation import Cell
+from pytest_qnnrobust.results import Example
+
+
+def first_fooled(
+    cell: Cell, crafted: AttackResult, x: NDArray[Any], y: NDArray[np.int64]
+) -> Example | None:
+    """The first of the samples `x` (N, ...), `y` (N,) that the cell's attack fooled the model with.
+
+    None where there is none, or where the inputs are no images.
+    """
+    n = len(crafted)
+    fooled = np.flatnonzero(crafted.success & (crafted.clean_label == y[:n]))
+    if not len(fooled):
+        return None
+    i = int(fooled[0])
+    pixels = in_256_levels(np.stack([x[i], crafted.x_adv[i]]), cell.target.bounds)
+    if pixels is None:
+        return None
+    return Example(cell.id, i, int(y[i]), int(crafted.adv_label[i]), *pixels)
+
+
+def in_256_levels(x: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8] | None:
+    """Inputs (N, ...) as images, uint8 (N, h, w) or (N, h, w, 3); None for what is no image."""
+    shape = x.shape[1:]
+    if len(shape) == 3 and shape[-1] == 1:
+        return in_256_levels(x[..., 0], bounds)
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] != 3):
+        return None
+    share = (np.asarray(x, np.float64) - bounds[0]) / (bounds[1] - bounds[0])
+    return np.asarray(np.rint(255 * np.clip(share, 0, 1)), np.uint8)

@@ -1,0 +1,45 @@
+"""What is tested, on what: the lines at the top of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.subjects import NO_DATA
+
+
+def lines(session: Session) -> list[str]:
+    """Models, defended models, data, profile, and the level of a sequential run."""
+    return [f"qnnrobust: {line}" for line in (*_models(session), *_attacked(session))]
+
+
+def _models(session: Session) -> list[str]:
+    options, found = session.options, []
+    for width, subject in session.subjects.given.items():
+        model = subject.model
+        arithmetic = f", {options.scale_arithmetic} scales" if model.runtime == "tflm" else ""
+        found.append(f"{width} {subject.origin} ({model.runtime}{arithmetic})")
+    for defense in session.subjects.defenses.values():
+        files = ", ".join(f"{width} {model.name}" for width, model in defense.models.items())
+        found.append(f"defended {defense.name}: {files}")
+    return found
+
+
+def _attacked(session: Session) -> list[str]:
+    options, data = session.options, session.subjects.data
+    if data is None:
+        return [NO_DATA]
+    eps = f"eps {session.eps:.4g}, " if session.eps else ""
+    attacked = min(session.samples, len(data))
+    found = [
+        f"{len(data)} samples of {Path(data.name).name}, {data.domain}",
+        f"profile {options.profile}, {attacked} samples attacked, {eps}seed {options.seed}",
+    ]
+    if options.shard is not None:
+        found.append(
+            "part {} of {}: what it measures is for `qnnrobust merge`".format(*options.shard)
+        )
+    if options.sequential and (claims := session.stopping.claims):
+        each = f"{options.alpha / claims:.2g}"
+        found.append(f"sequential, level {options.alpha:g} over {claims} claims: each has {each}")
+    return found
