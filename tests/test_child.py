@@ -93,9 +93,12 @@ def test_a_child_that_hangs_is_ended() -> None:
 @posix
 def test_an_interrupted_question_does_not_answer_the_next_one(child: Child) -> None:
     first = child.ask({})[0]["pid"]
+    # A background job of a shell starts with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         child.ask({"wish": "hang"})
+    signal.signal(signal.SIGINT, before)
     assert child.ask({}, b"xy")[1] == b"yx"
     assert child.pid != first
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pytest_qnnrobust import demo, jobs
+from pytest_qnnrobust.attacks import create
 from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.session import Session
 
-FLOAT, INT8 = demo_path("digits_float.keras"), demo_path("digits_int8.tflite")
+INT8 = demo_path("digits_int8.tflite")
 ROOT = Path(__file__).resolve().parents[2]
 ON_DASK = """
 import dask
@@ -49,30 +55,48 @@ def measured(folder: Path) -> dict[str, Any]:
 
 def arguments(digits: str, *more: str) -> tuple[str, ...]:
     return (
-        f"--qnn-float={FLOAT}", f"--qnn-int8={INT8}", f"--qnn-data={digits}", "--qnn-samples=21",
-        "--qnn-attack=fgsm,square-linf", "--qnn-eps=0.1", "--qnn-squeeze=4,2",
-        "-k", "direct or transfer or squeezing", "-q", *more,
+        f"--qnn-int8={INT8}", f"--qnn-data={digits}", "--qnn-samples=21",
+        "--qnn-attack=fgsm,square-linf", "--qnn-eps=0.1", "-m", "qnn_direct", "-k", "int8", "-q", *more,
     )  # fmt: skip
 
 
-def test_two_processes_find_what_one_does(run, digits, pytester) -> None:
+def test_workers_here_and_on_a_cluster_find_what_one_process_does(run, digits, pytester) -> None:
     plain = run(*arguments(digits, "--qnn-report=plain"))
     spread = run(*arguments(digits, "--qnn-report=spread", "--qnn-jobs=2"))
     assert plain.ret == spread.ret == 0
     found = measured(pytester.path / "plain")
+    assert len(found["outcomes"]) == 2
     assert measured(pytester.path / "spread") == found
-    assert any(one["id"].startswith("squeezed-int8-square") for one in found["outcomes"])
+    if find_spec("distributed") is not None:
+        pytester.makeconftest(ON_DASK)
+        more = ("--qnn-report=dask", "--qnn-jobs=all", "-s")
+        on_dask = pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments(digits, *more))
+        assert on_dask.ret == 0
+        on_dask.stdout.fnmatch_lines(["*workers that computed: 2"])
+        assert measured(pytester.path / "dask") == found
 
 
-@pytest.mark.skipif(find_spec("distributed") is None, reason="needs distributed")
-def test_two_workers_of_a_dask_cluster_find_what_one_process_does(run, digits, pytester) -> None:
-    plain = run(*arguments(digits, "--qnn-report=plain", "-m", "qnn_direct"))
-    pytester.makeconftest(ON_DASK)
-    more = ("--qnn-report=spread", "--qnn-jobs=all", "-m", "qnn_direct", "-s")
-    spread = pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments(digits, *more))
-    assert plain.ret == spread.ret == 0
-    spread.stdout.fnmatch_lines(["*workers that computed: 2"])
-    assert measured(pytester.path / "spread") == measured(pytester.path / "plain")
+def test_a_worker_finds_every_model_by_its_name() -> None:
+    options = Options(demo=True)
+    session = Session(replace(options, squeeze=demo.SQUEEZING, defended=(demo.defended(),)))
+    plain = [session.subject(width).model for width in ("float32", "int16", "int8")]
+    defended = list(session.subjects.defenses["pgd"].models.values())
+    squeezed = [session.squeezed(model) for model in (*plain, *defended)]
+    names = [session.name_of(model) for model in (*plain, *defended, *squeezed)]
+    assert names[:3] == ["float32", "int16", "int8"]
+    assert "squeezed/pgd/int8" in names
+    found = [session.model_named(str(name)) for name in names]
+    assert all(
+        one is other for one, other in zip(found, (*plain, *defended, *squeezed), strict=True)
+    )
+    assert session.name_of(plain[2].surrogate) is None
+
+
+def test_a_worker_refuses_another_file() -> None:
+    options = Options(int8=INT8, data="digits", samples=8)
+    part = jobs.Part(options, "int8", "0" * 64, create("fgsm"), 0, 8, 1)
+    with pytest.raises(QnnRobustError, match="every worker needs the same files"):
+        jobs.compute(part)
 
 
 def test_it_takes_the_place_of_xdist(run, digits) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pytest_qnnrobust import cli
 from tests.plugin.test_jobs import measured
 
-SELECTED = "--qnn-attack=fgsm,square-linf,boundary", "--qnn-samples=9", "--qnn-eps=0.1"
+SELECTED = "--qnn-attack=fgsm,square-linf,noise", "--qnn-samples=9", "--qnn-eps=0.1"
 
 
 @pytest.fixture
@@ -18,7 +18,8 @@ def gate(on_digits, pytester):
     """`gate(folder, *args)`: the whole run or a part of it, reported into `folder`."""
 
     def start(folder: str, *args: str) -> pytest.RunResult:
-        return on_digits(*SELECTED, "-q", f"--qnn-report={folder}", *args)
+        here = ("-q", f"--qnn-report={folder}", "-k", "not int16 and not law")
+        return on_digits(*SELECTED, *here, *args)
 
     return start
 
