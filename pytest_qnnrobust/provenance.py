@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import platform
-import sys
+from contextlib import suppress
+from importlib import metadata
 
 import pytest_qnnrobust
 from pytest_qnnrobust.data import Data
 from pytest_qnnrobust.results import DataRecord, ModelRecord
 from pytest_qnnrobust.subjects import WIDTHS, Subjects
 
-LIBRARIES = ("numpy", "scipy", "tensorflow", "keras", "art", "pytest")
+LIBRARIES = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "tensorflow": "tensorflow",
+    "keras": "keras",
+    "art": "adversarial-robustness-toolbox",
+    "pytest": "pytest",
+}
+"""By the name they are imported under: what each is installed as."""
 
 
 def package_version() -> str:
@@ -18,11 +27,11 @@ def package_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the platform, and those of `LIBRARIES` that were imported."""
+    """Of Python, the platform, and those of `LIBRARIES` that are installed."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in LIBRARIES:
-        if name in sys.modules:
-            found[name] = str(getattr(sys.modules[name], "__version__", "?"))
+    for name, distribution in LIBRARIES.items():
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(distribution)
     return found
 
 

@@ -56,7 +56,8 @@ def measured(folder: Path) -> dict[str, Any]:
 def arguments(digits: str, *more: str) -> tuple[str, ...]:
     return (
         f"--qnn-int8={INT8}", f"--qnn-data={digits}", "--qnn-samples=21",
-        "--qnn-attack=fgsm,square-linf", "--qnn-eps=0.1", "-m", "qnn_direct", "-k", "int8", "-q", *more,
+        "--qnn-attack=fgsm,square-linf", "--qnn-eps=0.1", "-m", "qnn_direct", "-k", "int8",
+        "-q", *more,
     )  # fmt: skip
 
 
