@@ -19,10 +19,9 @@ INTERRUPTED = 2
 VIOLATED = 1
 """pytest's own exit codes."""
 
-MERGE_OPTIONS = ("baseline", "update", "update_new", "fail_if", "allow", "inconclusive",
-                 "suppressions", "alpha")  # fmt: skip
-
 COMPARE_OPTIONS = ("fail_if", "allow", "inconclusive", "suppressions", "alpha")
+
+MERGE_OPTIONS = ("baseline", "update", "update_new", *COMPARE_OPTIONS)
 
 TABLE_OPTIONS = (
     "float32", "int16", "int8", "data", "calibration", "demo", "defended", "squeeze", "profile",
@@ -247,7 +246,8 @@ def _merge(chosen: argparse.Namespace) -> int:
         print(f"wrote {recorded}")
     for path in files.write(chosen.output, found, not (failed or gate.problems)):
         print(f"wrote {path}")
-    print(*(f"FAILED: {one}" for one in found.failed), sep="\n", end="\n" if found.failed else "")
+    for test in found.failed:
+        print(f"FAILED: {test}")
     return VIOLATED if failed or gate.problems else 0
 
 

@@ -34,7 +34,8 @@ def merge(parts: Sequence[Results]) -> Results:
     first = parts[0]
     for name in ("package", "data"):
         _check_same(name, [getattr(one, name) for one in parts])
-    _check_same("options", [_options(one) for one in parts])
+    for name in sorted(first.options.keys() - OF_A_PART):
+        _check_same(f"options {name}", [one.options.get(name) for one in parts])
     models = [model for one in parts for model in one.models]
     _check_models(models)
     return replace(
@@ -69,13 +70,8 @@ def _check_complete(parts: Sequence[Results]) -> None:
 def _check_same(name: str, values: Sequence[Any]) -> None:
     for value in values[1:]:
         if value != values[0]:
-            if isinstance(value, Mapping):
-                different = [key for key in value if value[key] != values[0].get(key)]
-                name, values = f"{name} {different[0]}", [one[different[0]] for one in values]
-                value = next(one for one in values if one != values[0])
-            raise expected(
-                "parts of one run", error=DataError, **{name: f"{values[0]} and {value}"}
-            )
+            both = {name: f"{values[0]} and {value}"}
+            raise expected("parts of one run", error=DataError, **both)
 
 
 def _check_models(models: Sequence[ModelRecord]) -> None:
@@ -84,10 +80,6 @@ def _check_models(models: Sequence[ModelRecord]) -> None:
         place = f"{model.defense} {model.width}".strip()
         one = known.setdefault((model.defense, model.width), model)
         _check_same(f"{place} model", [one.digest, model.digest])
-
-
-def _options(one: Results) -> dict[str, Any]:
-    return {key: value for key, value in one.options.items() if key not in OF_A_PART}
 
 
 def _joined(

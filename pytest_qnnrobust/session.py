@@ -73,7 +73,6 @@ class Session(Gathered):
         self.elsewhere: Elsewhere | None = None
         self._subjects: Subjects | None = None
         self._evaluator: Evaluator | None = None
-        self._stopping: Stopping | None = None
         self._right: dict[int, NDArray[np.bool_]] = {}
         self._squeezed: dict[int, Defended] = {}
 
@@ -126,12 +125,12 @@ class Session(Gathered):
             self._evaluator = Evaluator(
                 data.x,
                 data.y,
-                options.seed,
-                options.time_budget,
-                self.progress,
-                self.cache,
-                self.elsewhere,
-                options.sequential,
+                seed=options.seed,
+                time_budget=options.time_budget,
+                progress=self.progress,
+                cache=self.cache,
+                elsewhere=self.elsewhere,
+                in_prefixes=options.sequential,
             )
         return self._evaluator
 
@@ -303,25 +302,23 @@ class Session(Gathered):
         self.sequential.update({one.name: one for one in found})
         return outcome
 
-    @property
+    @cached_property
     def stopping(self) -> Stopping:
         """What the cells are held to under --qnn-sequential: the same in every process.
 
         While a baseline is recorded nothing is claimed, so that it holds every sample.
         """
-        if self._stopping is None:
-            options = self.options
-            updating = options.update or options.update_new
-            held_to = self.held_to if self.held_to.results else recorded(options)
-            self._stopping = Stopping(
-                cells=() if updating else self._own_cells(),
-                thresholds=options.min_accuracy,
-                recorded=None if updating else held_to.results,
-                limits=options.fail_if,
-                data=self.data_record(),
-                alpha=options.alpha,
-            )
-        return self._stopping
+        options = self.options
+        updating = options.update or options.update_new
+        held_to = self.held_to if self.held_to.results else recorded(options)
+        return Stopping(
+            cells=() if updating else self._own_cells(),
+            thresholds=options.min_accuracy,
+            recorded=None if updating else held_to.results,
+            limits=options.fail_if,
+            data=self.data_record(),
+            alpha=options.alpha,
+        )
 
     def _own_cells(self) -> tuple[str, ...]:
         """The ids of the plain cells that the tests of attacks can have, directly or not."""

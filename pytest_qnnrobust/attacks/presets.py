@@ -64,7 +64,7 @@ PRESETS: dict[str, dict[str, Settings]] = {
     },
     "goliath-coffee": {name: AS_PUBLISHED.get(name, {}) for name in GOLIATH}
     | {
-        "autoattack": {"eps": 0.009, "early_stop": False},
+        "autoattack": AS_PUBLISHED["autoattack"] | {"eps": 0.009},
         "zoo": {"binary_search_steps": 2},
         "square-l2": {"eps": 2.0},
         "geoda": {"bin_search_tol": 0.01, "sub_dim": 10},
