@@ -1,4 +1,4 @@
-"""Finished shards of attacks on disk, so that an interrupted run goes on where it stopped."""
+"""Finished shards of attacks, and decisions, on disk: a run goes on where another stopped."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -22,6 +22,8 @@ from pytest_qnnrobust import array_files
 from pytest_qnnrobust.attacks import Attack, AttackResult
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.models import Model
+
+T = TypeVar("T")
 
 SUFFIX = ".npz"
 LOCKS = "locks"
@@ -61,15 +63,13 @@ class ResultCache:
 
         Reading is a use: the file's time of change becomes now.
         """
-        path = self.folder / (key + SUFFIX)
-        try:
-            result = _result(array_files.read(path), samples)
-        except (OSError, array_files.DamagedError, ValueError, KeyError, TypeError):
-            return None
-        self.hits += 1
-        with suppress(OSError):
-            os.utime(path)
+        result = self._read(key, partial(_result, samples=samples))
+        self.hits += result is not None
         return result
+
+    def load_labels(self, key: str, samples: int) -> NDArray[np.int64] | None:
+        """The decisions stored under `key`, None where there are no sound ones of `samples`."""
+        return self._read(key, partial(_labels, samples=samples))
 
     @contextmanager
     def claim(self, key: str, wait: bool) -> Iterator[bool]:
@@ -92,6 +92,20 @@ class ResultCache:
         """Keep `result` under `key`, which the caller has claimed."""
         values = {field.name: getattr(result, field.name) for field in fields(result)}
         array_files.write(self.folder / (key + SUFFIX), values)
+
+    def store_labels(self, key: str, labels: NDArray[np.int64]) -> None:
+        """Keep decisions under `key`; two processes that do so write the same."""
+        array_files.write(self.folder / (key + SUFFIX), {"labels": labels})
+
+    def _read(self, key: str, parse: Callable[[dict[str, NDArray[Any]]], T]) -> T | None:
+        path = self.folder / (key + SUFFIX)
+        try:
+            found = parse(array_files.read(path))
+        except (OSError, array_files.DamagedError, ValueError, KeyError, TypeError):
+            return None
+        with suppress(OSError):
+            os.utime(path)
+        return found
 
     def tidy(self, limit: int | None = None) -> None:
         """Remove what killed processes left, and the entries used longest ago above `limit` bytes.
@@ -149,24 +163,44 @@ def _result(found: dict[str, NDArray[Any]], samples: int) -> AttackResult:
     return AttackResult(**values)
 
 
+def _labels(found: dict[str, NDArray[Any]], samples: int) -> NDArray[np.int64]:
+    labels = found["labels"]
+    if labels.shape != (samples,) or labels.dtype != np.int64:
+        raise ValueError(f"no label for each of {samples} samples")
+    return labels
+
+
+def labels_key(model: Model, x: NDArray[Any]) -> str:
+    """The digest of model, inputs and of the code that decides."""
+    return _digest({"model": model.digest, "bounds": model.bounds, "inputs": _content(x)})
+
+
 def shard_key(
     model: Model, attack: Attack, x: NDArray[Any], y: NDArray[Any], index: NDArray[Any], seed: int
 ) -> str:
     """The digest of model, attack, samples, seed and of the code that computes it."""
-    samples = hashlib.sha256()
-    for array in (x, y, index):
-        samples.update(f"{array.dtype}{array.shape}".encode())
-        samples.update(np.ascontiguousarray(array).tobytes())
     parts = {
         "model": model.digest,
         "bounds": model.bounds,
         "gradient": model.gradient_source,
         "attack": repr(attack),
-        "samples": samples.hexdigest(),
+        "samples": _content(x, y, index),
         "seed": seed,
-        "code": code_digest(),
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return _digest(parts)
+
+
+def _digest(parts: dict[str, Any]) -> str:
+    everything = parts | {"code": code_digest()}
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+
+
+def _content(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 @lru_cache(maxsize=1)

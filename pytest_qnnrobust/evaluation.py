@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import metrics, stats
 from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
 from pytest_qnnrobust.attacks.registry import attack_id
-from pytest_qnnrobust.cache import ResultCache, shard_key
+from pytest_qnnrobust.cache import ResultCache, labels_key, shard_key
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.models import Model
 
@@ -310,8 +310,19 @@ class Evaluator:
     def clean_labels(self, model: Model) -> NDArray[np.int64]:
         """The model's decisions on the whole clean data set."""
         if id(model) not in self._clean:
-            self._clean[id(model)] = (model, model.classify(self.x))
+            self._clean[id(model)] = (model, self.classify(model, self.x))
         return self._clean[id(model)][1]
+
+    def classify(self, model: Model, x: NDArray[Any]) -> NDArray[np.int64]:
+        """The model's decisions on x (n, *input_shape), from the cache where they are in it."""
+        if self.cache is None or not model.digest:
+            return model.classify(x)
+        key = labels_key(model, x)
+        labels = self.cache.load_labels(key, len(x))
+        if labels is None:
+            labels = model.classify(x)
+            self.cache.store_labels(key, labels)
+        return labels
 
     def _count(self, samples: int | None) -> int:
         return len(self.y) if samples is None else min(samples, len(self.y))
@@ -323,7 +334,7 @@ class Evaluator:
         if cell.source is not None:
             low, high = cell.target.bounds
             clean_label = self.clean_labels(cell.target)[:n]
-            adv_label = cell.target.classify(np.clip(crafted.x_adv, low, high))
+            adv_label = self.classify(cell.target, np.clip(crafted.x_adv, low, high))
         return Outcome(
             id=cell.id,
             target=cell.target.name,

@@ -351,7 +351,7 @@ class Session(Gathered):
         """Whether the model is right, for each sample of `clean_data`."""
         if id(model) not in self._right:
             data = self.clean_data
-            self._right[id(model)] = model.classify(data.x) == data.y
+            self._right[id(model)] = self.evaluator.classify(model, data.x) == data.y
         return self._right[id(model)]
 
     def threshold(self, outcome: Outcome) -> Threshold | None:

@@ -89,6 +89,30 @@ def test_a_shard_that_another_process_computes_is_left_to_it_until_the_others_ar
     np.testing.assert_array_equal(result.x_adv, whole.x_adv)
 
 
+def test_decisions_are_kept_and_belong_to_their_model_and_inputs(tmp_path):
+    model, x, y = setup()
+    plain = model.classify(x)
+    first = Evaluator(x, y, cache=ResultCache(tmp_path)).classify(model, x)
+    model.queries = 0
+    second = Evaluator(x, y, cache=ResultCache(tmp_path)).classify(model, x)
+    assert model.queries == 0
+    for labels in (first, second):
+        np.testing.assert_array_equal(labels, plain)
+    other, _, _ = setup(seed=1)
+    again = Evaluator(x, y, cache=ResultCache(tmp_path))
+    np.testing.assert_array_equal(again.classify(other, x), other.classify(x))
+    np.testing.assert_array_equal(again.classify(model, x[::-1]), plain[::-1])
+
+
+@pytest.mark.parametrize("kept", [np.zeros(3, np.int64), np.zeros(SAMPLES, np.float32)])
+def test_unsound_decisions_are_not_taken(tmp_path, kept):
+    model, x, y = setup()
+    stored = ResultCache(tmp_path)
+    stored.store_labels(cache.labels_key(model, x), kept)
+    found = Evaluator(x, y, cache=stored).classify(model, x)
+    np.testing.assert_array_equal(found, model.classify(x))
+
+
 def test_a_killed_process_gives_up_its_claim(tmp_path):
     program = """
 import sys, time
