@@ -12,10 +12,7 @@ from pytest_qnnrobust.attacks.normals import channel_noise
 from pytest_qnnrobust.attacks.projections import row_dot, row_norm
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
-from pytest_qnnrobust.metrics import flat, lp_norm
-
-START_TOLERANCE = 0.01
-"""Where the bisection of the start ends, as a share of its distance from the clean image."""
+from pytest_qnnrobust.metrics import flat
 
 TARGET_RATE = 0.25
 """Share of candidates that are to stay misclassified; delta grows above it and shrinks below."""
@@ -73,11 +70,8 @@ class BoundaryAttack(MinimalDistortionAttack):
             raise checks.conflict(rule, channel_correlation=self.channel_correlation)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
-        rows = starts.random_starts(target, streams, self.init_size)
-        first = target.proposals[rows]
-        tolerance = START_TOLERANCE * lp_norm(first - x[rows], 2)
-        points = starts.to_boundary(target, rows, first, tolerance, 2.0)
-        walk = _Walk(self, target, rows, points)
+        rows = starts.random_starts(target, streams, self.init_size, 2.0)
+        walk = _Walk(self, target, rows, target.proposals[rows])
         for iteration in range(self.max_iter):
             for _ in range(self.sample_size):
                 walk.step(streams)

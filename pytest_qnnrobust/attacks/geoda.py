@@ -88,7 +88,7 @@ class GeoDA(MinimalDistortionAttack):
         checks.not_negative(tolerance=self.tolerance)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
-        rows = random_starts(target, streams, self.init_size)
+        rows = random_starts(target, streams, self.init_size, self.norm)
         size = flat(x).shape[1]
         length = self.bin_search_tol * target.span * size ** (1 / self.norm - 1 / 2)
         sigma = visible(target, np.full(len(x), self.sigma * target.span))

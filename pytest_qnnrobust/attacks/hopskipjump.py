@@ -85,7 +85,7 @@ class HopSkipJump(MinimalDistortionAttack):
             raise checks.conflict("correlation to be in [0, 1)", correlation=self.correlation)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
-        rows = random_starts(target, streams, self.init_size)
+        rows = random_starts(target, streams, self.init_size, self.norm)
         points = x.copy()
         points[rows] = self._return(target, rows, target.proposals[rows])
         memory = np.zeros_like(flat(x))

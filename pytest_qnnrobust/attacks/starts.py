@@ -15,19 +15,25 @@ from pytest_qnnrobust.metrics import lp_norm
 START_BLOCK = 5
 """Random images that a sample tries at a time while it looks for a start."""
 
+START_TOLERANCE = 0.01
+"""Where the bisection of a start ends, as a share of its distance from the clean image."""
+
 PATCHES = 4
 """Patches along each axis of a coarse random pattern."""
 
 Double = NDArray[np.float64]
 
 
-def random_starts(target: Target, streams: Streams, init_size: int) -> Rows:
-    """Propose a misclassified random image for each sample; the samples that have one.
+def random_starts(target: Target, streams: Streams, init_size: int, norm: float) -> Rows:
+    """Propose a misclassified image near the boundary for each sample; the samples that have one.
 
-    The first misclassified of `init_size` uniform random images; where all of them look like the
-    label, of as many random blends of such an image with the clean one; where those do too, of as
-    many coarse random patterns (a class that owns all noise rarely owns those).
-    Up to 3 * init_size queries.
+    Of up to `init_size` uniform random images, five at a time, those of the first five with a
+    misclassified one; where all of them look like the label, of as many random blends of such an
+    image with the clean one; where those do too, of as many coarse random patterns (a class that
+    owns all noise rarely owns those). Each of the five that is misclassified is bisected towards
+    the clean image, to within a hundredth of its distance, and the nearest in `norm` proposed: an
+    attack that starts near ends less often on a far stretch of the boundary.
+    Up to 3 * init_size + 35 queries.
     """
     rows = target.all_rows
     found = np.zeros(len(target), bool)
@@ -38,13 +44,20 @@ def random_starts(target: Target, streams: Streams, init_size: int) -> Rows:
             tries = _seal(target, draw(target, rows, streams, block))
             labels = target.evaluate(_flat(tries), np.repeat(rows, block)).labels
             fooled = labels.reshape(-1, block) != target.y[rows][:, None]
-            chosen = np.flatnonzero(fooled.any(axis=1))
-            target.propose(rows[chosen], tries[chosen, fooled[chosen].argmax(axis=1)])
-            found[rows[chosen]] = True
+            for tried in range(block):
+                chosen = np.flatnonzero(fooled[:, tried])
+                _propose_boundary(target, rows[chosen], tries[chosen, tried], norm)
+            found[rows[fooled.any(axis=1)]] = True
             rows = rows[~fooled.any(axis=1)]
             if not len(rows):
                 return np.flatnonzero(found)
     return np.flatnonzero(found)
+
+
+def _propose_boundary(target: Target, rows: Rows, points: Float, norm: float) -> None:
+    propose_nearer(target, rows, points, norm)
+    distance = lp_norm(points - target.x[rows], norm)
+    to_boundary(target, rows, points, START_TOLERANCE * distance, norm)
 
 
 def to_boundary(

@@ -103,9 +103,29 @@ def test_a_class_that_owns_all_noise_is_left_by_a_coarse_pattern():
     model = NoiseIsZero(np.zeros((2, size * size)), np.zeros(2), (size, size, 1))
     x = np.indices((size, size)).sum(axis=0)[None, :, :, None].astype(np.float32) % 2
     target = Target(model, x, np.zeros(1, np.int64))
-    np.testing.assert_array_equal(random_starts(target, Streams(0, [0]), 20), [0])
+    np.testing.assert_array_equal(random_starts(target, Streams(0, [0]), 20, 2.0), [0])
     assert target.queries[0] > 2 * 20
     assert model.classify(target.proposals) == 1
+
+
+def test_the_nearest_of_five_starts_is_proposed_at_the_boundary():
+    model, x, y = problem((4, 4, 1), 2, samples=30)
+    target = Target(model, x, y)
+    rows = random_starts(target, Streams(0, range(30)), 5, 2.0)
+    slope = model.weights[1 - y] - model.weights[y]
+    margin = model.distance(x, 2.0) * np.linalg.norm(slope, axis=1)
+    tries = np.asarray(Streams(0, range(30)).uniform(target.all_rows, 5, 4, 4, 1))
+    away = (tries - x[:, None]).reshape(30, 5, -1)
+    share = margin[:, None] / np.einsum("nkd,nd->nk", away, slope)
+    fooled = (share > 0) & (share < 1)
+    crossing = np.where(fooled, share * np.linalg.norm(away, axis=2), np.inf).min(axis=1)
+    assert set(np.flatnonzero(fooled.any(axis=1))) <= set(rows)
+    rows = np.flatnonzero(fooled.any(axis=1))
+    found = lp_norm(target.proposals[rows] - x[rows], 2.0)
+    assert len(rows) > 10
+    assert (found >= crossing[rows] * (1 - 1e-4)).all()
+    assert (found <= crossing[rows] + 0.01 * np.linalg.norm(away, axis=2).max()).all()
+    np.testing.assert_array_equal(model.classify(target.proposals[rows]), 1 - y[rows])
 
 
 @pytest.mark.parametrize("dtype", [None, "int8"])
@@ -114,8 +134,10 @@ def test_bisection_ends_on_the_misclassified_side_within_its_tolerance(norm, dty
     model, x, y = build(dtype, (8, 8, 1), 2, samples=6)
     x = x if model.grid is None else model.grid.snap(x)
     target = Target(model, x, y)
-    rows = random_starts(target, Streams(0, range(6)), 50)
-    starts = target.proposals[rows]
+    rows = target.all_rows
+    slope = model.weights[1 - y] - model.weights[y]
+    low, high = target.bounds
+    starts = np.where(slope.reshape(x.shape) > 0, high, low).astype(np.float32)
     points = to_boundary(target, rows, starts, 1e-3, norm)
     assert (model.classify(points) != y[rows]).all()
     reached, before = (lp_norm(p - x[rows], norm) for p in (points, starts))
