@@ -10,33 +10,15 @@ those of pytest; default: the int8 and the float ResNet-8 of ../shared.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from benchmarks.attacks import SHARED
-
-ON_DASK = """
-import dask, joblib
-from distributed import Client, LocalCluster
-
-def pytest_configure(config):
-    dask.config.set({"distributed.worker.daemon": False})
-    config.cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-    config.client = Client(config.cluster)
-    joblib.parallel_config("dask")
-
-def pytest_unconfigure(config):
-    config.client.close()
-    config.cluster.close()
-"""
-SPREAD = ("command", "created", "options")
-"""What results.json says of how the run was made."""
+from tests.plugin.spread import ON_DASK, measured
 
 
 def main() -> None:
@@ -124,18 +106,10 @@ class Ways:
         path = self.folder / name / "results.json"
         if not path.exists():
             return "no results"
-        found, plain = (measured(self.folder / each / "results.json") for each in (name, "plain"))
+        found, plain = (measured(self.folder / each) for each in (name, "plain"))
         different = [key for key in plain if found.get(key) != plain[key]]
         cells = len(found["outcomes"])
         return f"{cells} cells, {'differs in ' + ', '.join(different) if different else 'equal'}"
-
-
-def measured(path: Path) -> dict[str, Any]:
-    """What results.json says, without times and how the run was made."""
-    values = {k: v for k, v in json.loads(path.read_text()).items() if k not in SPREAD}
-    for outcome in values["outcomes"]:
-        del outcome["seconds"]
-    return values
 
 
 RESNET = [

@@ -12,7 +12,7 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -237,11 +237,8 @@ def _load(path: Path, version: str) -> Any:
     import keras
 
     try:
-        with _counted_variables(path.name):
-            return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except ModelFileError:
-        raise
-    except Exception as error:
+        return _built(keras.saving.load_model, path)
+    except _NotBuiltError as error:
         if not version.startswith(("1.", "2")):
             raise _malformed(path.name, error) from None
     try:
@@ -255,12 +252,23 @@ def _load(path: Path, version: str) -> Any:
             error=ModelFileError,
         ) from None
     try:
+        return _built(tf_keras.models.load_model, path)
+    except _NotBuiltError as error:
+        raise _malformed(path.name, error) from None
+
+
+class _NotBuiltError(Exception):
+    """What a version of Keras says of a file that it does not load."""
+
+
+def _built(load_model: Callable[..., Any], path: Path) -> Any:
+    try:
         with _counted_variables(path.name):
-            return tf_keras.models.load_model(path, compile=False, safe_mode=True)
+            return load_model(path, compile=False, safe_mode=True)
     except ModelFileError:
         raise
     except Exception as error:
-        raise _malformed(path.name, error) from None
+        raise _NotBuiltError(error) from None
 
 
 @contextmanager

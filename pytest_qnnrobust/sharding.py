@@ -33,7 +33,8 @@ def split(
     Groups are dealt out in turn, those of attacks first. Raises pytest.UsageError where there are
     more parts than groups: an empty part would be neither green nor red.
     """
-    groups = list(dict.fromkeys(map(group, items)))
+    groups_of_items = [group(item) for item in items]
+    groups = list(dict.fromkeys(groups_of_items))
     groups.sort(key=lambda name: "::" in name)
     if parts > len(groups):
         cure = "the tests of one attack stay together"
@@ -41,5 +42,8 @@ def split(
             f"expected --qnn-shard I/N with N <= {len(groups)}, got {part}/{parts}; {cure}"
         )
     mine = set(groups[part - 1 :: parts])
-    kept = [item for item in items if group(item) in mine]
-    return kept, [item for item in items if group(item) not in mine]
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    for item, name in zip(items, groups_of_items, strict=True):
+        (kept if name in mine else left).append(item)
+    return kept, left

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,41 +14,15 @@ from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
+from tests.plugin.spread import ON_DASK, measured
 
 INT8 = demo_path("digits_int8.tflite")
 ROOT = Path(__file__).resolve().parents[2]
-ON_DASK = """
-import dask
-import joblib
-from distributed import Client, LocalCluster
-
-def pytest_configure(config):
-    dask.config.set({"distributed.worker.daemon": False})
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
-    config.client = Client(cluster)
-    joblib.parallel_config("dask")
-
-def pytest_unconfigure(config):
-    asked = config.client.run(lambda: "pytest_qnnrobust.jobs" in __import__("sys").modules)
-    print("workers that computed:", sum(asked.values()))
-    config.client.close()
-    config.client.cluster.close()
-"""
 
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-
-def measured(folder: Path) -> dict[str, Any]:
-    """What results.json says, without times and how the run was started."""
-    values = json.loads((folder / "results.json").read_text())
-    for name in ("created", "command", "options"):
-        del values[name]
-    for outcome in values["outcomes"]:
-        del outcome["seconds"]
-    return dict(values)
 
 
 def arguments(digits: str, *more: str) -> tuple[str, ...]:

@@ -1,0 +1,95 @@
+"""Examples that ours and ART's attacks make for the float ResNet-8, given to int16 and int8.
+
+    python -m benchmarks.transfer --attacks cw-l2,cw-linf [--samples 50] [--profile goliath-cifar10]
+
+Where a transferred accuracy differs from a published one, this says whether the code that was
+published with differs from ours in the same way. Accuracies are over all images, distances means
+over the images that the float network has wrong after the attack and right before it; `margin` is
+how far, in logits, the attack went beyond its boundary.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import dataclass
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+
+from benchmarks.attacks import SHARED, chosen, images, parser, peers
+from benchmarks.measure import Case, Images
+from pytest_qnnrobust import attacks
+from pytest_qnnrobust.metrics import distances
+from pytest_qnnrobust.models import Model, load_model
+
+WIDTHS = {"float32": "float.h5", "int16": "int16.tflite", "int8": "int8.tflite"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one library's examples do: accuracy in % by width, means over the fooled."""
+
+    attack: str
+    library: str
+    accuracy: dict[str, float]
+    l1: float
+    l2: float
+    linf: float
+    margin: float
+
+    def __str__(self) -> str:
+        left = " | ".join(f"{self.accuracy[width]:.1f}" for width in WIDTHS)
+        sizes = f"{self.l1:.2f} | {self.l2:.4f} | {self.linf:.4f} | {self.margin:.3f}"
+        return f"| {self.attack} | {self.library} | {left} | {sizes} |"
+
+
+def main() -> None:
+    found = parser("examples of two libraries, transferred")
+    found.set_defaults(samples=50, profile="goliath-cifar10")
+    options = found.parse_args()
+    models = {
+        width: load_model(SHARED / "models" / f"cifar_resnet_{file}")
+        for width, file in WIDTHS.items()
+    }
+    case = images(models["float32"], options)
+    print(f"| attack | by | {' | '.join(WIDTHS)} | L1 | L2 | Linf | margin |")
+    print("|---" * 9 + "|")
+    for name in chosen(options.attacks, attacks.NAMES):
+        for row in compare(case, models, name, options):
+            print(row, flush=True)
+
+
+def compare(
+    case: Case, models: dict[str, Model], name: str, options: argparse.Namespace
+) -> list[Row]:
+    attack = attacks.preset(name, options.profile)
+    ours = attack(case.model, case.x, case.y, seed=case.seed).x_adv
+    rows = [graded(case, models, name, "ours", ours)]
+    if art := peers(case.model, name).get("ART"):
+        np.random.seed(case.seed)
+        right = case.correct
+        theirs = case.x.copy()
+        theirs[right] = art(attack).generate(case.x[right], case.y[right])
+        rows.append(graded(case, models, name, "ART", theirs))
+    return rows
+
+
+def graded(case: Case, models: dict[str, Model], name: str, library: str, x_adv: Images) -> Row:
+    accuracy = {
+        width: 100 * float(np.mean((m.classify(case.x) == case.y) & (m.classify(x_adv) == case.y)))
+        for width, m in models.items()
+    }
+    logits = case.model.logits(x_adv)
+    own = np.take_along_axis(logits, case.y[:, None], axis=1)[:, 0]
+    np.put_along_axis(logits, case.y[:, None], -np.inf, axis=1)
+    margin = logits.max(axis=1) - own
+    fooled = case.correct & (margin > 0)
+    sizes = distances(x_adv, case.x)
+    means = [float(one[fooled].mean()) for one in (sizes.l1, sizes.l2, sizes.linf, margin)]
+    return Row(name, library, accuracy, *means)
+
+
+if __name__ == "__main__":
+    main()
