@@ -59,14 +59,24 @@ def layer_norms(
     The Jacobian of a layer's output with respect to its input, at what the layers before it make
     of `x`. Batch normalization belongs to no J_l; layers with several inputs are left out.
     """
+    return _norms_of_layers(network)(x, projections, seed)
+
+
+def _norms_of_layers(network: Any) -> Callable[[Any, int | None, Any], dict[str, Any]]:
+    """`layer_norms` of this network, which is taken apart once."""
     layers = [layer for layer in network.layers if _has_kernel(layer)]
     if not layers:
         raise expected("a network with layers that have a kernel", network=network.name)
-    inputs = keras.Model(network.inputs[0], [layer.input for layer in layers])(x, training=False)
-    return {
-        layer.name: jacobian_norm(layer, z, projections, seed)
-        for layer, z in zip(layers, inputs, strict=True)
-    }
+    before = keras.Model(network.inputs, [layer.input for layer in layers])
+
+    def norms(x: Any, projections: int | None, seed: Any) -> dict[str, Any]:
+        inputs = before([x], training=False)
+        return {
+            layer.name: jacobian_norm(layer, z, projections, seed)
+            for layer, z in zip(layers, inputs, strict=True)
+        }
+
+    return norms
 
 
 class JacobianRegularized(keras.Model):  # type: ignore[misc]
@@ -101,6 +111,7 @@ class JacobianRegularized(keras.Model):  # type: ignore[misc]
         self.weight = weight
         self.scope = scope
         self.projections = projections
+        self.layer_norms = _norms_of_layers(network) if scope == "layers" else None
         self.random = keras.random.SeedGenerator(seed)
         self.penalty_tracker = keras.metrics.Mean(name="penalty")
 
@@ -109,9 +120,9 @@ class JacobianRegularized(keras.Model):  # type: ignore[misc]
 
     def penalty(self, x: Any) -> Any:
         """The mean over the batch of ||J||_F ** 2, of the network or summed over layers."""
-        if self.scope == "network":
+        if self.layer_norms is None:
             return tf.reduce_mean(jacobian_norm(self._deployed, x, self.projections, self.random))
-        norms = layer_norms(self.network, x, self.projections, self.random)
+        norms = self.layer_norms(x, self.projections, self.random)
         return tf.add_n([tf.reduce_mean(norm) for norm in norms.values()])
 
     def train_step(self, data: Any) -> dict[str, Any]:

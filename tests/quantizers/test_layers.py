@@ -222,7 +222,7 @@ def trained(
     model = network(*request.param.split())
     model.compile(keras.optimizers.Adam(4e-3), "sparse_categorical_crossentropy")
     x, y = digits
-    model.fit(x[:400], y[:400], epochs=12, batch_size=50, verbose=0)
+    model.fit(x[:400], y[:400], epochs=8, batch_size=50, verbose=0)
     path = tmp_path_factory.mktemp("quantized") / "m.keras"
     model.save(path)
     return model, path
