@@ -20,6 +20,9 @@ from pytest_qnnrobust.tflite import fixed_point
 WIDTHS = (2, 16)
 """The fewest and the most bits of a signed code."""
 
+EMPTY = float(np.finfo(np.float64).eps)
+"""A range narrower than this counts as 0 alone, as in the converter."""
+
 
 def affine_parameters(
     low: ArrayLike,
@@ -41,7 +44,7 @@ def affine_parameters(
     high = np.maximum(np.asarray(high, np.float64), 0.0)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise expected("finite ranges", low=float(low.min()), high=float(high.max()))
-    empty = high - low < np.finfo(np.float64).eps
+    empty = high - low < EMPTY
     if symmetric:
         scale = np.where(empty, 1.0, np.maximum(-low, high) / maximum)
         return scale.astype(np.float32), np.zeros(scale.shape, np.int64)

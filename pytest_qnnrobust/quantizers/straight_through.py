@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from pytest_qnnrobust.quantizers import stochastic
-from pytest_qnnrobust.quantizers.affine import affine_parameters, code_limits
+from pytest_qnnrobust.quantizers.affine import EMPTY, affine_parameters, code_limits
 from pytest_qnnrobust.quantizers.binary import TWN_THRESHOLD
 from pytest_qnnrobust.quantizers.dorefa import levels
 from pytest_qnnrobust.quantizers.specs import Spec
@@ -77,9 +77,10 @@ def dorefa_weights(kernel: Any, bits: int) -> Any:
 def _affine_weights(kernel: Any, bits: int, axes: tuple[int, ...]) -> Any:
     """Symmetric, narrow range, per channel: the converter's weights."""
     most = code_limits(bits, narrow_range=True)[1]
-    peak = ops.max(ops.abs(kernel), axis=axes, keepdims=True)
-    scale = _double(ops.cast(_double(peak) / most, "float32"))
-    scale = ops.where(2 * _double(peak) < 2.0**-52, ops.ones_like(scale), scale)
+    low = ops.minimum(ops.min(_double(kernel), axis=axes, keepdims=True), 0.0)
+    high = ops.maximum(ops.max(_double(kernel), axis=axes, keepdims=True), 0.0)
+    scale = _double(ops.cast(ops.maximum(-low, high) / most, "float32"))
+    scale = ops.where(high - low < EMPTY, ops.ones_like(scale), scale)
     codes = ops.clip(_rounded_ratio(kernel, scale), -most, most)
     return ops.cast(codes * scale, kernel.dtype)
 
