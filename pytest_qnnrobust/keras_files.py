@@ -2,7 +2,8 @@
 
 A `.keras` file is a zip archive, an `.h5` file an HDF5 one; both hold the architecture as JSON.
 It is read and judged before Keras sees the file: every class in it has to be one that Keras itself
-ships and that computes (layer, operation, initializer, regularizer, constraint, dtype policy).
+ships and that computes (layer, operation, initializer, regularizer, constraint, dtype policy), or a
+quantized layer of this package.
 """
 
 from __future__ import annotations
@@ -49,6 +50,12 @@ CODE_OR_FILES = frozenset(
 )
 """Keras's own layers that run code of the file or open other files."""
 
+OWN_LAYERS = "pytest_qnnrobust.quantizers.layers"
+OWN_CLASSES = frozenset(
+    {"QuantizedActivation", "QuantizedConv2D", "QuantizedDense", "QuantizedDepthwiseConv2D"}
+)
+"""The layers of this package; their module registers them with Keras when a file names one."""
+
 NO_CODE = "a model file never runs code here: rebuild the model from Keras's own layers"
 
 
@@ -72,7 +79,7 @@ def load_network(path: str | Path) -> Any:
 
 
 def check_config(config: Any, file: str) -> None:
-    """Refuse an architecture that names anything but Keras's own computing classes.
+    """Refuse an architecture that names anything but Keras's own computing classes and ours.
 
     The model is loaded uncompiled, so what its top level says about training is never read.
     """
@@ -102,6 +109,9 @@ def _check_class(node: dict[str, Any], file: str) -> None:
     if not isinstance(name, str) or not isinstance(module, str | None):
         raise _malformed(file, "a class without a name")
     registered = node.get("registered_name")
+    if module == OWN_LAYERS and name in OWN_CLASSES and registered == f"pytest_qnnrobust>{name}":
+        importlib.import_module(OWN_LAYERS)
+        return
     if registered not in (None, name) or not _is_keras_class(module, name):
         where = f"{module}.{name}" if module else name
         if isinstance(registered, str) and registered not in (name, "function"):

@@ -1,0 +1,340 @@
+"""Direct attacks on DoReFa networks of 1 to 16 bits: Tables 6 and 7 of the second paper.
+
+    python -m benchmarks.bit_widths --output DIR [--bits FP,clipped,1,...] [--samples N]
+    python -m benchmarks.bit_widths --network resnet20 --data DIR --epochs 60 --output DIR
+
+"On Adversarial Robustness of Quantized Neural Networks Against Direct Attacks": each width is
+trained from scratch with the same settings and seed and attacked directly by FGSM, JSMA, UAP, C&W
+and Boundary, at the settings of its Table 5 (the presets direct-mnist and direct-cifar10). Its
+protocol: only images that the network classifies correctly are attacked; three runs, averaged; L2
+and Linf are means over the images that were fooled. "clipped" is a control that the paper has not:
+full precision with DoReFa-Net's clipped activations. Here the runs share the test images out among
+them, so that no image counts twice, and `--samples` caps each. Table 7 is the mean L0 of JSMA.
+
+`mnist-a` runs on the embedded digits (8x8), trained on the 1,200 that are not in digits.npz;
+`resnet20` on `cifar10_train.npz` and `cifar10_test.npz` of `--data`. Networks and outcomes are kept
+in DIR, so that an interrupted run goes on; DIR/NETWORK.md and DIR/NETWORK.csv are written at the
+end of every width. The observations are those of `pytest_qnnrobust.observations`, paired on the
+images that both networks classify correctly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.dorefa_networks import BITS, NAMES, mnist_a, resnet20, width_name
+from pytest_qnnrobust import attacks, metrics, observations
+from pytest_qnnrobust.evaluation import Cell, Evaluator, Outcome
+from pytest_qnnrobust.models import Model, load_model
+from pytest_qnnrobust.verdicts import Rule, Verdict, farther_where_both_fooled
+
+ATTACKS = ("fgsm", "jsma", "uap", "cw-l2", "boundary")
+RUNS = 3
+SEED = 0
+RULE = Rule()
+COLUMNS = (
+    "network",
+    "bits",
+    "attack",
+    "run",
+    "attacked",
+    "adversarial_accuracy",
+    "l0",
+    "l2",
+    "linf",
+)
+
+Images = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A network, its data and its settings: `build(bits, shape)`, batches of `batch` images."""
+
+    name: str
+    preset: str
+    epochs: int
+    batch: int
+    build: Any
+    augment: bool
+
+
+TASKS = {
+    "mnist-a": Task("mnist-a", "direct-mnist", 60, 50, mnist_a, augment=False),
+    "resnet20": Task("resnet20", "direct-cifar10", 60, 128, resnet20, augment=True),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--network", choices=tuple(TASKS), default="mnist-a")
+    parser.add_argument("--data", type=Path, help="folder of cifar10_train.npz, cifar10_test.npz")
+    parser.add_argument("--bits", default=",".join(width_name(b) for b in BITS))
+    parser.add_argument("--attacks", default=",".join(ATTACKS))
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--samples", type=int, default=1000, help="images of a run at most")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--output", type=Path, default=Path("bit-widths"))
+    options = parser.parse_args()
+    task = TASKS[options.network]
+    if options.epochs:
+        task = replace(task, epochs=options.epochs)
+    (x, y), (x_test, y_test) = digits() if task.name == "mnist-a" else cifar(parser, options.data)
+    options.output.mkdir(parents=True, exist_ok=True)
+    names = options.attacks.split(",")
+    found: list[Cells] = []
+    for width in options.bits.split(","):
+        bits = {width_name(b): b for b in BITS}[width]
+        model = trained(task, bits, x, y, options.output, options.seed)
+        accuracy = float(np.mean(model.classify(x_test) == y_test))
+        print(f"{model.name}: test accuracy {accuracy:.4f}", flush=True)
+        runs = drawn(len(y_test), options.samples, options.seed)
+        cells = {
+            name: [
+                attacked(task, model, name, (x_test[rows], y_test[rows]), run, options)
+                for run, rows in enumerate(runs)
+            ]
+            for name in names
+        }
+        found.append(Cells(bits, accuracy, cells))
+        write(options.output, task, found)
+
+
+def digits() -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
+    """Training and test digits of fixtures/build_digits.py, in 0..1."""
+    from fixtures.build_digits import split_digits, unit
+
+    train, test = split_digits()
+    return (unit(train[0]), train[1].astype(np.int64)), (unit(test[0]), test[1].astype(np.int64))
+
+
+def cifar(
+    parser: argparse.ArgumentParser, folder: Path | None
+) -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
+    if folder is None:
+        parser.error("--network resnet20 needs --data")
+    parts = []
+    for name in ("cifar10_train.npz", "cifar10_test.npz"):
+        with np.load(folder / name, allow_pickle=False) as data:
+            x = (data["x"] / np.float32(255)).astype(np.float32)
+            parts.append((x, data["y"].astype(np.int64)))
+    return parts[0], parts[1]
+
+
+def trained(task: Task, bits: int | None, x: Images, y: Labels, folder: Path, seed: int) -> Model:
+    """The network of this width, trained once: Adam, a cosine from 0.002 to 0, cross-entropy."""
+    path = folder / f"{task.name}-{width_name(bits)}-{task.epochs}-{seed}.keras"
+    if not path.exists():
+        import keras
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+        started = time.perf_counter()
+        keras.utils.set_random_seed(seed)
+        network = task.build(bits, x.shape[1:])
+        steps = task.epochs * (len(x) // task.batch)
+        network.compile(
+            keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps)),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        rng = np.random.default_rng(seed)
+        for _ in range(task.epochs):
+            order = rng.permutation(len(x))[: steps // task.epochs * task.batch]
+            images = moved(x[order], rng) if task.augment else x[order]
+            network.fit(images, y[order], batch_size=task.batch, shuffle=False, verbose=0)
+        made = path.with_suffix(".part.keras")
+        network.save(made)
+        made.replace(path)
+        print(f"{path.stem}: trained in {time.perf_counter() - started:.0f} s", flush=True)
+    return load_model(path)
+
+
+def moved(x: Images, rng: np.random.Generator) -> Images:
+    """Each image mirrored or not, and moved by up to four pixels, zeros moving in."""
+    size = x.shape[1]
+    padded = np.pad(x, ((0, 0), (4, 4), (4, 4), (0, 0)))
+    corners = rng.integers(0, 9, (len(x), 2))
+    cropped = [p[i : i + size, j : j + size] for p, (i, j) in zip(padded, corners, strict=True)]
+    found = np.stack(cropped)
+    mirrored = rng.random(len(x)) < 0.5
+    found[mirrored] = found[mirrored, :, ::-1]
+    return found
+
+
+def drawn(n: int, samples: int, seed: int) -> list[NDArray[np.int64]]:
+    """Three random samples of the n test images that have no image in common."""
+    order = np.random.default_rng(seed).permutation(n)
+    size = min(samples, n // RUNS)
+    return [order[run * size : (run + 1) * size] for run in range(RUNS)]
+
+
+def attacked(
+    task: Task,
+    model: Model,
+    name: str,
+    data: tuple[Images, Labels],
+    run: int,
+    options: argparse.Namespace,
+) -> Outcome:
+    """The outcome of one run of one attack, computed once."""
+    attack = attacks.preset(name, task.preset)
+    path = options.output / f"{model.name}-{name}-{run}-{len(data[1])}.json"
+    if path.exists():
+        outcome = Outcome.from_json(json.loads(path.read_text()))
+        if outcome.settings == repr(attack):
+            return outcome
+    outcome = Evaluator(*data, seed=options.seed + run).evaluate(Cell(model, attack))
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(outcome.to_json()))
+    part.replace(path)
+    print(f"{path.stem}: {outcome.seconds:.0f} s", flush=True)
+    return outcome
+
+
+@dataclass(frozen=True)
+class Cells:
+    """One width: its clean accuracy and the outcomes of every attack's runs."""
+
+    bits: int | None
+    accuracy: float
+    runs: dict[str, list[Outcome]]
+
+    def accuracy_of(self, name: str) -> float:
+        """Adversarial accuracy among the images attacked, averaged over runs."""
+        return float(np.mean([adversarial_accuracy(o) for o in self.runs[name]]))
+
+    def distance_of(self, name: str, norm: Any) -> float:
+        """Mean distance of the fooled images of each run, averaged over the runs that have any."""
+        means = [outcome.mean_distance(norm) for outcome in self.runs[name]]
+        kept = [mean for mean in means if not np.isnan(mean)]
+        return float(np.mean(kept)) if kept else float("nan")
+
+    def pooled(self, name: str) -> Outcome:
+        """The three runs as one outcome under the name of this width."""
+        runs = self.runs[name]
+        arrays = {
+            key: np.concatenate([getattr(o, key) for o in runs])
+            for key, value in vars(runs[0]).items()
+            if isinstance(value, np.ndarray)
+        }
+        arrays["index"] = np.arange(len(arrays["label"]))
+        kind = width_name(self.bits)
+        return replace(runs[0], width=f"{kind} bits" if kind.isdecimal() else kind, **arrays)
+
+
+def adversarial_accuracy(outcome: Outcome) -> float:
+    labels = outcome.label, outcome.clean_label, outcome.adv_label
+    return metrics.adversarial_accuracy(*labels, among="correct")
+
+
+def write(folder: Path, task: Task, found: list[Cells]) -> None:
+    """The tables so far, as Markdown and CSV."""
+    with (folder / f"{task.name}.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        for cells in found:
+            for name, runs in cells.runs.items():
+                for run, outcome in enumerate(runs):
+                    values = (adversarial_accuracy(outcome), *_distances(outcome))
+                    shown = [f"{value:.6g}" for value in values]
+                    attacked_images = int(outcome.clean_correct.sum())
+                    bits = width_name(cells.bits)
+                    rows.writerow([task.name, bits, name, run, attacked_images, *shown])
+    parts = [accuracy_table(found), table_6(found), table_7(found), observed(found)]
+    (folder / f"{task.name}.md").write_text("\n".join(parts))
+
+
+def _distances(outcome: Outcome) -> list[float]:
+    return [outcome.mean_distance(norm) for norm in ("l0", "l2", "linf")]
+
+
+def accuracy_table(found: list[Cells]) -> str:
+    lines = ["| bits | test accuracy |", "|---|---|"]
+    return "\n".join([*lines, *(f"| {width_name(c.bits)} | {c.accuracy:.3f} |" for c in found), ""])
+
+
+def table_6(found: list[Cells]) -> str:
+    """Adversarial accuracy, L2 and Linf, laid out as in the paper: attack by attack."""
+    lines = ["| attack | bits | adversarial accuracy | L2 | Linf |", "|---|---|---|---|---|"]
+    for name in found[0].runs:
+        for cells in found:
+            l2, linf = cells.distance_of(name, "l2"), cells.distance_of(name, "linf")
+            shown = f"{cells.accuracy_of(name):.3f} | {_number(l2)} | {_number(linf)}"
+            lines.append(f"| {name} | {width_name(cells.bits)} | {shown} |")
+    return "\n".join([*lines, ""])
+
+
+def table_7(found: list[Cells]) -> str:
+    if "jsma" not in found[0].runs:
+        return ""
+    lines = ["| bits | mean L0 of JSMA |", "|---|---|"]
+    rows = (f"| {width_name(c.bits)} | {_number(c.distance_of('jsma', 'l0'))} |" for c in found)
+    return "\n".join([*lines, *rows, ""])
+
+
+def observed(found: list[Cells]) -> str:
+    """The paper's observations as verdicts, each width against full precision and the control."""
+    lines = [f"- {v}" for c in found if "boundary" in c.runs for v in [is_effective(c)]]
+    for reference in (cells for cells in found if cells.bits in NAMES):
+        for cells in found:
+            if cells.bits is not None and cells is not reference:
+                lines += [f"- {verdict}" for verdict in against(cells, reference)]
+    return "\n".join([*lines, ""])
+
+
+def is_effective(cells: Cells) -> Verdict:
+    return observations.boundary_is_effective(cells.pooled("boundary"), RULE)
+
+
+def against(cells: Cells, reference: Cells) -> list[Verdict]:
+    claims = {
+        "boundary": observations.boundary_is_more_distorted,
+        "fgsm": observations.gradient_attack_is_weaker,
+        "uap": observations.gradient_attack_is_weaker,
+        "cw-l2": is_more_distorted,
+        "jsma": observations.jsma_needs_more_features,
+    }
+    return [
+        claim(*both_right(cells.pooled(name), reference.pooled(name)), RULE)
+        for name, claim in claims.items()
+        if name in cells.runs
+    ]
+
+
+def is_more_distorted(coarse: Outcome, fine: Outcome, rule: Rule) -> Verdict:
+    """Observation 3, of C&W: its examples lie further (L2) where it fooled both."""
+    pair = (coarse.width, coarse), (fine.width, fine)
+    name = f"O3 C&W is more distorted on {coarse.width}"
+    return farther_where_both_fooled(name, *pair, replace(rule, margin=0.0), norm="l2")
+
+
+def both_right(first: Outcome, second: Outcome) -> tuple[Outcome, Outcome]:
+    """Both outcomes on the images that both networks classified correctly."""
+    rows = np.flatnonzero(first.clean_correct & second.clean_correct)
+
+    def kept(outcome: Outcome) -> Outcome:
+        arrays = {k: v[rows] for k, v in vars(outcome).items() if isinstance(v, np.ndarray)}
+        return replace(outcome, **arrays)
+
+    return kept(first), kept(second)
+
+
+def _number(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    main()

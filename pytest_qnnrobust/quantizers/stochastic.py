@@ -1,0 +1,195 @@
+"""Stochastic binary and ternary quantizers: a code is drawn, more surely so the farther its value.
+
+Ayaz et al., "Improving Robustness Against Adversarial Attacks with Deeply Quantized Neural
+Networks" (STQ, S-Binary), train with those of QKeras (Coelho et al. 2021); these are its
+`stochastic_binary` and `stochastic_ternary` with `alpha="auto"`. With r uniform on [0, 1) and s the
+logistic sigmoid,
+
+    binary:  +1 where r <= s(t * x / d), else -1                                          t = 6
+    ternary: [r0 <= s(t * (x - T) / d)] + [r1 <= s(t * (x + T) / d)] - 1                  t = 8
+
+per channel, with d the standard deviation. At inference no draw is made: the sign of x, and +-1
+where |x| >= T. The special cases whose mean is x itself, on [-1, 1], are `binary_connect`
+(Courbariaux et al. 2015, equation 2) and `ternary_connect` (Lin et al., "Neural Networks with Few
+Multiplications", 2016, section 3.1), with the hard sigmoid clip((z + 1) / 2, 0, 1).
+
+The functions that take `xp` compute with NumPy or with `keras.ops`, in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.quantizers.binary import along, other_axes
+
+Sigmoid = Literal["logistic", "hard"]
+SIGMOIDS: tuple[Sigmoid, ...] = ("logistic", "hard")
+
+EPSILON = 1e-7
+"""What QKeras adds to a divisor (`K.epsilon()`)."""
+
+UNROLLS = 5
+"""Rounds in which threshold and magnitude of the ternary quantizer settle."""
+
+BINARY_TEMPERATURE, TERNARY_TEMPERATURE = 6.0, 8.0
+FARTHEST = 700.0
+"""Argument beyond which exp would overflow; its sigmoid is 0 or 1."""
+
+
+def binary_magnitude(x: Any, axes: tuple[int, ...], xp: Any = np) -> Any:
+    """sum(x * sign x) / sum(1) along `axes`, which stay with length 1."""
+    return xp.mean(xp.abs(x), axis=axes, keepdims=True) / (1 + EPSILON)
+
+
+def ternary_magnitude(x: Any, axes: tuple[int, ...], xp: Any = np) -> Any:
+    """The scale s with codes q = [|x| >= s / 2] * sign x and s = sum(x * q) / sum(q * q), from
+    2/3 of the maximum in `UNROLLS` rounds."""
+    size = xp.abs(x)
+    scale = 2 * xp.max(size, axis=axes, keepdims=True) / 3
+    for _ in range(UNROLLS):
+        code = xp.where(size >= scale / 2, xp.sign(x), xp.zeros_like(x))
+        product = xp.mean(x * code, axis=axes, keepdims=True)
+        scale = product / (xp.mean(code * code, axis=axes, keepdims=True) + EPSILON)
+    return scale
+
+
+def deviation(x: Any, axes: tuple[int, ...], xp: Any = np) -> Any:
+    return xp.std(x, axis=axes, keepdims=True) + EPSILON
+
+
+def probability(z: Any, sigmoid: Sigmoid = "logistic", xp: Any = np) -> Any:
+    if sigmoid == "hard":
+        return xp.clip(0.5 * z + 0.5, 0.0, 1.0)
+    return 1 / (1 + xp.exp(-xp.clip(z, -FARTHEST, FARTHEST)))
+
+
+@dataclass(frozen=True, eq=False)
+class StochasticBinary:
+    """Codes 0 and 1 for -magnitude and +magnitude, drawn with the probability above.
+
+    `fit(x)` has magnitude (the mean of |x|) and standard deviation along `quantized_dimension`.
+    `quantize(x, rng)` draws; without `rng` it is what the network computes at inference.
+    """
+
+    magnitude: Any = None
+    deviation: Any = None
+    quantized_dimension: int | None = -1
+    temperature: float = BINARY_TEMPERATURE
+    sigmoid: Sigmoid = "logistic"
+
+    minimum: ClassVar[int] = 0
+    maximum: ClassVar[int] = 1
+    dtype: ClassVar[str] = "uint8"
+    stochastic: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @classmethod
+    def binary_connect(cls) -> StochasticBinary:
+        """Courbariaux et al. 2015: P(+1) = clip((x + 1) / 2, 0, 1), values -1 and 1."""
+        return cls(1.0, 1.0, None, temperature=1.0, sigmoid="hard")
+
+    def fit(self, x: NDArray[Any]) -> StochasticBinary:
+        value, axes = _prepared(x, self.quantized_dimension)
+        return replace(
+            self,
+            magnitude=_kept(binary_magnitude(value, axes), self.quantized_dimension),
+            deviation=_kept(deviation(value, axes), self.quantized_dimension),
+        )
+
+    def quantize(self, x: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any]:
+        if self.magnitude is None:
+            return self.fit(x).quantize(x, rng)
+        value = np.asarray(x, np.float64)
+        if rng is None:
+            return np.asarray(value >= 0).astype(self.dtype)
+        z = self.temperature * value / along(self.deviation, value.ndim, self.quantized_dimension)
+        return np.asarray(rng.random(value.shape) <= probability(z, self.sigmoid)).astype(
+            self.dtype
+        )
+
+    def dequantize(self, q: NDArray[Any]) -> NDArray[np.float32]:
+        return _values(self, 2 * np.asarray(q, np.int64) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class StochasticTernary:
+    """Codes -1, 0 and 1 for -magnitude, 0 and +magnitude, drawn with the probabilities above.
+
+    `fit(x)` has magnitude, threshold T = magnitude / 2 and standard deviation along
+    `quantized_dimension`. `quantize(x, rng)` draws; without `rng` it is the network at inference.
+    """
+
+    magnitude: Any = None
+    threshold: Any = None
+    deviation: Any = None
+    quantized_dimension: int | None = -1
+    temperature: float = TERNARY_TEMPERATURE
+    sigmoid: Sigmoid = "logistic"
+
+    minimum: ClassVar[int] = -1
+    maximum: ClassVar[int] = 1
+    dtype: ClassVar[str] = "int8"
+    stochastic: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @classmethod
+    def ternary_connect(cls) -> StochasticTernary:
+        """Lin et al. 2016: sign x with probability |x|, else 0; |x| > 1 saturates."""
+        return cls(1.0, 0.5, 1.0, None, temperature=2.0, sigmoid="hard")
+
+    def fit(self, x: NDArray[Any]) -> StochasticTernary:
+        value, axes = _prepared(x, self.quantized_dimension)
+        scale = _kept(ternary_magnitude(value, axes), self.quantized_dimension)
+        spread = _kept(deviation(value, axes), self.quantized_dimension)
+        return replace(self, magnitude=scale, threshold=scale / 2, deviation=spread)
+
+    def quantize(self, x: NDArray[Any], rng: np.random.Generator | None = None) -> NDArray[Any]:
+        if self.magnitude is None:
+            return self.fit(x).quantize(x, rng)
+        value = np.asarray(x, np.float64)
+        threshold = along(self.threshold, value.ndim, self.quantized_dimension)
+        if rng is None:
+            signs = np.where(np.abs(value) >= threshold, np.sign(value), 0.0)
+            return np.asarray(np.nan_to_num(signs).astype(self.dtype))
+        share = self.temperature / along(self.deviation, value.ndim, self.quantized_dimension)
+        draws = rng.random((2, *value.shape))
+        above = draws[0] <= probability(share * (value - threshold), self.sigmoid)
+        not_below = draws[1] <= probability(share * (value + threshold), self.sigmoid)
+        return np.asarray(above.astype(self.dtype) + not_below.astype(self.dtype) - 1, self.dtype)
+
+    def dequantize(self, q: NDArray[Any]) -> NDArray[np.float32]:
+        return _values(self, np.asarray(q, np.int64))
+
+
+def _prepared(x: NDArray[Any], axis: int | None) -> tuple[NDArray[np.float64], tuple[int, ...]]:
+    value = np.asarray(x, np.float64)
+    return value, other_axes(value.ndim, axis)
+
+
+def _kept(value: NDArray[np.float64], axis: int | None) -> Any:
+    return float(value.reshape(())) if axis is None else value.reshape(-1)
+
+
+def _values(
+    quantizer: StochasticBinary | StochasticTernary, signs: NDArray[Any]
+) -> NDArray[np.float32]:
+    if quantizer.magnitude is None:
+        raise expected("a fitted quantizer to dequantize", magnitude=None, cure="use fit(x)")
+    magnitude = along(quantizer.magnitude, signs.ndim, quantizer.quantized_dimension)
+    return np.asarray((signs * magnitude).astype(np.float32))
+
+
+def _check(quantizer: StochasticBinary | StochasticTernary) -> None:
+    if quantizer.sigmoid not in SIGMOIDS:
+        raise expected(f"sigmoid to be one of {', '.join(SIGMOIDS)}", sigmoid=quantizer.sigmoid)
+    if not quantizer.temperature > 0:
+        raise expected("temperature > 0", temperature=quantizer.temperature)
