@@ -16,7 +16,7 @@ ROAD = (
     "tflite differentiable data_sources",
     "models",
     "gradient_sources tflite_models litert_models keras_models loading domain",
-    "attacks defenses data gradient_metrics noise_gain",
+    "attacks defenses data gradient_metrics noise_gain quantizers",
     "cache evaluation kept_examples subjects",
     "verdicts",
     "takeaways observations results example_images",
