@@ -21,6 +21,9 @@ from pytest_qnnrobust.quantizers.laws import (
 )
 from pytest_qnnrobust.quantizers.probes import Rows
 
+BESIDE = (0.25, -0.25, 0.45, -0.45, 0.1, -0.1, 0.05, -0.05, 0.02, -0.02)
+"""Parts of a fine step beside a coarse edge at which nested buckets are probed."""
+
 
 class Symmetric(Law):
     """Where it is claimed: -x stands for the opposite of x, up to the nearer end of the range and
@@ -242,11 +245,12 @@ class Nested(Law):
         finer = self._finer(subject) or subject
 
         def beside_an_edge(codes: NDArray[np.int64], half: float, part: float) -> Rows:
-            edge = probes.run(subject, codes, half, 0)
-            return (edge + 2 * part * finer.step(edge)).astype(np.float32)
+            edge = probes.run(subject, codes, (0, half))
+            return (edge + part * finer.step(edge)).astype(np.float32)
 
         halves = st.sampled_from((0.5, -0.5, 0.0))
-        return st.builds(beside_an_edge, probes.code_runs(subject, 1), halves, probes.offsets())
+        parts = st.one_of(st.sampled_from(BESIDE), st.floats(-1, 1, width=32))
+        return st.builds(beside_an_edge, probes.code_runs(subject, 1), halves, parts)
 
     def violation(self, subject: Subject, probe: Rows) -> Violation | None:
         finer = self._finer(subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ Rows = NDArray[np.float32]
 MOST = 64
 """Codes of a run."""
 
-OFFSETS = (0.0, 0.5, -0.5, 0.25, -0.25)
-NUDGES = (0, 1, -1, 2, -2)
+OFFSETS = (0.0, 0.25, -0.25, 0.5, -0.5)
+EDGES = (0.0, 0.5, -0.5)
+NUDGES = (1, -1, 2, -2)
+PLACES = (*((0, offset) for offset in OFFSETS), *product(NUDGES, EDGES))
+"""(nudge, offset) of inputs that a mistake shows at, the simplest first."""
+
 SPECIALS = (
     0.0,
     -0.0,
@@ -44,41 +49,43 @@ def probing_rows(subject: Subject, least: int = 1) -> Any:
     from hypothesis import strategies as st
 
     runs = code_runs(subject, subject.maximum - subject.minimum + 1, least)
+    between = st.floats(-0.5, 0.5, width=32).map(lambda offset: (0, offset))
+    places = st.one_of(st.sampled_from(PLACES), between)
     return st.one_of(
-        st.builds(partial(run, subject), runs, offsets(), st.sampled_from(NUDGES)),
+        st.builds(partial(run, subject), runs, places),
         st.sampled_from(SPECIALS).map(partial(special, subject, least)),
     )
 
 
 def code_runs(subject: Subject, beyond: int = 0, least: int = 1) -> Any:
-    """Hypothesis strategy: neighbouring codes (n, channels), up to `beyond` out of the range."""
+    """Hypothesis strategy: neighbouring codes (n, channels), up to `beyond` out of the range.
+
+    They begin at the ends of the range more often than elsewhere.
+    """
     from hypothesis import strategies as st
 
     centre = subject.centre
-    first = st.integers(subject.minimum - beyond - centre, subject.maximum + beyond - centre)
-    most = subject.maximum + beyond
+    lowest, most = subject.minimum - beyond, subject.maximum + beyond
+    ends = (subject.maximum, subject.minimum, subject.maximum + 1, subject.minimum - 1)
+    first = st.one_of(
+        st.integers(lowest - centre, most - centre),
+        st.sampled_from([end - centre for end in ends if lowest <= end <= most]),
+    )
 
-    def of(start: int, length: int) -> NDArray[np.int64]:
+    def of(length: int, start: int) -> NDArray[np.int64]:
         n = subject.channels if subject.channels > 1 else length
         steps = np.arange(n, dtype=np.int64) % length
         column = np.minimum(centre + start + steps, most)
         return np.repeat(column[:, None], subject.channels, axis=1)
 
-    return st.builds(of, first, st.integers(least, MOST))
+    return st.builds(of, st.integers(least, MOST), first)
 
 
-def offsets() -> Any:
-    """Hypothesis strategy: parts of a step, -1/2 to 1/2."""
-    from hypothesis import strategies as st
-
-    return st.one_of(st.sampled_from(OFFSETS), st.floats(-0.5, 0.5, width=32))
-
-
-def run(subject: Subject, codes: NDArray[np.int64], offset: float, nudge: int) -> Rows:
-    """Inputs that are rounded to, or lie `offset` steps beside, what `codes` stand for.
-
-    `nudge` moves them by as many float32 numbers. Codes out of the range go on in equal steps.
+def run(subject: Subject, codes: NDArray[np.int64], place: tuple[int, float]) -> Rows:
+    """Inputs beside what `codes` stand for, at the `place` (nudge, offset): `offset` steps, and
+    moved on by `nudge` float32 numbers. Codes out of the range go on in equal steps.
     """
+    nudge, offset = place
     inner = np.clip(codes, subject.minimum, subject.maximum)
     below, above = subject.gaps(inner)
     gap = np.where(codes + offset >= inner, above, below)

@@ -52,7 +52,7 @@ class Unbiased(Law):
         chosen[0] = min(subject.centre, high)
         square = np.ones((subject.channels, subject.channels), np.int64)
         rows = [
-            probes.run(subject, square * code, share, 0)[0]
+            probes.run(subject, square * code, (0, share))[0]
             for code, share in zip(chosen, SHARES, strict=True)
         ]
         return np.array(rows, np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -45,28 +46,30 @@ def test_our_arithmetic_keeps_every_law_that_applies(quantizer: FixedPoint) -> N
 
 
 BROKEN = [
-    (broken.Truncating(0.1), {"round-trip"}, "x = np.float32(0.099999994)", 0.5),
+    (broken.Truncating(0.1), ["round-trip"], (0.05, 0.1), (0.25, 0.5)),
     (
         broken.WrappingAround(0.1),
-        {"range-and-saturation", "monotone"},
-        "x = np.float32(12.75)",
-        255,
+        ["range-and-saturation", "monotone"],
+        (12.75, 12.8),
+        (255, 255),
     ),
     (
         broken.OffByOneZeroPoint(0.1, 3),
-        {"exact-zero", "range-and-saturation", "round-trip", "idempotent"},
-        "x = np.float32(0.0)",
-        1,
+        ["exact-zero", "range-and-saturation", "round-trip", "idempotent"],
+        (0.0, 0.0),
+        (1, 1),
     ),
-    (broken.BankersRounding(0.1), {"halves"}, "x = np.float32(0.05)", 1),
+    (broken.BankersRounding(0.1), ["halves"], (0.05, 0.05), (1, 1)),
     (
         broken.WrongAxis([0.1, 0.2, 0.4]),
-        {"per-axis", "permutation-and-batch"},
-        "q = 1 in channel 0 of axis 1",
-        1,
+        ["per-axis", "permutation-and-batch"],
+        "q = 1 in channel ",
+        (0.4, 1.1),
     ),
-    (broken.BiasedStochastic(0.1), {"unbiased"}, "x = np.float32(0.05), 20000 times", 0.0405),
+    (broken.BiasedStochastic(0.1), ["unbiased"], (0.05, 0.05), (0.035, 0.045)),
 ]
+"""A quantizer, the law that says what is wrong and those that follow from it, its smallest
+counter-example (the range of x), and the size of its violation."""
 
 
 @pytest.mark.parametrize(
@@ -75,29 +78,23 @@ BROKEN = [
     ids=[type(row[0]).__name__ for row in BROKEN],
 )
 def test_broken_quantizer_is_named_by_the_laws_it_breaks(
-    quantizer: Any, laws: set[str], example: str, size: float
+    quantizer: Any, laws: list[str], example: Any, size: tuple[float, float]
 ) -> None:
     found = failures(quantizer)
-    assert set(found) == laws
-    named = next(name for name in BY_NAME[type(quantizer).__name__] if name in found)
-    assert found[named].example == example
-    assert found[named].size == pytest.approx(size, abs=1e-4)
-
-
-BY_NAME = {
-    "Truncating": ["round-trip"],
-    "WrappingAround": ["range-and-saturation"],
-    "OffByOneZeroPoint": ["exact-zero"],
-    "BankersRounding": ["halves"],
-    "WrongAxis": ["per-axis"],
-    "BiasedStochastic": ["unbiased"],
-}
-"""The law that says what is wrong; others follow from it."""
+    assert set(found) == set(laws)
+    violation = found[laws[0]]
+    if isinstance(example, str):
+        assert violation.example.startswith(example)
+    else:
+        x = re.search(r"np\.float32\(([-.\d]+)\)", violation.example)
+        assert x
+        assert np.float32(example[0]) <= np.float32(x[1]) <= np.float32(example[1])
+    assert size[0] <= violation.size <= size[1]
 
 
 @pytest.mark.parametrize("quantizer", [Affine(0.1, 3), Stochastic(0.1, 3)])
 def test_the_same_without_the_mistake_keeps_them(quantizer: Affine) -> None:
-    assert failures(quantizer) == {}
+    assert failures(quantizer, max_examples=50) == {}
 
 
 @pytest.mark.parametrize(
@@ -246,7 +243,7 @@ def test_symmetry_is_checked_where_it_is_claimed() -> None:
     found = failures(narrow, laws=["symmetric"])
     assert found["symmetric"].example == "q = -128 and 127"
     narrow.minimum = -127
-    assert failures(narrow) == {}
+    assert failures(narrow, max_examples=30) == {}
 
 
 def test_a_function_is_held_to_its_declared_step() -> None:
