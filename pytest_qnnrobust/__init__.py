@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_qnnrobust.evaluation import evaluate as evaluate
     from pytest_qnnrobust.models import Model as Model
     from pytest_qnnrobust.models import load_model as load_model
+    from pytest_qnnrobust.quantizers.check import check_quantizer as check_quantizer
     from pytest_qnnrobust.tflite.convert import convert as convert
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _HOMES = {
     "Model": "models",
     "Outcome": "evaluation",
     "QnnRobustError": "errors",
+    "check_quantizer": "quantizers.check",
     "convert": "tflite.convert",
     "evaluate": "evaluation",
     "load_data": "data",
@@ -43,6 +45,7 @@ __all__ = [
     "Outcome",
     "QnnRobustError",
     "attacks",
+    "check_quantizer",
     "convert",
     "defenses",
     "evaluate",

@@ -21,6 +21,7 @@ from pytest_qnnrobust.option_values import (
     parse_kinds,
     parse_limits,
     parse_margin,
+    parse_object,
     parse_path,
     parse_positive,
     parse_seed,
@@ -119,6 +120,14 @@ OPTIONS = (
         "SOURCE",
         parse_path,
         path=True,
+    ),
+    Option(
+        "quantizer",
+        "--qnn-quantizer",
+        "check the laws of quantization on this quantizer, an object (or what makes one) of a "
+        "module in the root folder or on pythonpath; needs no model",
+        "MODULE:OBJECT",
+        parse_object,
     ),
     Option(
         "calibration",

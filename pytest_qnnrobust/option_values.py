@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
 
+_OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
 
@@ -93,6 +94,14 @@ class Squeezing:
 def parse_path(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got '' (an unset variable?)")
+    return text
+
+
+def parse_object(text: str) -> str:
+    """`module:object`; whether there is one is asked when the run starts."""
+    if not _OBJECT.fullmatch(text):
+        rule = f"expected MODULE:OBJECT such as mymodule:quantizer, got {text!r}"
+        raise argparse.ArgumentTypeError(rule)
     return text
 
 

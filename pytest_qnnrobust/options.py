@@ -49,6 +49,7 @@ class Options:
     int8: Path | None = None
     demo: bool = False
     data: str | None = None
+    quantizer: str | None = None
     calibration: str | None = None
     profile: str = "smoke"
     samples: int | None = None

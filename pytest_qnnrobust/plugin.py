@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 SUITE = Path(__file__).resolve().parents[1] / "robustness_tests"
 WORKEROUTPUT = "qnnrobust"
+LAWS = SUITE / "test_quantizer.py"
 WIDTHS = ("float32", "int16", "int8")
 NO_DEFENSE = "undefended"
 MARKERS = (
@@ -36,6 +37,7 @@ MARKERS = (
     "qnn_takeaway: a published relation, judged on these models",
     "qnn_observation: a published relation of another paper, judged on these models",
     "qnn_sanity: keeps a weak attack from passing as robustness",
+    "qnn_quantizer: law of a quantizer; needs no model",
     "qnn_law: law of the integer graph; needs no data",
     "qnn_together(attack): asks for cells of this attack, which --qnn-shard keeps together",
 )
@@ -44,6 +46,7 @@ Found = TypeVar("Found")
 
 options_key = pytest.StashKey[options.Options]()
 session_key = pytest.StashKey["Session"]()
+quantizer_key = pytest.StashKey[Any]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,8 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         if any(argument.startswith("--qnn-") for argument in config.invocation_params.args):
             _stay_in_this_folder(config)
-        if chosen.gate:
-            config.args = [str(path) for path in sorted(SUITE.glob("test_*.py"))]
+        config.args = [str(path) for path in _suite(config)] or config.args
     else:
         config.args = [_suite_argument(arg, config.invocation_params.dir) for arg in config.args]
     if not _is_worker(config):
@@ -74,6 +76,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config, chosen = session.config, session.config.stash[options_key]
     if _is_worker(config):
         return
+    if LAWS in _suite(config):
+        _or_usage_error(lambda: _quantizer(config))
     if chosen.gate:
         _load(config)
     if chosen.baseline or chosen.suppressions:
@@ -81,12 +85,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    session = config.stash.get(session_key, None)
-    if session is None or not config.stash[options_key].gate:
-        return []
+    session, chosen = config.stash.get(session_key, None), config.stash[options_key]
+    of_quantizer = quantizer_key in config.stash
+    found = [f"qnnrobust: quantizer {chosen.quantizer}"] if of_quantizer else []
+    if session is None or not chosen.gate:
+        return found
     from pytest_qnnrobust.report import header
 
-    return header.lines(session)
+    return header.lines(session) + found
 
 
 def pytest_pycollect_makemodule(
@@ -129,6 +135,8 @@ class _Reporter:
         self._config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if "qnn_quantizer" in report.keywords and not self._config.stash[options_key].gate:
+            return
         expected = hasattr(report, "wasxfail")
         if report.failed and "qnn" in report.keywords:
             message = report.longreprtext.strip().splitlines() or [report.when or "failed"]
@@ -217,6 +225,19 @@ def qnn_defense(request: pytest.FixtureRequest, qnn_session: Session) -> Defense
     if request.param == NO_DEFENSE:
         pytest.skip("no defended model: give --qnn-defended NAME=FILE[,FILE...]")
     return qnn_session.subjects.defenses[request.param]
+
+
+@pytest.fixture(scope="session")
+def qnn_quantizer(pytestconfig: pytest.Config) -> Any:
+    """The quantizer of --qnn-quantizer; skips where there is none."""
+    from pytest_qnnrobust.errors import QnnRobustError
+
+    if pytestconfig.stash[options_key].quantizer is None:
+        pytest.skip("no quantizer: give --qnn-quantizer MODULE:OBJECT")
+    try:
+        return _quantizer(pytestconfig)
+    except QnnRobustError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.fixture(scope="session")
@@ -324,6 +345,29 @@ class _SuiteModule(pytest.Module):
 
     def classnamefilter(self, name: str) -> bool:
         return False
+
+
+def _suite(config: pytest.Config) -> list[Path]:
+    """The modules of the shipped suite that the command line asks for."""
+    chosen = config.stash[options_key]
+    found = sorted(path for path in SUITE.glob("test_*.py") if path != LAWS) if chosen.gate else []
+    named = config.getoption("qnn_quantizer") is not None
+    return [*found, LAWS] if chosen.quantizer and (chosen.gate or named) else found
+
+
+def _quantizer(config: pytest.Config) -> Any:
+    """What --qnn-quantizer names, imported at the first question; QnnRobustError if it is wrong."""
+    if quantizer_key not in config.stash:
+        from pytest_qnnrobust.errors import QnnRobustError
+        from pytest_qnnrobust.quantizers.adapters import load_quantizer
+
+        folders = (config.rootpath, config.invocation_params.dir)
+        try:
+            found = load_quantizer(str(config.stash[options_key].quantizer), folders)
+        except QnnRobustError as error:
+            raise QnnRobustError(f"--qnn-quantizer: {error}") from None
+        config.stash[quantizer_key] = found
+    return config.stash[quantizer_key]
 
 
 def _session(config: pytest.Config) -> Session:

@@ -60,6 +60,25 @@ def on_digits(run: Run, digits: str) -> Run:
     return start
 
 
+@pytest.fixture
+def refused(pytester: pytest.Pytester, run):
+    """`refused(*args)` -> the one line with which pytest ended."""
+
+    def start(*args: object) -> str:
+        before = sorted(path.name for path in pytester.path.iterdir())
+        result = run(*args)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        errors = [line for line in result.errlines if line.strip()]
+        assert len(errors) == 1, errors
+        assert errors[0].startswith("ERROR: ")
+        assert "Traceback" not in result.stdout.str()
+        assert "collected" not in result.stdout.str()
+        assert sorted(path.name for path in pytester.path.iterdir()) == before
+        return errors[0]
+
+    return start
+
+
 def summary(result: pytest.RunResult) -> str:
     """The output with its line breaks as single spaces."""
     return " ".join(result.stdout.str().split())

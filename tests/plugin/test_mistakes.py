@@ -14,25 +14,6 @@ FLOAT, INT16, INT8 = (
 )
 
 
-@pytest.fixture
-def refused(pytester: pytest.Pytester, run):
-    """`refused(*args)` -> the one line with which pytest ended."""
-
-    def start(*args: object) -> str:
-        before = sorted(path.name for path in pytester.path.iterdir())
-        result = run(*args)
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        errors = [line for line in result.errlines if line.strip()]
-        assert len(errors) == 1, errors
-        assert errors[0].startswith("ERROR: ")
-        assert "Traceback" not in result.stdout.str()
-        assert "collected" not in result.stdout.str()
-        assert sorted(path.name for path in pytester.path.iterdir()) == before
-        return errors[0]
-
-    return start
-
-
 def save(**arrays: object) -> str:
     np.savez("bad.npz", **arrays)  # type: ignore[arg-type]
     return "bad.npz"

@@ -1,0 +1,241 @@
+"""What a quantizer is, and the one form in which the laws see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.errors import expected
+
+DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
+NEEDED = ("quantize", "dequantize", "minimum", "maximum")
+ROUNDINGS = ("half_away", "half_even", "half_up", "floor")
+
+ULPS = 4 * float(np.finfo(np.float32).eps)
+"""What float32 arithmetic may be off, as a fraction of the largest number that it went through."""
+
+SAMPLE_SHAPE = (8, 8)
+"""Of the tensor that a quantizer is fitted to where the caller has none."""
+
+
+@runtime_checkable
+class Quantizer(Protocol):
+    """float32 tensor -> integer codes of the same shape, and back.
+
+    What it may claim besides, and is then held to:
+
+    - `scale` (a number, or one for each channel), `zero_point` (0), `quantized_dimension` (None);
+    - `dtype`, the NumPy name of the codes; `rounding` ("half_away"), one of `ROUNDINGS`, or None
+      where exact halves may go either way; `symmetric`, `narrow_range` (False);
+    - `stochastic` (False): then `quantize(x, rng)` takes a `numpy.random.Generator`;
+    - `fit(x)`: the fixed quantizer of a tensor, where the scale depends on the tensor;
+    - `warp(x)`: the real values that are rounded to those of `dequantize`, where they are not x;
+    - `fake_quantize(x)`: `dequantize(quantize(x))` in one piece;
+    - `finer`: a wider quantizer in whose buckets its own ones nest.
+    """
+
+    minimum: int
+    maximum: int
+
+    def quantize(self, x: NDArray[np.float32], /) -> NDArray[Any]: ...
+
+    def dequantize(self, q: NDArray[Any], /) -> NDArray[np.float32]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A fixed quantizer and its claims.
+
+    Laws work on rows, (n, channels), one channel where the scale is per tensor; `tensor` and `rows`
+    go to the shape that the quantizer sees and back.
+    """
+
+    quantizer: Any
+    minimum: int
+    maximum: int
+    scale: NDArray[np.float64] | None
+    zero_point: NDArray[np.int64]
+    axis: int | None
+    dtype: np.dtype[Any] | None
+    rounding: str | None
+    stochastic: bool
+    symmetric: bool
+    narrow_range: bool
+    source: Any = None
+    _known: dict[tuple[int, tuple[int, ...]], NDArray[np.float64]] = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.scale is None else max(self.scale.size, self.zero_point.size)
+
+    @property
+    def has_warp(self) -> bool:
+        return hasattr(self.quantizer, "warp")
+
+    @property
+    def centre(self) -> int:
+        """The legal code nearest to that of 0: probes shrink towards it."""
+        zero = int(self.zero_point[0])
+        return min(max(zero, self.minimum), self.maximum)
+
+    def tensor(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """Rows (n, channels) -> (n,), or the shape with the channels on `quantized_dimension`."""
+        if self.axis is None:
+            return np.ascontiguousarray(rows[:, 0])
+        rank = max(2, self.axis + 1, -self.axis)
+        ones = (1,) * (rank - 2)
+        if self.axis % rank == 0:
+            return np.ascontiguousarray(rows.T).reshape(rows.shape[1], *ones, len(rows))
+        return np.ascontiguousarray(rows).reshape(len(rows), *ones, rows.shape[1])
+
+    def rows(self, tensor: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
+        """Undo `tensor`; QnnRobustError where the shape is not the one that `like` had there."""
+        shape = self.tensor(like).shape
+        if tensor.shape != shape:
+            raise expected(f"a result of shape {shape}", shape=tensor.shape)
+        if self.axis is None:
+            return tensor[:, None]
+        flat = tensor.reshape(shape[0], shape[-1])
+        return flat.T if self.axis % tensor.ndim == 0 else flat
+
+    def call(self, x: NDArray[np.float32], seed: int = 0) -> NDArray[Any]:
+        """`quantize(x)` as it is returned; a stochastic one gets a generator of `seed`."""
+        if self.stochastic:
+            return np.asarray(self.quantizer.quantize(x, np.random.default_rng(seed)))
+        return np.asarray(self.quantizer.quantize(x))
+
+    def codes(self, rows: NDArray[np.float32], seed: int = 0) -> NDArray[np.int64]:
+        """The codes of rows, as rows of int64."""
+        return self.rows(self.call(self.tensor(rows), seed), rows).astype(np.int64)
+
+    def values(self, codes: NDArray[np.int64]) -> NDArray[np.float64]:
+        """What legal codes stand for: `dequantize`, from rows to rows."""
+        legal = np.clip(codes, self.minimum, self.maximum).astype(self.code_dtype)
+        found = np.asarray(self.quantizer.dequantize(self.tensor(legal)))
+        return self.rows(found, codes).astype(np.float64)
+
+    def warped(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The real values that are rounded, rows to rows; x itself without a `warp`."""
+        if not self.has_warp:
+            return rows.astype(np.float64)
+        found = np.asarray(self.quantizer.warp(self.tensor(rows)))
+        return self.rows(found, rows).astype(np.float64)
+
+    @property
+    def code_dtype(self) -> np.dtype[Any]:
+        """The claimed dtype, or the narrowest one that holds every legal code."""
+        kinds = (np.dtype(name) for name in DTYPES)
+        return self.dtype or next(
+            kind for kind in kinds if _holds(kind, self.minimum, self.maximum)
+        )
+
+    def gaps(self, codes: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The distances from what codes stand for to the values below and above, as rows.
+
+        Beyond the first and last value it is that to its one neighbour.
+        """
+        inner = np.clip(codes, self.minimum, self.maximum - 1)
+        above = self.values(inner + 1) - self.values(inner)
+        inner = np.clip(codes, self.minimum + 1, self.maximum)
+        below = self.values(inner) - self.values(inner - 1)
+        return below, above
+
+    def ends(self, rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What the first and the last code stand for at every place of rows."""
+        return self._at(self.minimum, rows.shape), self._at(self.maximum, rows.shape)
+
+    def step(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """The distance between two values about 0, at every place of rows."""
+        code = min(self.centre, self.maximum - 1)
+        return self._at(code + 1, rows.shape) - self._at(code, rows.shape)
+
+    def slack(self, real: NDArray[np.float64], gap: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What float32 arithmetic may be off beside `real`, where neighbours are `gap` apart."""
+        largest = np.abs(gap) * max(abs(self.minimum), abs(self.maximum), 1)
+        return np.asarray(ULPS * np.maximum(np.abs(real), largest))
+
+    def _at(self, code: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        if (code, shape) not in self._known:
+            self._known[code, shape] = self.values(np.full(shape, code, np.int64))
+        return self._known[code, shape]
+
+
+def prepare(quantizer: Any, sample: NDArray[Any] | None = None) -> Subject:
+    """A quantizer -> what the laws check; one with `fit` is fitted to `sample` (seeded normal).
+
+    Raises QnnRobustError for an object that is no quantizer, or whose claims are not possible.
+    """
+    source = None
+    if hasattr(quantizer, "fit"):
+        if sample is None:
+            sample = np.random.default_rng(0).normal(size=SAMPLE_SHAPE)
+        source, quantizer = quantizer, quantizer.fit(np.asarray(sample, np.float32))
+    require_quantizer(quantizer)
+    low, high = quantizer.minimum, quantizer.maximum
+    if not (_is_whole(low) and _is_whole(high) and low < high):
+        raise expected("whole numbers minimum < maximum", minimum=low, maximum=high)
+    scale = getattr(quantizer, "scale", None)
+    zero = getattr(quantizer, "zero_point", None)
+    rounding = getattr(quantizer, "rounding", "half_away")
+    if rounding is not None and rounding not in ROUNDINGS:
+        raise expected(f"rounding to be None or one of {', '.join(ROUNDINGS)}", rounding=rounding)
+    dtype = getattr(quantizer, "dtype", None)
+    found = Subject(
+        quantizer=quantizer,
+        minimum=int(low),
+        maximum=int(high),
+        scale=None if scale is None else np.asarray(scale, np.float64).ravel(),
+        zero_point=np.asarray(0 if zero is None else zero, np.int64).ravel(),
+        axis=getattr(quantizer, "quantized_dimension", None),
+        dtype=None if dtype is None else np.dtype(dtype),
+        rounding=rounding,
+        stochastic=bool(getattr(quantizer, "stochastic", False)),
+        symmetric=bool(getattr(quantizer, "symmetric", False)),
+        narrow_range=bool(getattr(quantizer, "narrow_range", False)),
+        source=source,
+    )
+    return _possible(found)
+
+
+def require_quantizer(thing: Any) -> None:
+    """QnnRobustError where one of the four things that make a quantizer is missing."""
+    missing = [name for name in NEEDED if not hasattr(thing, name)]
+    if missing:
+        kind = type(thing).__name__
+        rule = f"a quantizer with {', '.join(NEEDED)}"
+        cure = "see docs/quantizers.md for adapters"
+        raise expected(rule, type=kind, missing=", ".join(missing), cure=cure)
+
+
+def _possible(found: Subject) -> Subject:
+    if found.scale is not None:
+        if not (np.isfinite(found.scale).all() and (found.scale > 0).all()):
+            raise expected("finite scales > 0", scale=found.scale.tolist()[:8])
+        if found.channels > 1 and found.axis is None:
+            rule = "quantized_dimension where there is a scale for each channel"
+            raise expected(rule, scales=found.channels, quantized_dimension=None)
+        if {found.scale.size, found.zero_point.size} - {1, found.channels}:
+            rule = "as many zero points as scales, or one"
+            raise expected(rule, scales=found.scale.size, zero_points=found.zero_point.size)
+    kind = found.dtype
+    if kind is not None and not _holds(kind, found.minimum, found.maximum):
+        rule = f"codes that {kind} holds"
+        raise expected(rule, minimum=found.minimum, maximum=found.maximum)
+    return found
+
+
+def _is_whole(number: Any) -> bool:
+    try:
+        return bool(int(number) == number)
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+def _holds(kind: np.dtype[Any], low: int, high: int) -> bool:
+    if kind.kind not in "iu":
+        return True
+    limits = np.iinfo(kind)
+    return bool(limits.min <= low and high <= limits.max)
