@@ -23,6 +23,12 @@ Known = Sequence[Activation]
 Drawn = SmallOperator | None
 
 FUSED = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
+MANTISSAS = st.integers(0, 1023)
+"""Below 512 a power of two, above it one of 512 mantissas of 23 bits that spread evenly."""
+ZERO_POINTS = st.integers(-128, 127)
+NO_ZERO_POINTS = ZERO_POINTS.map(lambda zero_point: 0)
+PAIRS = st.tuples(st.integers(1, 2), st.integers(1, 2))
+PADDINGS = st.tuples(st.integers(0, 2), st.integers(0, 2))
 LARGEST_LIMIT = 6.0
 """The largest end of a fused activation's range."""
 
@@ -30,15 +36,18 @@ LARGEST_LIMIT = 6.0
 def scales(low: int = -6, high: int = 5) -> st.SearchStrategy[float]:
     """float32 scales in [2**low, 2**(high + 1)); the simplest is 1."""
 
-    def scale(mantissa: int, exponent: int) -> float:
-        return float(np.float32(mantissa * 2.0 ** (exponent - 23)))
+    return st.tuples(MANTISSAS, st.integers(low, high)).map(_scale)
 
-    mantissas = st.just(1 << 23) | st.integers(1 << 23, (1 << 24) - 1)
-    return st.builds(scale, mantissas, st.integers(low, high))
+
+def _scale(drawn: tuple[int, int]) -> float:
+    number, exponent = drawn
+    fraction = number * 2654435761 % (1 << 23) if number >= 512 else 0
+    return ((1 << 23) + fraction) * 2.0 ** (exponent - 23)
 
 
 def zero_points(dtype: str) -> st.SearchStrategy[int]:
-    return st.integers(-128, 127) if dtype == "int8" else st.just(0)
+    """Of int16 always 0; drawn all the same, so that widths shrink."""
+    return ZERO_POINTS if dtype == "int8" else NO_ZERO_POINTS
 
 
 def times(scale: float, ratio: float) -> float:
@@ -62,22 +71,21 @@ def fused(draw: Draw, scale: float) -> str:
 def window(draw: Draw, x: Activation, largest: int = 3, dilated: bool = False) -> dict[str, Any]:
     """Kernel, stride, padding and perhaps dilation that fit the image."""
     padding = draw(st.sampled_from(("SAME", "VALID")))
-    dilation = draw(st.tuples(*[st.integers(1, 2)] * 2)) if dilated else (1, 1)
+    dilation = draw(PAIRS) if dilated else (1, 1)
     kernel = []
     for axis in (0, 1):
         most = (x.shape[axis] - 1) // dilation[axis] + 1 if padding == "VALID" else largest
         kernel.append(draw(st.integers(1, min(most, largest))))
-    stride: Pair = draw(st.tuples(*[st.integers(1, 2)] * 2))
+    stride: Pair = draw(PAIRS)
     found = {"kernel": tuple(kernel), "stride": stride, "padding": padding}
     return {**found, "dilation": dilation} if dilated else found
 
 
-def weighted(
-    draw: Draw, x: Activation, taps: int, *, int64_only: bool = False, int4: bool = True
-) -> dict[str, Any]:
+def weighted(draw: Draw, x: Activation, taps: int, *, int64_only: bool = False) -> dict[str, Any]:
     """Filter, bias, fused activation and output of a sum of `taps` products."""
     narrow = x.dtype == "int8"
-    filter_dtype = draw(st.sampled_from(("int8", "int4"))) if narrow and int4 else "int8"
+    filter_dtype = draw(st.sampled_from(("int8", "int4")))
+    filter_dtype = filter_dtype if narrow else "int8"
     biases = (
         [None, "int32"] if narrow else [None, "int64"] if int64_only else [None, "int32", "int64"]
     )
@@ -291,7 +299,7 @@ def transpose(draw: Draw, known: Known) -> Drawn:
 def pad(with_value: bool) -> Callable[[Draw, Known], Drawn]:
     def drawn(draw: Draw, known: Known) -> Drawn:
         x = known[-1]
-        paddings = tuple(draw(st.tuples(*[st.integers(0, 2)] * 2)) for _ in x.shape)
+        paddings = tuple(draw(PADDINGS) for _ in x.shape)
         limits = np.iinfo(x.dtype)
         values = st.integers(int(limits.min), int(limits.max))
         return movement.Pad(paddings=paddings, value=draw(values) if with_value else None)
