@@ -170,8 +170,9 @@ def requantization_multipliers(
     @st.composite
     def multiplier(draw: Draw) -> Multiplier:
         wide = draw(st.sampled_from(chosen)) == "MBQM64"
-        if draw(st.integers(0, 31)) == 31:
-            return Multiplier(0, 0, wide)
-        return Multiplier(draw(multipliers), draw(st.integers(*SHIFT_LIMITS[wide])), wide)
+        low, high = SHIFT_LIMITS[wide]
+        shifts = st.integers(low, high) | st.sampled_from((low, high))
+        found = Multiplier(draw(multipliers), draw(shifts), wide)
+        return found if draw(st.integers(0, 15)) < 15 else Multiplier(0, 0, wide)
 
     return multiplier()
