@@ -68,7 +68,7 @@ def _graphs(
     names: list[str],
     least: int,
     most: int,
-    boundaries: list[str | None],
+    boundaries: list[Any],
 ) -> SmallGraph:
     """Boundary, seed and length come first, so that what is left out later moves nothing."""
     boundary, seed = draw(st.sampled_from(boundaries)), draw(SEEDS)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.strategies.arguments import check_choices, check_range
 from pytest_qnnrobust.strategies.draws import Draw, scales
-from pytest_qnnrobust.tflite.fixed_point import multiply_by_quantized_multiplier as mbqm32
-from pytest_qnnrobust.tflite.fixed_point import multiply_by_quantized_multiplier_int64 as mbqm64
+from pytest_qnnrobust.tflite import fixed_point
 from pytest_qnnrobust.tflite.graph import QuantizationParameters
 from pytest_qnnrobust.tflite.kernels.base import SHIFT_LIMITS
 
@@ -103,7 +102,13 @@ class Multiplier:
 
     def apply(self, accumulator: NDArray[np.int64] | int) -> NDArray[np.int64]:
         """MBQM32 or MBQM64 of the accumulators."""
-        return (mbqm64 if self.wide else mbqm32)(accumulator, self.multiplier, self.shift)
+        if self.wide:
+            return fixed_point.multiply_by_quantized_multiplier_int64(
+                accumulator, self.multiplier, self.shift
+            )
+        return fixed_point.multiply_by_quantized_multiplier(
+            accumulator, self.multiplier, self.shift
+        )
 
 
 def quantization_parameters(
