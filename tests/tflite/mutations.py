@@ -61,7 +61,7 @@ def requantization() -> None:
         nonlocal count
         count += 1
         x %= multiplier.largest + 1
-        tie = 1 << max(-multiplier.shift - 1, 0) if not multiplier.wide else 1
+        tie = 1 << max(-multiplier.shift, 0)
         for value in (x, -x, -tie if tie <= multiplier.largest else 0):
             if int(multiplier.apply(value)) != exact(multiplier, value):
                 raise KilledError(count)
