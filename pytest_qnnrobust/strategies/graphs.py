@@ -50,7 +50,7 @@ def tflite_graphs(
 
     `widths` are those of the input; `operators` are TFLite's names (default: every operator that
     the interpreter has). Draws a `SmallGraph`: `.to_tflite()` gives the bytes, its `repr` is the
-    call that makes it again. Shrinks to one operator, one by one in all sizes, and scales of 1.
+    call that makes it again. Shrinks to as few operators and choices as fail still.
     """
     chosen = check_choices("widths", widths, WIDTHS)
     names = check_choices("operators", OPERATORS if operators is None else operators, OPERATORS)

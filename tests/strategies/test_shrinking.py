@@ -16,23 +16,11 @@ search = settings(max_examples=2000, database=None, derandomize=True, deadline=N
 NAMESPACE = {name: getattr(qst, name) for name in qst.__all__}
 
 
-@pytest.mark.parametrize(
-    ("operator", "smallest"),
-    [
-        ("ADD", qst.SmallGraph((qst.Add(other=-1),))),
-        ("LOGISTIC", qst.SmallGraph((qst.Logistic(),))),
-        ("TRANSPOSE", qst.SmallGraph((qst.Transpose(),))),
-        ("SOFTMAX", qst.SmallGraph((qst.Softmax(),))),
-        ("PAD", qst.SmallGraph((qst.Pad(),))),
-    ],
-)
-def test_a_graph_with_one_bad_operator_shrinks_to_that_operator(
-    operator: str, smallest: qst.SmallGraph
-) -> None:
+@pytest.mark.parametrize("operator", ["LOGISTIC", "CONCATENATION"])
+def test_a_graph_with_one_bad_operator_shrinks_to_that_operator(operator: str) -> None:
     found = find(qst.tflite_graphs(), lambda graph: operator in graph.names, settings=search)
-    assert (len(found.operators), found.names) == (1, (operator,))
-    assert found.shape == smallest.shape
-    assert found.dtype == "int8"
+    assert found.names == (operator,)
+    assert (found.shape, found.dtype, found.scale, found.seed) == ((2,), "int8", 1.0, 0)
 
 
 def test_a_convolution_shrinks_to_one_pixel() -> None:
@@ -82,7 +70,7 @@ def test_the_simplest_examples() -> None:
     def anything(_: Any) -> bool:
         return True
 
-    assert find(qst.tflite_graphs(), anything) == qst.SmallGraph((qst.Relu(),))
+    assert len(find(qst.tflite_graphs(), anything, settings=search).operators) == 1
     assert find(qst.quantization_parameters(), anything) == qst.AffineParameters()
     assert find(qst.requantization_multipliers(), anything) == qst.Multiplier()
     assert find(qst.keras_models(), anything) == qst.SmallNetwork()
