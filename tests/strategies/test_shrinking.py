@@ -71,9 +71,10 @@ def test_the_simplest_examples() -> None:
         return True
 
     assert len(find(qst.tflite_graphs(), anything, settings=search).operators) == 1
-    assert find(qst.quantization_parameters(), anything) == qst.AffineParameters()
-    assert find(qst.requantization_multipliers(), anything) == qst.Multiplier()
-    assert find(qst.keras_models(), anything) == qst.SmallNetwork()
+    parameters = find(qst.quantization_parameters(), anything, settings=search)
+    assert (parameters.scale, parameters.zero_point) == ((1.0,), (0,))
+    assert find(qst.requantization_multipliers(), anything, settings=search) == qst.Multiplier()
+    assert find(qst.keras_models(), anything, settings=search) == qst.SmallNetwork()
     np.testing.assert_array_equal(
         find(qst.probing_tensors(qst.AffineParameters()), lambda x: x.size == 1), [0.0]
     )
