@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_qnnrobust import attacks as attacks
     from pytest_qnnrobust import defenses as defenses
+    from pytest_qnnrobust import strategies as strategies
     from pytest_qnnrobust.data import Data as Data
     from pytest_qnnrobust.data import load_data as load_data
     from pytest_qnnrobust.errors import QnnRobustError as QnnRobustError
@@ -36,7 +37,7 @@ _HOMES = {
     "load_data": "data",
     "load_model": "models",
 }
-_MODULES = ("attacks", "defenses")
+_MODULES = ("attacks", "defenses", "strategies")
 
 __all__ = [
     "Cell",
@@ -51,6 +52,7 @@ __all__ = [
     "evaluate",
     "load_data",
     "load_model",
+    "strategies",
 ]
 
 

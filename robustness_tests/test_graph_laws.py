@@ -5,10 +5,13 @@ Inputs are drawn uniformly from the model's own domain.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.models import InputGrid, Model
@@ -20,6 +23,10 @@ pytestmark = [
 ]
 
 SAMPLES = 24
+EXAMPLES = 20
+PLACE = st.sampled_from((0.0, -0.5, 0.5, -0.25, 0.49))
+"""Where in a bucket, in steps from its integer."""
+ROWS = st.lists(st.integers(0, SAMPLES - 1), min_size=1, max_size=SAMPLES)
 
 
 @pytest.fixture
@@ -49,6 +56,32 @@ def test_less_than_half_an_input_step_changes_nothing(
     noise = rng.uniform(-0.49, 0.49, inputs.shape) * _grid(qnn_model).scale
     moved = qnn_model.predict((inputs + noise).astype(np.float32))
     _require_equal(qnn_model.predict(inputs), moved, "the input against less than half a step off")
+
+
+def test_the_output_is_constant_on_a_bucket(qnn_model: Model, qnn_session: Session) -> None:
+    """Real inputs of one integer, up to both ends of its bucket, give one output."""
+    grid, seed = _grid(qnn_model), qnn_session.options.seed
+    limits = np.iinfo(grid.dtype)
+
+    def law(number: int, places: tuple[float, float]) -> None:
+        rng = np.random.default_rng((seed, number))
+        shape = (4, *qnn_model.input_shape)
+        q = rng.integers(limits.min, limits.max + 1, shape)
+        outputs = [qnn_model.predict(_in_bucket(grid, q, place)) for place in places]
+        _require_equal(*outputs, f"places {places} in the buckets of the same integers")
+
+    _for_all(law, number=st.integers(0, 2**16), places=st.tuples(PLACE, PLACE))
+
+
+def test_samples_may_be_chosen_ordered_and_repeated(
+    qnn_model: Model, inputs: NDArray[np.float32]
+) -> None:
+    whole = qnn_model.predict(inputs)
+
+    def law(rows: list[int]) -> None:
+        _require_equal(whole[rows], qnn_model.predict(inputs[rows]), f"rows {rows} of a batch")
+
+    _for_all(law, rows=ROWS)
 
 
 def test_inputs_beyond_the_range_saturate(qnn_model: Model, inputs: NDArray[np.float32]) -> None:
@@ -95,6 +128,22 @@ def test_input_quantization_covers_the_domain(qnn_model: Model, qnn_session: Ses
             f"{first:.4g}..{last:.4g}, which the input integers stand for: give --qnn-domain",
             pytrace=False,
         )
+
+
+def _for_all(law: Callable[..., None], **drawn: Any) -> None:
+    """Check the law on drawn examples, the same ones in every run."""
+    chosen = settings(max_examples=EXAMPLES, derandomize=True, database=None, deadline=None)
+    chosen(given(**drawn)(law))()
+
+
+def _in_bucket(grid: InputGrid, q: NDArray[Any], place: float) -> NDArray[np.float32]:
+    """float32 values `place` steps from the integers; at an end the last one inside the bucket."""
+    exact = grid.scale * (q.astype(np.float64) - grid.zero_point + place)
+    x = exact.astype(np.float32)
+    for _ in range(4):
+        outside = grid.quantize(x) != q
+        x = np.where(outside, np.nextafter(x, grid.dequantize(q)), x)
+    return x
 
 
 def _grid(model: Model) -> InputGrid:

@@ -25,10 +25,10 @@ from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import DataError, ModelFileError, QnnRobustError
 from pytest_qnnrobust.results import Results
 from pytest_qnnrobust.suppressions import read as read_suppressions
+from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import MAX_OPERATORS
 from tests.fuzz import targets
 from tests.fuzz.targets import TARGETS
-from tests.tflite.graphs import GraphBuilder
 
 FINDINGS = Path(__file__).parent / "fuzz" / "findings"
 EXAMPLES = {"tflite": 40, "keras": 3, "hdf5": 3, "images": 100, "data": 100, "results": 100}

@@ -13,7 +13,7 @@ ROAD = (
     "errors ini batching option_values array_files child sharding",
     "demo flags keras_files hdf5_child litert_child losses metrics sequential stats",
     "options",
-    "tflite differentiable data_sources",
+    "tflite differentiable data_sources strategies",
     "models",
     "gradient_sources tflite_models litert_models keras_models loading domain",
     "attacks defenses data gradient_metrics noise_gain quantizers",

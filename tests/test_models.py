@@ -14,7 +14,7 @@ from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, UnsupportedOperatorError
 from pytest_qnnrobust.models import InputGrid
 from pytest_qnnrobust.tflite import fixed_point
-from tests.tflite.graphs import GraphBuilder
+from pytest_qnnrobust.tflite.builder import GraphBuilder
 from tests.tflite.tflm import run_tflm
 
 FILES = ("digits_int8.tflite", "digits_int16.tflite", "digits_float.keras")

@@ -82,14 +82,14 @@ def _splice(content: bytearray, random: Random) -> None:
 
 def tflite(data: bytes, random: Random) -> bytes:
     """Fields of the flatbuffer: shapes, types, scales, options, indices, buffers."""
-    from tests.tflite.graphs import _schema
+    from pytest_qnnrobust.tflite.builder import schema_module
 
     if random.random() < 0.3:
         return bytes_at_random(data, random)
     try:
         import flatbuffers
 
-        model = _schema().ModelT.InitFromPackedBuf(data)
+        model = schema_module().ModelT.InitFromPackedBuf(data)
         for _ in range(random.choice((1, 1, 1, 2, 4))):
             _tflite_field(model, random)
         builder = flatbuffers.Builder(1 << 12)

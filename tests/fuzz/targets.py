@@ -158,7 +158,7 @@ def tflite_seeds() -> list[bytes]:
 
 def _classifier(build: Any) -> bytes | None:
     """The graph and a RESHAPE of its output to (1, classes); None for a graph of two inputs."""
-    from tests.tflite.graphs import GraphBuilder
+    from pytest_qnnrobust.tflite.builder import GraphBuilder
 
     builder = GraphBuilder()
     inputs, output = build(builder, np.random.default_rng(0))

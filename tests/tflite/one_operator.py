@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.tflite.graphs import GraphBuilder
+from pytest_qnnrobust.tflite.builder import GraphBuilder
 
 Build = Callable[[GraphBuilder, np.random.Generator], tuple[Sequence[int], int]]
 """Adds one operator; returns the graph's input tensors and its output tensor."""

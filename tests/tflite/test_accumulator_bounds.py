@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust.tflite.accumulate import LARGEST_PLANE, Planes, choose_planes
+from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.kernels import prepare
 from pytest_qnnrobust.tflite.kernels.conv_2d import Convolution
 from pytest_qnnrobust.tflite.kernels.fully_connected import FullyConnected
-from tests.tflite.graphs import GraphBuilder
 from tests.tflite.one_operator import Build, convolution, fully_connected
 
 WHOLE_IMAGE = {"image": (3, 3, 4), "padding": "VALID", "zero_points": (127, 0)}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust.errors import QnnRobustError, UnsupportedOperatorError
+from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.kernels import KERNELS, Settings, prepare
-from tests.tflite.graphs import GraphBuilder
 from tests.tflite.one_operator import (
     Build,
     binary,

@@ -8,11 +8,11 @@ import zlib
 import numpy as np
 import pytest
 
+from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.kernels import KERNELS, Settings, prepare
 from tests.tflite.cases import CASES, PRECISE
-from tests.tflite.graphs import GraphBuilder
 from tests.tflite.one_operator import Build
 from tests.tflite.tflm import run_tflm
 

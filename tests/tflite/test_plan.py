@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust.errors import ModelFileError
+from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.interpreter import Interpreter
 from pytest_qnnrobust.tflite.plan import final_softmax
-from tests.tflite.graphs import GraphBuilder
 from tests.tflite.tflm import run_tflm
 
 

@@ -1,4 +1,4 @@
-"""Builds `.tflite` bytes for the tests, with TensorFlow's own schema and serializer."""
+"""Tensors and operators -> `.tflite` bytes, with TensorFlow's own schema and serializer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 TENSOR_TYPES = {
     "float32": "FLOAT32",
@@ -43,7 +44,7 @@ class GraphBuilder:
     """Collects tensors and operators of one subgraph; `build` serializes them."""
 
     def __init__(self) -> None:
-        self.schema: Any = _schema()
+        self.schema: Any = schema_module()
         self.graph = self.schema.SubGraphT()
         self.graph.tensors, self.graph.operators = [], []
         self.codes: list[Any] = []
@@ -78,7 +79,7 @@ class GraphBuilder:
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
 
-    def _buffer(self, data: np.ndarray, dtype: str) -> int:
+    def _buffer(self, data: NDArray[Any], dtype: str) -> int:
         if dtype == "int4":
             nibbles = np.append(data.reshape(-1), np.zeros(data.size % 2)).astype(np.uint8) & 15
             raw = (nibbles[::2] | nibbles[1::2] << 4).astype(np.uint8)
@@ -125,7 +126,7 @@ class GraphBuilder:
         self.graph.inputs, self.graph.outputs = list(inputs), list(outputs)
         self.graph.name = "main"
         model = self.schema.ModelT()
-        model.version, model.description = 3, "test graph"
+        model.version, model.description = 3, "pytest_qnnrobust"
         model.subgraphs, model.operatorCodes = [self.graph], self.codes
         model.buffers = self.buffers
         builder = flatbuffers.Builder(1 << 12)
@@ -134,7 +135,7 @@ class GraphBuilder:
 
 
 @lru_cache(maxsize=1)
-def _schema() -> Any:
+def schema_module() -> Any:
     """TensorFlow's `schema_py_generated`, loaded by path: importing TensorFlow takes seconds."""
     package = importlib.util.find_spec("tensorflow")
     if package is None or package.origin is None:

@@ -1,0 +1,80 @@
+"""A failure ends as the smallest graph and tensor, printed as the call that makes it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, find, given, settings
+from hypothesis import strategies as st
+
+from pytest_qnnrobust import strategies as qst
+
+few = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+search = settings(max_examples=2000, database=None, derandomize=True, deadline=None)
+NAMESPACE = {name: getattr(qst, name) for name in qst.__all__}
+
+
+@pytest.mark.parametrize("operator", ["LOGISTIC", "CONCATENATION"])
+def test_a_graph_with_one_bad_operator_shrinks_to_that_operator(operator: str) -> None:
+    found = find(qst.tflite_graphs(), lambda graph: operator in graph.names, settings=search)
+    assert found.names == (operator,)
+    assert (found.shape, found.dtype, found.scale, found.seed) == ((2,), "int8", 1.0, 0)
+
+
+def test_a_convolution_shrinks_to_one_pixel() -> None:
+    def fails(graph: qst.SmallGraph) -> bool:
+        return any(isinstance(o, qst.Conv2D) and o.bias for o in graph.operators)
+
+    found = find(qst.tflite_graphs(operators=("CONV_2D",), max_operators=2), fails, settings=search)
+    (convolution,) = found.operators
+    assert isinstance(convolution, qst.Conv2D)
+    assert (convolution.kernel, convolution.stride) == ((1, 1), (1, 1))
+    assert found.shape[:2] <= (1, 2)
+
+
+def test_a_graph_and_its_tensor_shrink_together() -> None:
+    @st.composite
+    def pairs(draw: st.DrawFn) -> tuple[qst.SmallGraph, np.ndarray]:
+        graph = draw(qst.tflite_graphs(operators=("RELU", "RESHAPE"), max_operators=3))
+        return graph, draw(qst.graph_inputs(graph))
+
+    def fails(pair: tuple[qst.SmallGraph, np.ndarray]) -> bool:
+        graph, q = pair
+        return "RELU" in graph.names and bool((q > 20).any())
+
+    graph, q = find(pairs(), fails, settings=search)
+    assert graph == qst.SmallGraph((qst.Relu(),))
+    assert sorted(q.reshape(-1).tolist()) == [0, 0, 0, 21]
+
+
+@few
+@given(qst.tflite_graphs())
+def test_a_pasted_graph_builds_the_same_file(graph: qst.SmallGraph) -> None:
+    pasted = eval(repr(graph), dict(NAMESPACE))
+    assert pasted == graph
+    assert pasted.to_tflite() == graph.to_tflite()
+    assert len(repr(graph)) < 1200
+
+
+@few
+@given(
+    qst.quantization_parameters() | qst.requantization_multipliers() | qst.keras_models(),
+)
+def test_every_other_description_can_be_pasted(drawn: Any) -> None:
+    assert eval(repr(drawn), dict(NAMESPACE)) == drawn
+
+
+def test_the_simplest_examples() -> None:
+    def anything(_: Any) -> bool:
+        return True
+
+    assert len(find(qst.tflite_graphs(), anything, settings=search).operators) == 1
+    parameters = find(qst.quantization_parameters(), anything, settings=search)
+    assert (parameters.scale, parameters.zero_point) == ((1.0,), (0,))
+    assert find(qst.requantization_multipliers(), anything, settings=search) == qst.Multiplier()
+    assert find(qst.keras_models(), anything, settings=search) == qst.SmallNetwork()
+    np.testing.assert_array_equal(
+        find(qst.probing_tensors(qst.AffineParameters()), lambda x: x.size == 1), [0.0]
+    )
