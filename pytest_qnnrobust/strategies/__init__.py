@@ -1,6 +1,6 @@
 """Hypothesis strategies: quantizations, tensors that probe them, small graphs and networks.
 
-Needs `hypothesis`, which nothing else of the package imports.
+A failure shrinks to the smallest; what is drawn prints as the call that makes it again.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -122,21 +123,24 @@ def bounds() -> None:
     law()
 
 
-PROPERTIES: tuple[Callable[[], None], ...] = (requantization, bounds, conformance)
+Property = Callable[[], None]
+PROPERTIES: tuple[Property, ...] = (requantization, bounds, conformance)
+
+
+def graphs_of(*operators: str) -> Property:
+    """`conformance` of graphs of these operators."""
+    return partial(conformance, operators)
 
 
 @dataclass(frozen=True)
 class Mutation:
-    """`mutant` takes the place of `name` of `owner`, a module or a class.
-
-    `operators` are those of the graphs in which it is looked for, where it concerns few.
-    """
+    """`mutant` takes the place of `name` of `owner`, a module or a class; `prove` has to fail."""
 
     what: str
     owner: Any
     name: str
     mutant: Any
-    operators: tuple[str, ...] | None = None
+    prove: Property = requantization
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -236,36 +240,43 @@ MUTATIONS = (
         "multiply_by_quantized_multiplier_int64",
         _mbqm64_without_half,
     ),
-    Mutation("saturation", fixed_point.Requantization, "apply", _wrapping_apply),
-    Mutation("activation clamp", fixed_point, "activation_range", _range_of_zero),
-    Mutation("padding value", Window, "taps", _taps_of_ones, ("CONV_2D",)),
-    Mutation("zero-point fold", Conv2D, "accumulate", _accumulate_without_zero_point),
-    Mutation("logistic table", logistic, "sigmoid_table", _table_one_higher, ("LOGISTIC", "TANH")),
-    Mutation("softmax table", softmax, "exp_lut", _lut_one_off, ("SOFTMAX", "RESHAPE")),
-    Mutation("average's rounding", AveragePool2D, "divide", _floor_average, ("AVERAGE_POOL_2D",)),
-    Mutation("accumulator bound", WeightedSum, "accumulator_bound", property(_bound_without_bias)),
+    Mutation("saturation", fixed_point.Requantization, "apply", _wrapping_apply, conformance),
+    Mutation("activation clamp", fixed_point, "activation_range", _range_of_zero, conformance),
+    Mutation("padding value", Window, "taps", _taps_of_ones, graphs_of("CONV_2D")),
+    Mutation("zero-point fold", Conv2D, "accumulate", _accumulate_without_zero_point, bounds),
+    Mutation(
+        "logistic table",
+        logistic,
+        "sigmoid_table",
+        _table_one_higher,
+        graphs_of("LOGISTIC", "TANH"),
+    ),
+    Mutation("softmax table", softmax, "exp_lut", _lut_one_off, graphs_of("SOFTMAX", "RESHAPE")),
+    Mutation(
+        "average's rounding", AveragePool2D, "divide", _floor_average, graphs_of("AVERAGE_POOL_2D")
+    ),
+    Mutation(
+        "accumulator bound", WeightedSum, "accumulator_bound", property(_bound_without_bias), bounds
+    ),
 )
 
 
-def killer(mutation: Mutation) -> tuple[str, int] | None:
-    """The first property that fails under the mutation, and after how many examples."""
+def examples_until_found(mutation: Mutation) -> int | None:
+    """After how many examples the property fails under the mutation; None where it never does."""
     with mutation.applied():
-        for prove in PROPERTIES:
-            try:
-                prove() if prove is not conformance else conformance(mutation.operators)
-            except KilledError as killed:
-                return prove.__name__, killed.examples
+        try:
+            mutation.prove()
+        except KilledError as killed:
+            return killed.examples
     return None
 
 
 def main() -> None:
-    print(f"{'mutation':<30}{'found by':<18}examples")
+    print(f"{'mutation':<30}{'property':<18}examples")
     for mutation in MUTATIONS:
-        found = killer(mutation)
-        print(
-            f"{mutation.what:<30}{found[0] if found else 'SURVIVED':<18}{found and found[1]}",
-            flush=True,
-        )
+        found = examples_until_found(mutation)
+        name = getattr(mutation.prove, "__name__", conformance.__name__)
+        print(f"{mutation.what:<30}{name:<18}{found or 'SURVIVED'}", flush=True)
     for prove in PROPERTIES:
         prove()
     print(f"without a mutation every property holds on {EXAMPLES} examples")
