@@ -72,7 +72,7 @@ def test_without_data_laws_run_and_the_last_line_says_so(run) -> None:
     result = run("--qnn-model", INT8)
     outcomes = result.parseoutcomes()
     assert result.ret == 0
-    assert outcomes["passed"] == 6
+    assert outcomes["passed"] == 8
     last = [line for line in result.outlines if line][-1]
     assert last == (
         "robustness was NOT measured: no data: give --qnn-data SOURCE, or qnn_data in the ini file"
