@@ -65,34 +65,14 @@ def code_limits(bits: int, narrow_range: bool) -> tuple[int, int]:
     return -half + int(narrow_range), half - 1
 
 
-@dataclass(frozen=True, eq=False)
-class AffineQuantizer:
-    """`clip(round(x / scale) + zero_point)`, float32 division, halves away from zero.
+class _Codes:
+    """Signed codes of `bits` bits, rounded half away from zero."""
 
-    `scale` and `zero_point` are a number each, or arrays of the length of `quantized_dimension`.
-    NaN becomes the zero point, infinities saturate.
-    """
-
-    scale: Any
-    zero_point: Any = 0
-    bits: int = 8
-    quantized_dimension: int | None = None
-    symmetric: bool = False
-    narrow_range: bool = False
+    bits: int
+    narrow_range: bool
 
     rounding: ClassVar[str] = "half_away"
     stochastic: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        code_limits(self.bits, self.narrow_range)
-        if not (np.asarray(self.scale) > 0).all() or not np.isfinite(self.scale).all():
-            raise expected("finite scales above 0", scale=self.scale)
-        if (np.ndim(self.scale) == 0) != (self.quantized_dimension is None):
-            shape, axis = np.shape(self.scale), self.quantized_dimension
-            rule = "one scale, or one for each element of quantized_dimension"
-            raise expected(rule, scale_shape=shape, quantized_dimension=axis)
-        if self.symmetric and np.any(self.zero_point):
-            raise expected("zero_point 0 where symmetric", zero_point=self.zero_point)
 
     @property
     def minimum(self) -> int:
@@ -106,6 +86,33 @@ class AffineQuantizer:
     def dtype(self) -> str:
         """int8 for up to 8 bits, int16 above."""
         return "int8" if self.bits <= 8 else "int16"
+
+
+@dataclass(frozen=True, eq=False)
+class AffineQuantizer(_Codes):
+    """`clip(round(x / scale) + zero_point)`, float32 division, halves away from zero.
+
+    `scale` and `zero_point` are a number each, or arrays of the length of `quantized_dimension`.
+    NaN becomes the zero point, infinities saturate.
+    """
+
+    scale: Any
+    zero_point: Any = 0
+    bits: int = 8
+    quantized_dimension: int | None = None
+    symmetric: bool = False
+    narrow_range: bool = False
+
+    def __post_init__(self) -> None:
+        code_limits(self.bits, self.narrow_range)
+        if not (np.asarray(self.scale) > 0).all() or not np.isfinite(self.scale).all():
+            raise expected("finite scales above 0", scale=self.scale)
+        if (np.ndim(self.scale) == 0) != (self.quantized_dimension is None):
+            shape, axis = np.shape(self.scale), self.quantized_dimension
+            rule = "one scale, or one for each element of quantized_dimension"
+            raise expected(rule, scale_shape=shape, quantized_dimension=axis)
+        if self.symmetric and np.any(self.zero_point):
+            raise expected("zero_point 0 where symmetric", zero_point=self.zero_point)
 
     def quantize(self, x: NDArray[Any]) -> NDArray[Any]:
         scale, zero_point = self._along_axis(np.ndim(x))
@@ -127,7 +134,7 @@ class AffineQuantizer:
 
 
 @dataclass(frozen=True)
-class Affine:
+class Affine(_Codes):
     """The affine quantizer of a tensor's own range; `fit(x)` has scale and zero point of `x`.
 
     `Affine(symmetric=True, narrow_range=True, quantized_dimension=0)` is what the converter does
@@ -140,23 +147,8 @@ class Affine:
     narrow_range: bool = False
     quantized_dimension: int | None = None
 
-    rounding: ClassVar[str] = "half_away"
-    stochastic: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         code_limits(self.bits, self.narrow_range)
-
-    @property
-    def minimum(self) -> int:
-        return code_limits(self.bits, self.narrow_range)[0]
-
-    @property
-    def maximum(self) -> int:
-        return code_limits(self.bits, self.narrow_range)[1]
-
-    @property
-    def dtype(self) -> str:
-        return "int8" if self.bits <= 8 else "int16"
 
     def fit(self, x: NDArray[Any]) -> AffineQuantizer:
         """The quantizer for the range of `x`; raises QnnRobustError where that is not finite."""
