@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.attacks import SHARED, chosen, images, parser, peers
 from benchmarks.measure import Case, Images
 from pytest_qnnrobust import attacks
+from pytest_qnnrobust.attacks.losses import margin
 from pytest_qnnrobust.metrics import distances
 from pytest_qnnrobust.models import Model, load_model
 
@@ -81,13 +82,10 @@ def graded(case: Case, models: dict[str, Model], name: str, library: str, x_adv:
         width: 100 * float(np.mean((m.classify(case.x) == case.y) & (m.classify(x_adv) == case.y)))
         for width, m in models.items()
     }
-    logits = case.model.logits(x_adv)
-    own = np.take_along_axis(logits, case.y[:, None], axis=1)[:, 0]
-    np.put_along_axis(logits, case.y[:, None], -np.inf, axis=1)
-    margin = logits.max(axis=1) - own
-    fooled = case.correct & (margin > 0)
+    beyond = margin(case.model.logits(x_adv), case.y)
+    fooled = case.correct & (beyond > 0)
     sizes = distances(x_adv, case.x)
-    means = [float(one[fooled].mean()) for one in (sizes.l1, sizes.l2, sizes.linf, margin)]
+    means = [float(one[fooled].mean()) for one in (sizes.l1, sizes.l2, sizes.linf, beyond)]
     return Row(name, library, accuracy, *means)
 
 

@@ -43,7 +43,7 @@ class BoundaryAttack(MinimalDistortionAttack):
 
     A sample ends after `max_iter` iterations of `sample_size` candidates, or after `num_trial`
     iterations in a row without a new point. Black-box, max_iter * sample_size queries plus
-    about 10 for the start, at most 3 * init_size more where starts are hard to find.
+    about 40 for the start, at most 3 * init_size more where starts are hard to find.
     """
 
     knowledge = "black"

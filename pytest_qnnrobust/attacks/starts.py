@@ -47,8 +47,9 @@ def random_starts(target: Target, streams: Streams, init_size: int, norm: float)
             for tried in range(block):
                 chosen = np.flatnonzero(fooled[:, tried])
                 _propose_boundary(target, rows[chosen], tries[chosen, tried], norm)
-            found[rows[fooled.any(axis=1)]] = True
-            rows = rows[~fooled.any(axis=1)]
+            started = fooled.any(axis=1)
+            found[rows[started]] = True
+            rows = rows[~started]
             if not len(rows):
                 return np.flatnonzero(found)
     return np.flatnonzero(found)

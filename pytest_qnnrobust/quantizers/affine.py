@@ -16,9 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.tflite import fixed_point
-
-WIDTHS = (2, 16)
-"""The fewest and the most bits of a signed code."""
+from pytest_qnnrobust.tflite.fixed_point import code_limits
 
 EMPTY = float(np.finfo(np.float64).eps)
 """A range narrower than this counts as 0 alone, as in the converter."""
@@ -55,14 +53,6 @@ def affine_parameters(
     nudged = fixed_point.round_half_away(np.where(nearer, from_low, from_high))
     zero_point = np.where(empty, 0, np.clip(nudged, minimum, maximum))
     return scale.astype(np.float32), zero_point.astype(np.int64)
-
-
-def code_limits(bits: int, narrow_range: bool) -> tuple[int, int]:
-    """The smallest and the largest signed code; a narrow range leaves the smallest out."""
-    if not WIDTHS[0] <= bits <= WIDTHS[1]:
-        raise expected(f"bits from {WIDTHS[0]} to {WIDTHS[1]}", bits=bits)
-    half = 1 << (bits - 1)
-    return -half + int(narrow_range), half - 1
 
 
 class _Codes:

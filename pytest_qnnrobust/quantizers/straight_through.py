@@ -12,10 +12,11 @@ import keras
 from keras import ops
 
 from pytest_qnnrobust.quantizers import stochastic
-from pytest_qnnrobust.quantizers.affine import EMPTY, affine_parameters, code_limits
+from pytest_qnnrobust.quantizers.affine import EMPTY, affine_parameters
 from pytest_qnnrobust.quantizers.binary import TWN_THRESHOLD
 from pytest_qnnrobust.quantizers.dorefa import levels
 from pytest_qnnrobust.quantizers.specs import Spec
+from pytest_qnnrobust.tflite.fixed_point import code_limits
 
 
 def straight_through(x: Any, quantized: Any) -> Any:

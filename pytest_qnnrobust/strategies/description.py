@@ -111,7 +111,8 @@ class SmallOperator(Described):
         raise NotImplementedError
 
     def write(self, place: Place) -> None:
-        raise NotImplementedError
+        """Write it with its constants and options; here without any."""
+        place.operator(self.name)
 
 
 @dataclass(frozen=True)

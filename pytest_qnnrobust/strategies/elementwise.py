@@ -95,9 +95,6 @@ class Rescaled(SmallOperator):
         check_zero_point(x.dtype, self.zero_point)
         return Activation(x.shape, x.dtype, self.scale, self.zero_point)
 
-    def write(self, place: Place) -> None:
-        place.operator(self.name)
-
 
 @dataclass(frozen=True, repr=False)
 class Relu(Rescaled):
@@ -161,9 +158,6 @@ class Quantize(SmallOperator):
         check_zero_point(self.dtype, self.zero_point)
         return Activation(operands[0].shape, self.dtype, self.scale, self.zero_point)
 
-    def write(self, place: Place) -> None:
-        place.operator(self.name)
-
 
 @dataclass(frozen=True, repr=False)
 class Relu6(SmallOperator):
@@ -176,9 +170,6 @@ class Relu6(SmallOperator):
         check_zero_point(x.dtype, x.zero_point)
         return Activation(x.shape, x.dtype, x.scale, x.zero_point)
 
-    def write(self, place: Place) -> None:
-        place.operator(self.name)
-
 
 @dataclass(frozen=True, repr=False)
 class Sigmoid(SmallOperator):
@@ -188,9 +179,6 @@ class Sigmoid(SmallOperator):
         (x,) = operands
         check_zero_point(x.dtype, x.zero_point)
         return Activation(x.shape, x.dtype, *SIGMOID_OUTPUTS[self.name, x.dtype])
-
-    def write(self, place: Place) -> None:
-        place.operator(self.name)
 
 
 @dataclass(frozen=True, repr=False)

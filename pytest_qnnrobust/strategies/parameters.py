@@ -55,12 +55,12 @@ class AffineParameters:
     @property
     def minimum(self) -> int:
         """The lowest legal integer."""
-        return -(1 << (self.bits - 1)) + self.narrow_range
+        return fixed_point.code_limits(self.bits, self.narrow_range)[0]
 
     @property
     def maximum(self) -> int:
         """The highest legal integer."""
-        return (1 << (self.bits - 1)) - 1
+        return fixed_point.code_limits(self.bits, self.narrow_range)[1]
 
     @property
     def dtype(self) -> str:
@@ -146,7 +146,7 @@ def quantization_parameters(
         if draw(st.sampled_from(kinds)) == "per-axis":
             axis = draw(st.integers(0, max_dimension))
             channels = draw(st.integers(1, max_channels))
-        low, high = -(1 << (width - 1)) + lowest_is_out, (1 << (width - 1)) - 1
+        low, high = fixed_point.code_limits(width, lowest_is_out)
         zero = st.just(0) if draw(st.sampled_from(zeros)) == "symmetric" else st.integers(low, high)
         steps = scales(min_exponent, max_exponent)
         return AffineParameters(

@@ -17,6 +17,9 @@ from pytest_qnnrobust.errors import ModelFileError, expected
 Integers = NDArray[np.int64]
 ScaleArithmetic = Literal["double", "float"]
 
+CODE_BITS = (2, 16)
+"""The fewest and the most bits of a signed code."""
+
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 FUSED_ACTIVATIONS: dict[str, tuple[float | None, float | None]] = {
@@ -67,6 +70,14 @@ def dequantize(q: ArrayLike, scale: float, zero_point: int) -> NDArray[np.float3
     """`float32(double(scale) * (q - zero_point))` (R/dequantize.h)."""
     real: NDArray[np.float64] = np.float64(scale) * (np.asarray(q, np.int64) - zero_point)
     return real.astype(np.float32)
+
+
+def code_limits(bits: int, narrow_range: bool) -> tuple[int, int]:
+    """The smallest and the largest signed code; a narrow range leaves the smallest out."""
+    if not CODE_BITS[0] <= bits <= CODE_BITS[1]:
+        raise expected(f"bits from {CODE_BITS[0]} to {CODE_BITS[1]}", bits=bits)
+    half = 1 << (bits - 1)
+    return -half + int(narrow_range), half - 1
 
 
 def effective_scale(
