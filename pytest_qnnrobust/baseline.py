@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import sequential, stats
 from pytest_qnnrobust.attacks.registry import minimizes_distance
+from pytest_qnnrobust.domain import span
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.option_values import Limits, Loss
 from pytest_qnnrobust.results import DataRecord, Results, SequentialRecord
@@ -141,6 +142,9 @@ def other_samples(recorded: DataRecord | None, current: DataRecord | None) -> st
         return "no data in one of the runs"
     if recorded.digest == current.digest:
         return ""
+    old, new = ((data.low, data.high) for data in (recorded, current))
+    if old != new:
+        return f"other data: inputs in {span(new)}, recorded with {span(old)}"
     return (
         f"other data: {current.samples} samples of {current.name}, recorded with "
         f"{recorded.samples} of {recorded.name}"
@@ -171,7 +175,8 @@ def _compared(
         outcomes = ("now", now), ("recorded", before)
         verdict = farther_where_both_fooled(cell, *outcomes, allowed, norm="l2")
         same = np.array_equal(before.l2[both], now.l2[both])
-        yield CellComparison(cell, "kept", _words(verdict, same), "distance", verdict, same)
+        text = _words(verdict, same, f"{-100 * allowed.margin:g} %")
+        yield CellComparison(cell, "kept", text, "distance", verdict, same)
 
 
 def _accuracy(
@@ -180,7 +185,8 @@ def _accuracy(
     allowed = replace(rule, margin=limits.of(cell, loss))
     verdict = accuracy_at_least(cell, ("now", now), ("recorded", before), allowed)
     same = np.array_equal(before, now)
-    return CellComparison(cell, "kept", _words(verdict, same), loss, verdict, same)
+    text = _words(verdict, same, f"{-100 * allowed.margin:g} points")
+    return CellComparison(cell, "kept", text, loss, verdict, same)
 
 
 def _watched(
@@ -210,11 +216,14 @@ def _watched(
     value: Value = "inconclusive" if decision.value == "undecided" else decision.value
     verdict = Verdict(cell, value, statement, effect, interval, decision.p_value, float("nan"), n)
     same = n == len(before) and np.array_equal(before, now)
-    return CellComparison(cell, "kept", _words(verdict, same), loss, verdict, same)
+    text = _words(verdict, same, f"{-100 * limit:g} points")
+    return CellComparison(cell, "kept", text, loss, verdict, same)
 
 
-def _words(verdict: Verdict, same: bool) -> str:
-    return f"the same on each of {verdict.n} samples" if same else verdict.statement
+def _words(verdict: Verdict, same: bool, allowed: str) -> str:
+    if same:
+        return f"the same on each of {verdict.n} samples"
+    return f"{verdict.statement}, allowed {allowed}"
 
 
 def _corrected(found: Sequence[CellComparison], rule: Rule) -> list[CellComparison]:
@@ -225,7 +234,12 @@ def _corrected(found: Sequence[CellComparison], rule: Rule) -> list[CellComparis
         one.name: "worse" if p <= rule.alpha else _short_of_worse(one)
         for one, p in zip(judged, worse, strict=True)
     }
-    return [replace(one, status=status.get(one.name, one.status)) for one in found]
+    return [_judged(one, status.get(one.name, one.status)) for one in found]
+
+
+def _judged(one: CellComparison, status: Status) -> CellComparison:
+    settling = one.verdict.settling if one.verdict and status == "inconclusive" else ""
+    return replace(one, status=status, text="; ".join(filter(None, (one.text, settling))))
 
 
 def _p_worse(one: CellComparison) -> float:

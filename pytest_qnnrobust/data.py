@@ -62,6 +62,7 @@ def load_data(
     *,
     model: Model | Sequence[Model] | None = None,
     domain: tuple[float, float] | None = None,
+    recorded: tuple[float, float] | None = None,
     limit: int | None = None,
 ) -> Data:
     """Load labelled samples and check them against the model, or all models, under test.
@@ -69,7 +70,8 @@ def load_data(
     `source` is an `.npz` file (keys x, y), a folder of class folders of PNG or JPEG images,
     `module:function` returning (x, y), `"digits"` (the embedded test digits), or a tuple (x, y).
     uint8 images are scaled into the models' input domain, or into `domain`; floats stay as they
-    are, the few that lie outside of the domain clipped to it. `limit` keeps the first samples.
+    are, the few that lie outside of the domain clipped to it. `recorded` is the domain of a run
+    that this one is compared with (see `resolve_domain`). `limit` keeps the first samples.
 
     Raises DataError, one line, for a source that cannot be read or does not fit the models.
     """
@@ -81,7 +83,7 @@ def load_data(
     raw = read_source(source, channels, limit)
     x = _fit_shape(_check_samples(raw), raw.name, models)[:limit]
     y = _check_labels(raw, models)[:limit]
-    found = resolve_domain(models, x, y, domain)
+    found = resolve_domain(models, x, y, domain, recorded)
     if x.dtype == np.uint8:
         return Data(scale(x, found.bounds), y, raw.name, found.bounds, f"uint8 images, {found}")
     x, note = _clip(x, found, raw.name)

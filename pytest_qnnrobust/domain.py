@@ -43,12 +43,15 @@ def resolve_domain(
     x: NDArray[Any],
     y: NDArray[np.int64] | None = None,
     override: tuple[float, float] | None = None,
+    recorded: tuple[float, float] | None = None,
 ) -> Domain:
     """The input domain that `models` share, for raw data `x` (uint8 images, or floats as they are).
 
-    In this order: `override`; the range of an int8 input, or bounds other than 0..1 of a float
-    model (a Rescaling layer, or given by hand); the symmetric range of an int16 input, or half of
-    it; for uint8 images the usual domain in which the clean images are classified best (up to 256
+    In this order: `override`; `recorded`, that of the run that this one is compared with, unless
+    a model states another usual domain (what only came out of a calibration must not decide what
+    the model is tested on); the range of an int8 input, or bounds other than 0..1 of a float model
+    (a Rescaling layer, or given by hand); the symmetric range of an int16 input, or half of it;
+    for uint8 images the usual domain in which the clean images are classified best (up to 256
     of them); for floats the data's own range. Raises DataError where models state several domains.
     """
     if override is not None:
@@ -56,7 +59,10 @@ def resolve_domain(
         if not low < high:
             raise expected("domain with low < high", low=low, high=high, error=DataError)
         return Domain(low, high, "as given")
-    return _stated(models) or _from_int16(models, x, y) or _from_float(models, x, y)
+    stated = _stated(models) if recorded is None else _stated_otherwise(models, recorded)
+    if recorded is not None and stated is None:
+        return Domain(*recorded, "as the baseline records")
+    return stated or _from_int16(models, x, y) or _from_float(models, x, y)
 
 
 def usual(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -87,6 +93,15 @@ def _stated(models: Sequence[Model]) -> Domain | None:
             "models of one input domain", domains=domains, cure=OVERRIDE, error=DataError
         )
     return next(iter(found.values()), None)
+
+
+def _stated_otherwise(models: Sequence[Model], recorded: tuple[float, float]) -> Domain | None:
+    """The usual domain that a model states and that is not the recorded one."""
+    for model in models:
+        stated = _stated([model])
+        if stated is not None and stated.bounds in USUAL and stated.bounds != recorded:
+            return stated
+    return None
 
 
 def _from_int16(

@@ -81,7 +81,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if chosen.gate:
         _load(config)
     if chosen.baseline or chosen.suppressions:
-        _or_usage_error(_session(config).hold)
+        _or_usage_error(lambda: _session(config).held_to)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -419,7 +419,7 @@ def _load(config: pytest.Config) -> None:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
-def _or_usage_error(read: Callable[[], None]) -> None:
+def _or_usage_error(read: Callable[[], object]) -> None:
     from pytest_qnnrobust.errors import QnnRobustError
 
     try:

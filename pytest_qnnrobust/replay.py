@@ -128,6 +128,8 @@ def _recorded_options(recorded: Results, cell_id: str, given: Mapping[str, Any])
             found[width] = path
     if given.get("cache_dir") is not None:
         found.pop("no_cache", None)
+    if recorded.data is not None:
+        found.setdefault("domain", (recorded.data.low, recorded.data.high))
     return found
 
 

@@ -256,7 +256,7 @@ def _finite(value: Any) -> Any:
 
 
 def _verdict(values: Mapping[str, Any]) -> Verdict:
-    numbers = ("effect", "p_value", "detectable")
+    numbers = ("effect", "p_value", "detectable", "needed")
     known = {k: math.nan if k in numbers and v is None else v for k, v in values.items()}
     known["interval"] = {k: math.nan if v is None else v for k, v in values["interval"].items()}
     return Verdict.from_json(known)

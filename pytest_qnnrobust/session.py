@@ -64,7 +64,6 @@ class Session(Gathered):
         super().__init__()
         self.options = options
         self.rule = Rule(options.alpha, options.margin, options.drop)
-        self.held_to = Recorded()
         self.gate = Gate()
         self.written: list[Path] = []
         self.command = ""
@@ -82,7 +81,7 @@ class Session(Gathered):
             self._check_cells()
             if self.options.squeeze is not None:
                 _ = self.squeezing
-            self._subjects = Subjects(self.options)
+            self._subjects = Subjects(self.options, self._recorded_domain())
             self._check_eps()
             _ = self.cache
             if self.options.keep_examples is not None:
@@ -310,11 +309,10 @@ class Session(Gathered):
         """
         options = self.options
         updating = options.update or options.update_new
-        held_to = self.held_to if self.held_to.results else recorded(options)
         return Stopping(
             cells=() if updating else self._own_cells(),
             thresholds=options.min_accuracy,
-            recorded=None if updating else held_to.results,
+            recorded=None if updating else self.held_to.results,
             limits=options.fail_if,
             data=self.data_record(),
             alpha=options.alpha,
@@ -367,9 +365,17 @@ class Session(Gathered):
         own = provenance.model_records(self.subjects) if self._subjects is not None else []
         return provenance.in_order([*super().model_records(), *own])
 
-    def hold(self) -> None:
-        """Read what the run is held to, before the first test; QnnRobustError on a bad file."""
-        self.held_to = recorded(self.options)
+    @cached_property
+    def held_to(self) -> Recorded:
+        """Read before the first test; QnnRobustError on a bad file."""
+        return recorded(self.options)
+
+    def _recorded_domain(self) -> tuple[float, float] | None:
+        """The input domain of the run that this one is compared with, if there is one."""
+        before = self.held_to.results
+        if self.options.update or before is None or before.data is None:
+            return None
+        return before.data.low, before.data.high
 
     def close(self, command: str) -> bool:
         """Compare with the baseline, record and report; whether the run may pass."""

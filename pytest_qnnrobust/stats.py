@@ -258,3 +258,24 @@ def detectable_superiority(n: int, m: int, alpha: float = 0.05, power: float = 0
         return 0.5
     z = norm.ppf(1 - alpha) + norm.ppf(power)
     return float(min(z * np.sqrt((n + m + 1) / (12 * n * m)), 0.5))
+
+
+def samples_to_settle(
+    n: int, effect: float, interval: Interval, bound: float = 0.0, power: float = 0.8
+) -> float:
+    """About how many samples show which side of `bound` an effect of this size lies on.
+
+    `interval` is that of `effect` from n samples: its width shrinks with the square root of their
+    number until the one-sided test of its level sees |effect - bound| with `power`. Infinite where
+    the effect lies on the bound, NaN where the interval is not bounded.
+    """
+    from scipy.stats import norm
+
+    z = norm.ppf((1 + interval.level) / 2)
+    error = (interval.high - interval.low) / (2 * z)
+    distance = abs(effect - bound)
+    if not np.isfinite(error):
+        return float("nan")
+    if distance == 0:
+        return float("inf")
+    return float(n * ((z + norm.ppf(power)) * error / distance) ** 2)

@@ -58,7 +58,9 @@ class Subjects:
     Reads everything at construction; raises QnnRobustError, one line, for the first bad file.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(
+        self, options: Options, recorded_domain: tuple[float, float] | None = None
+    ) -> None:
         self.options = options
         self._derived: dict[str, Subject] = {}
         self._absent: dict[str, str] = {}
@@ -68,7 +70,7 @@ class Subjects:
             share_processors(workers)
         with quiet():
             given = self._read_given()
-            self.data = self._read_data(given)
+            self.data = self._read_data(given, recorded_domain)
             bounds = self.data.bounds if self.data else options.domain
             if bounds is not None:
                 given = {
@@ -110,12 +112,17 @@ class Subjects:
                 raise MissingError(str(error)) from error
         return self._derived[width]
 
-    def _read_data(self, given: dict[str, Subject]) -> Data | None:
+    def _read_data(
+        self, given: dict[str, Subject], recorded: tuple[float, float] | None
+    ) -> Data | None:
         source = DIGITS if self.options.demo else self.options.data
         if source is None:
             return None
         models = [subject.model for subject in given.values()]
-        return load_data(source, model=models, domain=self.options.domain, limit=CLEAN_SAMPLES)
+        domain = self.options.domain
+        return load_data(
+            source, model=models, domain=domain, recorded=recorded, limit=CLEAN_SAMPLES
+        )
 
     def _read_calibration(self) -> Data | None:
         parent = self.given.get("float32")

@@ -9,6 +9,7 @@ claim is called violated with probability alpha at most.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
@@ -31,6 +32,10 @@ Unit = Literal[
     "of work",
     "in elements",
 ]
+
+
+SETTLES_NEVER = 1_000_000
+"""Where more samples than this would be needed, no number is said."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Verdict:
     """`effect` and `interval` are in the unit of the claim (a fraction of samples, a distance).
 
     `p_value` is that of the decisive one-sided test; `detectable` the smallest effect that `n`
-    paired samples show with a power of 0.8.
+    paired samples show with a power of 0.8; `needed` about how many samples would settle the claim
+    with that power, were the effect what it was here.
     """
 
     name: str
@@ -68,12 +74,24 @@ class Verdict:
     detectable: float
     n: int
     unit: Unit = "points"
+    needed: float = math.nan
 
     @property
     def sensitivity(self) -> str:
-        """What this sample could have shown, in words."""
+        """What this sample could have shown, and how many would settle the claim, in words."""
         size = self.detectable * (100 if self.unit == "points" else 1)
-        return f"{self.n} samples show a difference of {size:.3g} {self.unit} or more"
+        shown = f"{self.n} samples show a difference of {size:.3g} {self.unit} or more"
+        return "; ".join(filter(None, (shown, self.settling)))
+
+    @property
+    def settling(self) -> str:
+        """How many samples would settle the claim, in words; "" where that cannot be said."""
+        if math.isnan(self.needed) or self.needed <= self.n:
+            return ""
+        if self.needed > SETTLES_NEVER:
+            return f"over {SETTLES_NEVER:,} would have to settle it"
+        digits = 10 ** max(math.floor(math.log10(self.needed)) - 1, 0)
+        return f"about {math.ceil(self.needed / digits) * digits:,} would settle it"
 
     def __str__(self) -> str:
         return f"{self.name} {self.value}: {self.statement}"
@@ -107,8 +125,12 @@ def accuracy_at_least(
         f"{100 * pairs.difference:+.1f} points [{100 * interval.low:+.1f}, "
         f"{100 * interval.high:+.1f}] (paired, {p_text(p_value)}, n = {pairs.n})"
     )
+    effect = pairs.difference
     detectable = stats.detectable_difference(pairs.n, pairs.rate, rule.alpha)
-    return Verdict(name, value, statement, pairs.difference, interval, p_value, detectable, pairs.n)
+    needed = stats.samples_to_settle(pairs.n, effect, interval, -rule.margin)
+    return Verdict(
+        name, value, statement, effect, interval, p_value, detectable, pairs.n, needed=needed
+    )
 
 
 def share_at_most(name: str, mask: tuple[str, NDArray[np.bool_]], rule: Rule) -> Verdict:
@@ -125,8 +147,10 @@ def share_at_most(name: str, mask: tuple[str, NDArray[np.bool_]], rule: Rule) ->
         f"most {100 * rule.margin:g} % ({p_text(p_value)}, n = {len(marked)})"
     )
     effect = float(marked.mean()) if len(marked) else 0.0
-    detectable = stats.detectable_proportion(len(marked), rule.margin, rule.alpha)
-    return Verdict(name, value, statement, effect, interval, p_value, detectable, len(marked))
+    n = len(marked)
+    detectable = stats.detectable_proportion(n, rule.margin, rule.alpha)
+    needed = stats.samples_to_settle(n, effect, interval, rule.margin)
+    return Verdict(name, value, statement, effect, interval, p_value, detectable, n, needed=needed)
 
 
 def distance_at_least(
@@ -154,8 +178,10 @@ def distance_at_least(
         f"{effect:+.3g} [{interval.low:+.3g}, {interval.high:+.3g}] "
         f"(paired, {p_text(p_value)}, n = {len(a)})"
     )
+    n = len(a)
     detectable = stats.detectable_shift(a - b, rule.alpha)
-    return Verdict(name, value, statement, effect, interval, p_value, detectable, len(a), unit)
+    needed = stats.samples_to_settle(n, *stats.location_interval(shifted, rule.level))
+    return Verdict(name, value, statement, effect, interval, p_value, detectable, n, unit, needed)
 
 
 def farther_where_both_fooled(
@@ -203,9 +229,11 @@ def tends_to_be_greater(
     centred = stats.Interval(interval.low - 0.5, interval.high - 0.5, interval.level)
     detectable = stats.detectable_superiority(len(a), len(b), rule.alpha)
     n = len(a) + len(b)
+    needed = stats.samples_to_settle(n, share - 0.5, centred)
     return Verdict(
-        name, value, statement, share - 0.5, centred, p_value, detectable, n, "of probability"
-    )
+        name, value, statement, share - 0.5, centred, p_value, detectable, n, "of probability",
+        needed,
+    )  # fmt: skip
 
 
 def p_text(p: float) -> str:

@@ -225,6 +225,26 @@ class TestDomain:
         np.testing.assert_allclose(resolve_domain([model], x).bounds, (0, 2.64))
         np.testing.assert_allclose(resolve_domain([model], -x).bounds, (-2.64, 2.64), rtol=1e-4)
 
+    @pytest.mark.parametrize(
+        ("scale", "recorded", "expected"),
+        [
+            (0.3 / 255, (0, 1), (0, 1)),
+            (1 / 255, (0, 1), (0, 1)),
+            (1 / 255, (-2.1, 2.6), (0, 1)),
+            (1.0, (0, 1), (0, 255)),
+            (0.3 / 255, None, (0, 0.3)),
+        ],
+    )
+    def test_what_a_baseline_records(
+        self, scale: float, recorded: tuple[float, float] | None, expected: tuple[float, float]
+    ) -> None:
+        found = resolve_domain([int8(scale, -128)], *levels(), recorded=recorded)
+        np.testing.assert_allclose(found.bounds, expected, rtol=1e-6)
+
+    def test_a_given_domain_goes_before_a_recorded_one(self) -> None:
+        found = resolve_domain([int8(1 / 255, -128)], *levels(), (0, 2), recorded=(0, 1))
+        assert found.bounds == (0, 2)
+
     def test_usual(self) -> None:
         assert usual((0.01, 0.98)) == (0.0, 1.0)
         assert usual((0.0, 0.5)) == (0.0, 0.5)

@@ -202,3 +202,12 @@ def test_the_detectable_difference_is_seen_four_times_out_of_five(name: str) -> 
     detectable = SINGLE[name](np.random.default_rng(3), 0.0).detectable
     assert shares(SINGLE[name], detectable, 500)["holds"] >= 0.8 - 2 * slack(0.8)
     assert shares(SINGLE[name], -detectable, 500)["violated"] >= 0.8 - 2 * slack(0.8)
+
+
+@pytest.mark.parametrize("name", [name for name in SINGLE if name not in ONE_SIDED])
+def test_as_many_samples_settle_an_effect_as_detect_it(name: str) -> None:
+    detectable = SINGLE[name](np.random.default_rng(3), 0.0).detectable
+    for shift in (detectable, -detectable):
+        rng = np.random.default_rng(5)
+        found = [SINGLE[name](rng, shift) for _ in range(101)]
+        assert 0.7 <= np.median([one.needed / one.n for one in found]) <= 1.4

@@ -155,3 +155,14 @@ def test_power_at_the_detectable_superiority() -> None:
         for _ in range(400)
     ]
     assert np.mean(found) == pytest.approx(0.8, abs=0.07)
+
+
+def test_samples_to_settle() -> None:
+    interval = stats.Interval(-0.1, 0.1, 0.9)
+    near, far = (stats.samples_to_settle(100, effect, interval) for effect in (0.01, 0.02))
+    assert near == pytest.approx(4 * far)
+    # Half a width of 0.1 at 1.645 standard errors; 0.01 needs 1.645 + 0.842 of them.
+    assert near == pytest.approx(100 * ((1.644854 + 0.841621) * 0.1 / 1.644854 / 0.01) ** 2)
+    assert stats.samples_to_settle(100, 0.02, interval, bound=0.01) == pytest.approx(near)
+    assert stats.samples_to_settle(100, -0.02, interval, bound=-0.02) == np.inf
+    assert np.isnan(stats.samples_to_settle(3, 0.1, stats.Interval(-np.inf, np.inf, 0.9)))

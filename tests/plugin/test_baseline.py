@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from tests.plugin.conftest import summary
 from tests.plugin.test_defended import broken_int8
 
@@ -54,6 +58,46 @@ def test_a_broken_model_fails_with_the_reason_and_the_cure(gate, recorded, tmp_p
     assert "WORSE: int8-square-linf-direct accuracy. now" in text
     assert "to accept this run as the baseline: pytest -p no:cacheprovider --qnn-int8=" in text
     assert "--qnn-baseline=kept.json --qnn-update" in text
+
+
+def test_a_range_from_a_bad_calibration_is_tested_in_the_recorded_domain(
+    gate, recorded, tmp_path
+) -> None:
+    narrow = scaled_input(tmp_path / "digits_int8.tflite", 0.3)
+    result = gate(model=narrow)
+    assert result.ret == 1
+    text = summary(result)
+    assert "WORSE: int8-clean clean. now" in text
+    assert "allowed -2 points" in text
+    assert "inputs in 0..1: as the baseline records" in " ".join(result.outlines)
+    accepted = gate("--qnn-update", model=narrow)
+    assert "inputs in 0..0.3: what the int8 input" in " ".join(accepted.outlines)
+
+
+def test_another_usual_domain_is_other_data(gate, recorded, tmp_path) -> None:
+    result = gate("--qnn-eps=20", model=scaled_input(tmp_path / "digits_int8.tflite", 255.0))
+    assert result.ret == 1
+    stale = "STALE: int8-square-linf-direct. other data: inputs in 0..255, recorded with 0..1"
+    assert stale in summary(result)
+
+
+def test_an_inconclusive_cell_says_how_many_samples_would_settle_it(
+    gate, recorded, tmp_path
+) -> None:
+    dimmed = scaled_input(tmp_path / "digits_int8.tflite", 0.9)
+    text = summary(gate("--qnn-fail-if=accuracy:-10pt", model=dimmed))
+    line = text[text.index("INCONCLUSIVE: int8-square-linf-direct accuracy") :]
+    assert re.search(r"allowed -10 points; about [\d,]+ would settle it", line)
+
+
+def scaled_input(path: Path, factor: float) -> Path:
+    """The int8 digits network whose input covers `factor` times the range."""
+    content = INT8.read_bytes()
+    graph = read_graph(content, INT8.name)
+    scale = graph.tensors[graph.inputs[0]].quantization.scale
+    assert content.count(scale.tobytes()) == 1
+    path.write_bytes(content.replace(scale.tobytes(), (scale * np.float32(factor)).tobytes()))
+    return path
 
 
 def test_accepting_records_the_run(gate, recorded, tmp_path) -> None:
