@@ -64,15 +64,16 @@ def gate(
 ) -> tuple[int, list[str]]:
     """Exit code of the gate, and what it says of the baseline's cells."""
     data, attacks = SHARED / "data" / "cifar10_test.npz", ",".join(ATTACKS)
+    report = chosen.output / "report"
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--qnn-int8={path}",
         f"--qnn-data={data}", f"--qnn-samples={chosen.samples}", f"--qnn-attack={attacks}",
-        f"--qnn-eps={EPS}", f"--qnn-baseline={baseline}", "-k", "test_direct and int8", *more,
+        f"--qnn-eps={EPS}", f"--qnn-baseline={baseline}", f"--qnn-report={report}",
+        "-k", "test_direct and int8", *more,
     ]  # fmt: skip
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    lines = found.stdout.splitlines()
-    kinds = ("WORSE", "STALE", "NEW", "VANISHED", "INCONCLUSIVE", "baseline")
-    return found.returncode, [line.strip() for line in lines if line.strip().startswith(kinds)]
+    code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+    compared = results.read(report / "results.json").comparison or ()
+    return code, [f"{one.status}: {one.name}. {one.text}" for one in compared]
 
 
 def same_model(seed: int, path: Path, baseline: Path, samples: int) -> bool:
@@ -107,15 +108,15 @@ def _converted(source: str, inputs: np.ndarray) -> bytes:
     return convert(SHARED / "models" / f"cifar_{source}_float.h5", "int8", inputs)
 
 
-def _perturbed(folder: Path, inputs: np.ndarray) -> bytes:
-    """One layer's weights with noise of a quarter of their spread."""
+def _perturbed(folder: Path, inputs: np.ndarray, share: float) -> bytes:
+    """One layer's weights with noise of a share of their spread."""
     import keras
 
     network = keras.saving.load_model(SHARED / "models" / "cifar_resnet_float.h5", compile=False)
     kernels = [w for w in network.trainable_weights if len(w.shape) == 4]
     kernel = kernels[len(kernels) // 2]
     values = np.asarray(kernel)
-    noise = np.random.default_rng(0).normal(0, 0.25 * values.std(), values.shape)
+    noise = np.random.default_rng(0).normal(0, share * values.std(), values.shape)
     kernel.assign(values + noise.astype(np.float32))
     path = folder / "perturbed.keras"
     network.save(path)
@@ -131,13 +132,20 @@ def _other_bytes(folder: Path, inputs: np.ndarray) -> bytes:
 MADE: dict[str, Callable[[Path, np.ndarray], bytes]] = {
     "plain": lambda _, x: _converted("resnet", x),
     "bad-calibration": lambda _, x: _converted("resnet", 0.3 * x),
-    "perturbed-layer": _perturbed,
+    "perturbed-layer": lambda folder, x: _perturbed(folder, x, 0.5),
+    "slightly-perturbed-layer": lambda folder, x: _perturbed(folder, x, 0.25),
     "other-bytes": _other_bytes,
     "defended": lambda _, x: _converted("adv_train", x),
     "defence-removed": lambda _, x: _converted("resnet", x),
 }
 PLANTED = {
-    "plain": ("plain", "other-bytes", "bad-calibration", "perturbed-layer"),
+    "plain": (
+        "plain",
+        "other-bytes",
+        "bad-calibration",
+        "perturbed-layer",
+        "slightly-perturbed-layer",
+    ),
     "defended": ("defended", "defence-removed"),
 }
 """For each recorded release, those that follow it."""

@@ -64,7 +64,7 @@ class GeoDA(MinimalDistortionAttack):
     with which fewer samples stay far away; unlike there, probes of all iterations count alike in
     the normal, and rays are clipped point by point instead of being bisected towards a far, clipped
     image. An axis shorter than `sub_dim` keeps all frequencies.
-    Black-box, about max_iter queries (and up to 3 * init_size for the start).
+    Black-box, about max_iter queries (and up to 3 * init_size + 35 for the start).
     """
 
     knowledge = "black"

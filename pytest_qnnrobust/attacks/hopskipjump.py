@@ -57,7 +57,7 @@ class HopSkipJump(MinimalDistortionAttack):
     The paper has growth=0.5, theta=0.01 and isotropic noise, correlation=0.
 
     Black-box, about (init_eval * max_iter**growth / (1 + growth) + 25) * max_iter queries (10,000
-    by default), and up to 3 * init_size for the start.
+    by default), and up to 3 * init_size + 35 for the start.
     """
 
     knowledge = "black"
