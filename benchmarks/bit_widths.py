@@ -2,6 +2,7 @@
 
     python -m benchmarks.bit_widths --output DIR [--bits FP,clipped,1,...] [--samples N]
     python -m benchmarks.bit_widths --network resnet20 --data DIR --epochs 60 --output DIR
+    python -m benchmarks.bit_widths --network mnist-a-cifar --data DIR --bits FP --output DIR
 
 "On Adversarial Robustness of Quantized Neural Networks Against Direct Attacks": each width is
 trained from scratch with the same settings and seed and attacked directly by FGSM, JSMA, UAP, C&W
@@ -12,10 +13,13 @@ full precision with DoReFa-Net's clipped activations. Here the runs share the te
 them, so that no image counts twice, and `--samples` caps each. Table 7 is the mean L0 of JSMA.
 
 `mnist-a` runs on the embedded digits (8x8), trained on the 1,200 that are not in digits.npz;
-`resnet20` on `cifar10_train.npz` and `cifar10_test.npz` of `--data`. Networks and outcomes are kept
-in DIR, so that an interrupted run goes on; DIR/NETWORK.md and DIR/NETWORK.csv are written at the
-end of every width. The observations are those of `pytest_qnnrobust.observations`, paired on the
-images that both networks classify correctly.
+`resnet20` on `cifar10_train.npz` and `cifar10_test.npz` of `--data`; `mnist-a-cifar` is Mnist A on
+those in grey and 8x8, so that it differs from `mnist-a` in nothing but the images. Networks and
+outcomes are kept in DIR, so that an interrupted run goes on; DIR/NETWORK.md and DIR/NETWORK.csv are
+written at the end of every width. The observations are those of `pytest_qnnrobust.observations`,
+paired on the images that both networks classify correctly. Observation 2, of the data, is judged
+once DIR has the outcomes of `mnist-a` as well: the distances of its examples against those of the
+other network's, per element, and accuracies where the settings are the same.
 """
 
 from __future__ import annotations
@@ -36,10 +40,18 @@ from numpy.typing import NDArray
 
 from benchmarks.dorefa_networks import BITS, NAMES, mnist_a, resnet20, width_name
 from pytest_qnnrobust import attacks, metrics, observations
+from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.evaluation import Cell, Evaluator, Outcome
 from pytest_qnnrobust.models import Model, load_model
-from pytest_qnnrobust.verdicts import Rule, Verdict, farther_where_both_fooled
+from pytest_qnnrobust.verdicts import (
+    Rule,
+    Verdict,
+    farther_where_both_fooled,
+    tends_to_be_greater,
+)
 
+KINDS = ("digits", "natural images")
+FP = width_name(None)
 ATTACKS = ("fgsm", "jsma", "uap", "cw-l2", "boundary")
 RUNS = 3
 SEED = 0
@@ -58,6 +70,8 @@ COLUMNS = (
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Split = tuple[tuple[Images, Labels], ...]
+"""Training and test samples."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +88,10 @@ class Task:
 
 TASKS = {
     "mnist-a": Task("mnist-a", "direct-mnist", 60, 50, mnist_a, augment=False),
+    "mnist-a-cifar": Task("mnist-a-cifar", "direct-mnist", 60, 50, mnist_a, augment=False),
     "resnet20": Task("resnet20", "direct-cifar10", 60, 128, resnet20, augment=True),
 }
+DIGITS = TASKS["mnist-a"]
 
 
 def main() -> None:
@@ -92,28 +108,52 @@ def main() -> None:
     task = TASKS[options.network]
     if options.epochs:
         task = replace(task, epochs=options.epochs)
-    (x, y), (x_test, y_test) = digits() if task.name == "mnist-a" else cifar(parser, options.data)
+    if task.name != DIGITS.name and options.data is None:
+        parser.error(f"--network {task.name} needs --data")
+    data = loaded(task, options.data)
     options.output.mkdir(parents=True, exist_ok=True)
-    names = options.attacks.split(",")
     found: list[Cells] = []
     for width in options.bits.split(","):
         bits = {width_name(b): b for b in BITS}[width]
-        model = trained(task, bits, x, y, options.output, options.seed)
-        accuracy = float(np.mean(model.classify(x_test) == y_test))
-        print(f"{model.name}: test accuracy {accuracy:.4f}", flush=True)
-        runs = drawn(len(y_test), options.samples, options.seed)
-        cells = {
-            name: [
-                attacked(task, model, name, (x_test[rows], y_test[rows]), run, options)
-                for run, rows in enumerate(runs)
-            ]
-            for name in names
-        }
-        found.append(Cells(bits, accuracy, cells))
+        found.append(measured(task, bits, data, options))
         write(options.output, task, found)
+    if task.name != DIGITS.name and options.bits.startswith(FP):
+        reference = measured(DIGITS, None, digits(), options)
+        with (options.output / f"{task.name}.md").open("a") as file:
+            file.writelines(f"- {verdict}\n" for verdict in of_data(reference, found[0]))
 
 
-def digits() -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
+def measured(task: Task, bits: int | None, data: Split, options: argparse.Namespace) -> Cells:
+    """Train and attack the network of one width, or read what is kept of that."""
+    (x, y), (x_test, y_test) = data
+    model = trained(task, bits, x, y, options.output, options.seed)
+    accuracy = float(np.mean(model.classify(x_test) == y_test))
+    print(f"{model.name}: test accuracy {accuracy:.4f}", flush=True)
+    runs = drawn(len(y_test), options.samples, options.seed)
+    cells = {
+        name: [
+            attacked(task, model, name, (x_test[rows], y_test[rows]), run, options)
+            for run, rows in enumerate(runs)
+        ]
+        for name in options.attacks.split(",")
+    }
+    return Cells(bits, accuracy, cells, int(x[0].size))
+
+
+def loaded(task: Task, folder: Path | None) -> Split:
+    if folder is None:
+        return digits()
+    return tuple((grey(x) if task.name == "mnist-a-cifar" else x, y) for x, y in cifar(folder))
+
+
+def grey(x: Images) -> Images:
+    """Images (n, 32, 32, 3) in grey and of 8x8: the mean of 4x4 pixels and of the colours."""
+    n, height, width, channels = x.shape
+    blocks = x.reshape(n, height // 4, 4, width // 4, 4, channels)
+    return blocks.mean(axis=(2, 4, 5), dtype=np.float32)[..., None]
+
+
+def digits() -> Split:
     """Training and test digits of fixtures/build_digits.py, in 0..1."""
     from fixtures.build_digits import split_digits, unit
 
@@ -121,11 +161,8 @@ def digits() -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
     return (unit(train[0]), train[1].astype(np.int64)), (unit(test[0]), test[1].astype(np.int64))
 
 
-def cifar(
-    parser: argparse.ArgumentParser, folder: Path | None
-) -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
-    if folder is None:
-        parser.error("--network resnet20 needs --data")
+def cifar(folder: Path) -> Split:
+    """Training and test images of cifar10_train.npz and cifar10_test.npz, in 0..1."""
     parts = []
     for name in ("cifar10_train.npz", "cifar10_test.npz"):
         with np.load(folder / name, allow_pickle=False) as data:
@@ -211,6 +248,8 @@ class Cells:
     bits: int | None
     accuracy: float
     runs: dict[str, list[Outcome]]
+    elements: int
+    """Of an input."""
 
     def accuracy_of(self, name: str) -> float:
         """Adversarial accuracy among the images attacked, averaged over runs."""
@@ -312,6 +351,31 @@ def against(cells: Cells, reference: Cells) -> list[Verdict]:
         for name, claim in claims.items()
         if name in cells.runs
     ]
+
+
+def of_data(digits: Cells, natural: Cells) -> list[Verdict]:
+    """Observation 2: natural images need less distortion than digits, on independent samples.
+
+    Of the attacks that look for the nearest example, L2 per root of the number of elements; of the
+    others, at the same settings, how many fewer of the correctly classified samples withstand.
+    """
+    found = []
+    for name in natural.runs:
+        pair = digits.pooled(name), natural.pooled(name)
+        claim = f"O2 {name} needs less on natural images"
+        if minimizes_distance(pair[0].attack):
+            labelled = [
+                (kind, one.l2[one.fooled] / np.sqrt(cells.elements))
+                for kind, one, cells in zip(KINDS, pair, (digits, natural), strict=True)
+            ]
+        elif pair[0].settings == pair[1].settings:
+            labelled = [
+                (kind, one.robust[one.clean_correct]) for kind, one in zip(KINDS, pair, strict=True)
+            ]
+        else:
+            continue
+        found.append(tends_to_be_greater(claim, *labelled, RULE))
+    return found
 
 
 def is_more_distorted(coarse: Outcome, fine: Outcome, rule: Rule) -> Verdict:

@@ -15,6 +15,7 @@ from benchmarks import bit_widths
 from benchmarks.dorefa_networks import BITS, CLIPPED, mnist_a, resnet20
 from pytest_qnnrobust.keras_models import KerasModel
 from pytest_qnnrobust.models import load_model
+from tests.test_takeaways import outcome
 
 
 @pytest.mark.parametrize("bits", [None, CLIPPED, 1, 4])
@@ -120,11 +121,23 @@ def test_only_right_images_count_and_distances_are_of_fooled_ones() -> None:
     outcome = evaluate(Cell(network, preset("fgsm", "direct-mnist")), (x, y))
     right = outcome.clean_correct
     assert right.sum() == 7
-    cells = bit_widths.Cells(1, 0.0, {"fgsm": [outcome, outcome]})
+    cells = bit_widths.Cells(1, 0.0, {"fgsm": [outcome, outcome]}, 64)
     assert cells.accuracy_of("fgsm") == np.mean(outcome.adv_label[right] == y[right])
     fooled = right & (outcome.adv_label != y)
     if fooled.any():
         assert cells.distance_of("fgsm", "l2") == pytest.approx(outcome.l2[fooled].mean())
+
+
+@pytest.mark.parametrize(("factor", "value"), [(0.5, "holds"), (2.0, "violated")])
+def test_natural_images_need_less_distortion(factor: float, value: str) -> None:
+    rng = np.random.default_rng(0)
+    far = outcome("float32", np.zeros(40, bool), l2=rng.uniform(1, 2, 40))
+    far = replace(far, attack="cw-l2")
+    near = replace(far, l2=far.l2 * factor * np.sqrt(3072 / 64))
+    digits = bit_widths.Cells(None, 0.9, {"cw-l2": [far]}, 64)
+    natural = bit_widths.Cells(None, 0.5, {"cw-l2": [near]}, 3072)
+    (verdict,) = bit_widths.of_data(digits, natural)
+    assert verdict.value == value
 
 
 def test_every_width_of_the_paper_is_there() -> None:
