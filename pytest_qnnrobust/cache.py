@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
@@ -43,6 +42,10 @@ RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading", "tflite.convert")
 LIBRARIES = ("numpy", "scipy", "tensorflow", "keras", "tf-keras", "adversarial-robustness-toolbox")
 """Of other versions the numbers may be others."""
 
+IMPORT = re.compile(
+    rf"^ *from {PACKAGE.name}((?:\.\w+)*) import (\([^)]*\)|.*)$", flags=re.MULTILINE
+)
+"""Read from the text, which is ten times as fast as from its syntax tree."""
 OWN = re.compile(r"[0-9a-f]{64}(\.npz|\..*\.part|\.lock)")
 """The names of files that a cache may remove: whatever else is in its folder is the user's."""
 
@@ -328,8 +331,7 @@ def code_files() -> list[Path]:
 
 def _imported(file: Path) -> Iterator[str]:
     """Names inside this package that a module imports, anywhere in it; some are no modules."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
-                if name.startswith(f"{PACKAGE.name}."):
-                    yield name.removeprefix(f"{PACKAGE.name}.")
+    for found in IMPORT.finditer(file.read_text(encoding="utf-8")):
+        module, names = found[1], re.findall(r"\w+", found[2])
+        for name in filter(None, (module, *(f"{module}.{name}" for name in names))):
+            yield name.removeprefix(".")
