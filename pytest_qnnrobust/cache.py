@@ -38,7 +38,10 @@ PER_SAMPLE = {
 }
 """The arrays of an AttackResult and their types."""
 PACKAGE = Path(__file__).parent
-RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading", "tflite.convert")
+CHILDREN = ("litert_child", "hdf5_child")
+"""Modules that none imports: they run in processes of their own."""
+
+RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading", "tflite.convert", *CHILDREN)
 LIBRARIES = ("numpy", "scipy", "tensorflow", "keras", "tf-keras", "adversarial-robustness-toolbox")
 """Of other versions the numbers may be others."""
 
@@ -126,7 +129,10 @@ class ResultCache:
 
     def store_accepted(self, key: str, accepted: Accepted) -> None:
         """Keep what a file turned out to hold."""
-        self._store(key, vars(accepted))
+        shape = np.asarray(accepted.input_shape, np.int64)
+        bounds = np.asarray(accepted.bounds, np.float64)
+        classes = np.asarray(accepted.classes, np.int64)
+        self._store(key, {"input_shape": shape, "classes": classes, "bounds": bounds})
 
     def store_file(self, key: str, content: bytes) -> None:
         """Keep the content of a file."""
@@ -221,12 +227,13 @@ def _floats(
 
 def _accepted(found: dict[str, NDArray[Any]]) -> Accepted:
     shape, classes, bounds = found["input_shape"], found["classes"], found["bounds"]
-    integers = shape.dtype == classes.dtype == np.int64
-    if not integers or shape.ndim != 1 or classes.shape != () or bounds.shape != (2,):
+    if [array.dtype.name for array in (shape, classes, bounds)] != ["int64", "int64", "float64"]:
+        raise ValueError("no integers and bounds")
+    if shape.ndim != 1 or classes.shape != () or bounds.shape != (2,):
         raise ValueError("no input shape, classes and bounds")
-    low, high = (float(bound) for bound in bounds)
-    if classes < 2 or np.any(shape < 1) or not low < high:
+    if classes < 2 or np.any(shape < 1) or not bounds[0] < bounds[1]:
         raise ValueError("no classifier")
+    low, high = bounds.tolist()
     return Accepted(tuple(shape.tolist()), int(classes), (low, high))
 
 
