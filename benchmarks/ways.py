@@ -68,12 +68,12 @@ class Ways:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             kept = {path: path.stat().st_ino for path in cache.glob("*.npz")}
-            print(f"killed with SIGKILL, {len(kept)} shards on disk", flush=True)
+            print(f"killed with SIGKILL, {len(kept)} entries on disk", flush=True)
         self.run("killed", "--qnn-cache-dir=cache-killed")
         after = {path: path.stat().st_ino for path in cache.glob("*.npz")}
         again = sum(after.get(path) != inode for path, inode in kept.items())
         print(
-            f"finished: {len(after) - len(kept)} shards more, {again} of the others written again"
+            f"finished: {len(after) - len(kept)} entries more, {again} of the others written again"
         )
 
     def on_dask(self) -> None:

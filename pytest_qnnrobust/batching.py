@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,9 @@ BUCKETS = (16, 32, 64, 128, 256)
 
 MAX_VALUES = 1 << 26
 """Values of an activation of a whole batch: 512 MiB in float64."""
+
+INTRAOP, INTEROP = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
+"""Where TensorFlow looks for its numbers of threads when it starts."""
 
 CALL = 8
 """What one more call costs, in samples of padding that it has to save."""
@@ -72,10 +75,11 @@ def side_by_side(
 
 @lru_cache(maxsize=1)
 def thread_count() -> int:
-    """Threads that TensorFlow may use, by its own setting or the processors there are."""
+    """Threads that TensorFlow may use, by its own settings or the processors there are."""
     import tensorflow as tf
 
-    return int(tf.config.threading.get_intra_op_parallelism_threads() or available_processors())
+    chosen = tf.config.threading.get_intra_op_parallelism_threads()
+    return int(chosen or os.environ.get(INTRAOP) or available_processors())
 
 
 def share_processors(workers: int) -> None:
@@ -83,14 +87,10 @@ def share_processors(workers: int) -> None:
 
     Nothing where TensorFlow is running already or the user set its threads in the environment.
     """
-    import tensorflow as tf
-
-    if "TF_NUM_INTRAOP_THREADS" in os.environ:
+    if INTRAOP in os.environ:
         return
-    threads = max(available_processors() // workers, 1)
-    with suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    threads = str(max(available_processors() // workers, 1))
+    os.environ.update({INTRAOP: threads, INTEROP: threads})
 
 
 def available_processors() -> int:

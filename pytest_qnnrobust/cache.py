@@ -1,16 +1,17 @@
-"""Finished shards of attacks, and decisions, on disk: a run goes on where another stopped."""
+"""Finished shards of attacks and answers of models on disk: a run goes on where another stopped."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import os
+import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from functools import lru_cache, partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import array_files
 from pytest_qnnrobust.attacks import Attack, AttackResult
 from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.loading import Accepted
 from pytest_qnnrobust.models import Model
 
 T = TypeVar("T")
@@ -36,7 +38,17 @@ PER_SAMPLE = {
 }
 """The arrays of an AttackResult and their types."""
 PACKAGE = Path(__file__).parent
-RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading")
+CHILDREN = ("litert_child", "hdf5_child")
+"""Modules that none imports: they run in processes of their own."""
+
+RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading", "tflite.convert", *CHILDREN)
+LIBRARIES = ("numpy", "scipy", "tensorflow", "keras", "tf-keras", "adversarial-robustness-toolbox")
+"""Of other versions the numbers may be others."""
+
+IMPORT = re.compile(
+    rf"^ *from {PACKAGE.name}((?:\.\w+)*) import (\([^)]*\)|.*)$", flags=re.MULTILINE
+)
+"""Read from the text, which is ten times as fast as from its syntax tree."""
 OWN = re.compile(r"[0-9a-f]{64}(\.npz|\..*\.part|\.lock)")
 """The names of files that a cache may remove: whatever else is in its folder is the user's."""
 
@@ -71,6 +83,20 @@ class ResultCache:
         """The decisions stored under `key`, None where there are no sound ones of `samples`."""
         return self._read(key, partial(_labels, samples=samples))
 
+    def load_floats(
+        self, key: str, shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, NDArray[np.float32]] | None:
+        """The float32 arrays stored under `key`, None where there are none of these shapes."""
+        return self._read(key, partial(_floats, shapes=shapes))
+
+    def load_accepted(self, key: str) -> Accepted | None:
+        """What is stored under `key` of a file that was loaded; None where nothing sound is."""
+        return self._read(key, _accepted)
+
+    def load_file(self, key: str) -> bytes | None:
+        """The content of a file stored under `key`; None where nothing sound is."""
+        return self._read(key, _file)
+
     @contextmanager
     def claim(self, key: str, wait: bool) -> Iterator[bool]:
         """While this lasts no other process computes `key`; False where one does and not `wait`.
@@ -91,11 +117,29 @@ class ResultCache:
     def store(self, key: str, result: AttackResult) -> None:
         """Keep `result` under `key`, which the caller has claimed."""
         values = {field.name: getattr(result, field.name) for field in fields(result)}
-        array_files.write(self.folder / (key + SUFFIX), values)
+        self._store(key, values)
 
     def store_labels(self, key: str, labels: NDArray[np.int64]) -> None:
         """Keep decisions under `key`; two processes that do so write the same."""
-        array_files.write(self.folder / (key + SUFFIX), {"labels": labels})
+        self._store(key, {"labels": labels})
+
+    def store_floats(self, key: str, arrays: Mapping[str, NDArray[np.float32]]) -> None:
+        """Keep float32 arrays by name under `key`; two processes that do so write the same."""
+        self._store(key, arrays)
+
+    def store_accepted(self, key: str, accepted: Accepted) -> None:
+        """Keep what a file turned out to hold."""
+        shape = np.asarray(accepted.input_shape, np.int64)
+        bounds = np.asarray(accepted.bounds, np.float64)
+        classes = np.asarray(accepted.classes, np.int64)
+        self._store(key, {"input_shape": shape, "classes": classes, "bounds": bounds})
+
+    def store_file(self, key: str, content: bytes) -> None:
+        """Keep the content of a file."""
+        self._store(key, {"content": np.frombuffer(content, np.uint8)})
+
+    def _store(self, key: str, values: Mapping[str, Any]) -> None:
+        array_files.write(self.folder / (key + SUFFIX), values)
 
     def _read(self, key: str, parse: Callable[[dict[str, NDArray[Any]]], T]) -> T | None:
         path = self.folder / (key + SUFFIX)
@@ -170,6 +214,60 @@ def _labels(found: dict[str, NDArray[Any]], samples: int) -> NDArray[np.int64]:
     return labels
 
 
+def _floats(
+    found: dict[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, NDArray[np.float32]]:
+    if set(found) != set(shapes):
+        raise ValueError(f"no {', '.join(shapes)}")
+    for name, shape in shapes.items():
+        if found[name].shape != shape or found[name].dtype != np.float32:
+            raise ValueError(f"{name} is no float32 of shape {shape}")
+    return found
+
+
+def _accepted(found: dict[str, NDArray[Any]]) -> Accepted:
+    shape, classes, bounds = found["input_shape"], found["classes"], found["bounds"]
+    if [array.dtype.name for array in (shape, classes, bounds)] != ["int64", "int64", "float64"]:
+        raise ValueError("no integers and bounds")
+    if shape.ndim != 1 or classes.shape != () or bounds.shape != (2,):
+        raise ValueError("no input shape, classes and bounds")
+    if classes < 2 or np.any(shape < 1) or not bounds[0] < bounds[1]:
+        raise ValueError("no classifier")
+    low, high = bounds.tolist()
+    return Accepted(tuple(shape.tolist()), int(classes), (low, high))
+
+
+def _file(found: dict[str, NDArray[Any]]) -> bytes:
+    content = found["content"]
+    if content.dtype != np.uint8 or content.ndim != 1:
+        raise ValueError("no bytes")
+    return content.tobytes()
+
+
+def accepted_key(content: str, suffix: str, runtime: str, scale_arithmetic: str) -> str:
+    """The digest of a file (`content` is its SHA-256, `suffix` how its name ends), of what it is to
+    be loaded as, and of the code that does so."""
+    return _digest({"accepted": content, "as": [suffix, runtime, scale_arithmetic]})
+
+
+def converted_key(content: str, suffix: str, width: str, calibration: NDArray[Any]) -> str:
+    """The digest of a float file (see `accepted_key`), of the data that it is quantized with and of
+    the code that does so."""
+    return _digest({"converted": content, "as": [suffix, width], "with": _content(calibration)})
+
+
+def answer_key(question: str, model: Model, *inputs: NDArray[Any]) -> str:
+    """The digest of a question about inputs, of the model and of the code that answers."""
+    parts = {
+        "question": question,
+        "model": model.digest,
+        "bounds": model.bounds,
+        "gradient": model.gradient_source,
+        "inputs": _content(*inputs),
+    }
+    return _digest(parts)
+
+
 def labels_key(model: Model, x: NDArray[Any]) -> str:
     """The digest of model, inputs and of the code that decides."""
     return _digest({"model": model.digest, "bounds": model.bounds, "inputs": _content(x)})
@@ -205,12 +303,24 @@ def _content(*arrays: NDArray[Any]) -> str:
 
 @lru_cache(maxsize=1)
 def code_digest() -> str:
-    """A digest of the sources that a result follows from: another code may find other examples."""
-    digest = hashlib.sha256()
+    """A digest of the sources that a result follows from, and of the libraries' versions.
+
+    Another code may find other examples.
+    """
+    digest = hashlib.sha256(json.dumps(_versions()).encode())
     for file in code_files():
         digest.update(file.relative_to(PACKAGE).as_posix().encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    """Of Python and those of `LIBRARIES` that are installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def code_files() -> list[Path]:
@@ -228,8 +338,7 @@ def code_files() -> list[Path]:
 
 def _imported(file: Path) -> Iterator[str]:
     """Names inside this package that a module imports, anywhere in it; some are no modules."""
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
-                if name.startswith(f"{PACKAGE.name}."):
-                    yield name.removeprefix(f"{PACKAGE.name}.")
+    for found in IMPORT.finditer(file.read_text(encoding="utf-8")):
+        module, names = found[1], re.findall(r"\w+", found[2])
+        for name in filter(None, (module, *(f"{module}.{name}" for name in names))):
+            yield name.removeprefix(".")

@@ -77,7 +77,8 @@ def measured_gradient(session: Session, model: Model) -> NDArray[np.float32]:
     steps = session.options.probe_steps
     if model.grid is not None:
         steps = max(1, round(steps * session.span / 255 / model.grid.scale))
-    return model.with_gradient("finite-difference", steps).loss_gradient(x[:n], y[:n]).gradient
+    measured = session.asked(model.with_gradient("finite-difference", steps))
+    return measured.loss_gradient(x[:n], y[:n]).gradient
 
 
 def true_class_rank(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:

@@ -66,8 +66,7 @@ def compute(part: Part) -> AttackResult:
 
 @lru_cache(maxsize=1)
 def _session(options: Options, neighbours: int) -> Session:
-    with quiet():
-        share_processors(neighbours)
+    share_processors(neighbours)
     session = Session(options)
     session.load()
     return session

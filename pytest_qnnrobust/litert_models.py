@@ -80,7 +80,9 @@ class LiteRtModel(Model):
     def surrogate(self) -> Model:
         from pytest_qnnrobust.tflite_models import float_twin
 
-        return float_twin(self.name, self._graph).with_bounds(*self.bounds)
+        twin = float_twin(self.name, self._graph)
+        twin.digest = f"{self.digest}-surrogate" if self.digest else None
+        return twin.with_bounds(*self.bounds)
 
     def _loss_gradient(
         self, x: Float, y: Labels, rival: Labels, loss: str

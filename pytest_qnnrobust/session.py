@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust import attacks, demo, example_images, kept_examples, provenance
+from pytest_qnnrobust.answers import remembered
 from pytest_qnnrobust.attacks import (
     ArtAttack,
     ArtBudgetAttack,
@@ -81,9 +82,8 @@ class Session(Gathered):
             self._check_cells()
             if self.options.squeeze is not None:
                 _ = self.squeezing
-            self._subjects = Subjects(self.options, self._recorded_domain())
+            self._subjects = Subjects(self.options, self.cache, self._recorded_domain())
             self._check_eps()
-            _ = self.cache
             if self.options.keep_examples is not None:
                 kept_examples.make_folder(self.options.keep_examples)
             if self.options.sequential and self._subjects.data is not None:
@@ -351,6 +351,10 @@ class Session(Gathered):
             data = self.clean_data
             self._right[id(model)] = self.evaluator.classify(model, data.x) == data.y
         return self._right[id(model)]
+
+    def asked(self, model: Model) -> Model:
+        """`model` for the questions that a test asks itself: what the cache knows is not asked."""
+        return remembered(model, self.cache)
 
     def threshold(self, outcome: Outcome) -> Threshold | None:
         """The strictest threshold that applies to the cell."""

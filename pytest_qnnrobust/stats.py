@@ -25,12 +25,14 @@ class Interval:
 
 def proportion_interval(successes: int, n: int, level: float = 0.95) -> Interval:
     """Clopper and Pearson (1934): the exact interval of a proportion; [0, 1] for n = 0."""
-    from scipy.stats import binomtest
+    from scipy.special import betaincinv
 
     if n == 0:
         return Interval(0.0, 1.0, level)
-    found = binomtest(successes, n).proportion_ci(level, method="exact")
-    return Interval(float(found.low), float(found.high), level)
+    tail, failures = (1 - level) / 2, n - successes
+    low = betaincinv(successes, failures + 1, tail) if successes else 0.0
+    high = betaincinv(successes + 1, failures, 1 - tail) if failures else 1.0
+    return Interval(float(low), float(high), level)
 
 
 def proportion_test(successes: int, n: int, share: float, alternative: Alternative) -> float:

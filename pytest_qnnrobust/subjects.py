@@ -12,11 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.answers import remembered
 from pytest_qnnrobust.batching import share_processors
+from pytest_qnnrobust.cache import ResultCache, accepted_key, converted_key
 from pytest_qnnrobust.data import Data, load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError, expected
-from pytest_qnnrobust.models import Model, load_model
+from pytest_qnnrobust.loading import Accepted, content_digest, load
+from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import DefendedFiles
 from pytest_qnnrobust.options import DIGITS, Options
 
@@ -55,13 +61,18 @@ class Subjects:
     """`given` models by width, the labelled `data`, None where none was given, and the `defenses`
     by name.
 
-    Reads everything at construction; raises QnnRobustError, one line, for the first bad file.
+    Reads everything at construction; raises QnnRobustError, one line, for the first bad file. What
+    `cache` knows of a file need not be found out again.
     """
 
     def __init__(
-        self, options: Options, recorded_domain: tuple[float, float] | None = None
+        self,
+        options: Options,
+        cache: ResultCache | None = None,
+        recorded_domain: tuple[float, float] | None = None,
     ) -> None:
         self.options = options
+        self._cache = cache
         self._derived: dict[str, Subject] = {}
         self._absent: dict[str, str] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -118,7 +129,7 @@ class Subjects:
         source = DIGITS if self.options.demo else self.options.data
         if source is None:
             return None
-        models = [subject.model for subject in given.values()]
+        models = [remembered(subject.model, self._cache) for subject in given.values()]
         domain = self.options.domain
         return load_data(
             source, model=models, domain=domain, recorded=recorded, limit=CLEAN_SAMPLES
@@ -175,11 +186,15 @@ class Subjects:
 
     def _load_model(self, path: Path) -> Model:
         options = self.options
-        model = load_model(
-            path,
-            runtime=cast(Any, options.runtime),
-            scale_arithmetic=cast(Any, options.scale_arithmetic),
-        )
+        runtime, scale_arithmetic = options.runtime, options.scale_arithmetic
+        key, accepted = "", None
+        if self._cache is not None:
+            key = accepted_key(content_digest(path), path.suffix, runtime, scale_arithmetic)
+            accepted = self._cache.load_accepted(key)
+        model = load(path, runtime=runtime, scale_arithmetic=scale_arithmetic, accepted=accepted)
+        if self._cache is not None and accepted is None and model.runtime != "tflm":
+            facts = Accepted(model.input_shape, model.classes, model.bounds)
+            self._cache.store_accepted(key, facts)
         if options.gradient is None or model.width == "float32":
             return model
         return model.with_gradient(options.gradient, options.probe_steps)
@@ -206,10 +221,8 @@ class Subjects:
             raise MissingError(f"no {width} model, and {path.name} is not a Keras file; {cure}")
         if self._calibration_data is None:
             raise MissingError(f"no {width} model, and no data to quantize a float with; {cure}")
-        from pytest_qnnrobust.tflite.convert import convert
-
         inputs = self._calibration_data.x
-        content = convert(path, cast(Any, width), inputs)
+        content = self._converted(path, width, inputs)
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="qnnrobust-")
         file = Path(self._folder.name) / f"{path.stem}_{width}.tflite"
@@ -218,6 +231,21 @@ class Subjects:
         name = Path(self._calibration_data.name).name
         origin = f"derived: {path.name} quantized on {len(inputs)} samples of {name}"
         return Subject(model, origin, derived=True)
+
+    def _converted(self, path: Path, width: str, inputs: NDArray[np.float32]) -> bytes:
+        """The `.tflite` of this width, from the cache where it is in it."""
+        from pytest_qnnrobust.tflite.convert import convert
+
+        if self._cache is None:
+            return convert(path, cast(Any, width), inputs)
+        digest = content_digest(path)
+        key = converted_key(digest, path.suffix, width, inputs)
+        content = self._cache.load_file(key)
+        if content is None:
+            content = convert(path, cast(Any, width), inputs)
+            if content_digest(path) == digest:
+                self._cache.store_file(key, content)
+        return content
 
     def _float_path(self) -> Path:
         if self.options.demo:

@@ -163,9 +163,12 @@ def load_tflite(
     graph: Graph,
     runtime: Runtime,
     scale_arithmetic: Literal["double", "float"],
+    rehearse: bool = True,
 ) -> Model:
     """The model of a graph that was read from `data`.
 
+    Without `rehearse` it is left to the first question whether TensorFlow can run it, where it has
+    to. An integer graph is rehearsed on NumPy, always.
     Raises ModelFileError where the graph is no classifier of one input and one output.
     """
     check_signature(graph)
@@ -173,12 +176,14 @@ def load_tflite(
         from pytest_qnnrobust.litert_models import LiteRtModel
 
         phone = LiteRtModel(name, data, graph, runtime)
-        phone.rehearse()
+        if rehearse:
+            phone.rehearse()
         return phone
     if any(tensor.dtype in INTEGER_WIDTHS for tensor in graph.tensors):
         return IntegerModel(name, graph, scale_arithmetic)
     model = FloatGraphModel(name, graph, graph.input, graph.output, "litert")
-    model.rehearse()
+    if rehearse:
+        model.rehearse()
     return model
 
 

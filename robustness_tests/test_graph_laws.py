@@ -30,6 +30,12 @@ ROWS = st.lists(st.integers(0, SAMPLES - 1), min_size=1, max_size=SAMPLES)
 
 
 @pytest.fixture
+def qnn_model(qnn_model: Model, qnn_session: Session) -> Model:
+    """The plugin's, with what it answered before read from the cache."""
+    return qnn_session.asked(qnn_model)
+
+
+@pytest.fixture
 def inputs(qnn_model: Model, qnn_session: Session) -> NDArray[np.float32]:
     """Random inputs on the model's input grid, inside its bounds."""
     rng = np.random.default_rng(qnn_session.options.seed)

@@ -67,7 +67,7 @@ def test_the_true_class_comes_second_in_distorted_images(
     attack = qnn_session.attack("boundary")
     outcome = qnn_evaluate(qnn_model, attack)
     images = qnn_session.craft(qnn_model, attack).x_adv
-    rank = checks.true_class_rank(qnn_model.logits(images), outcome.label)
+    rank = checks.true_class_rank(qnn_session.asked(qnn_model).logits(images), outcome.label)
     middle = np.median(outcome.l2[outcome.fooled]) if outcome.fooled.any() else np.inf
     far = outcome.fooled & (outcome.l2 >= middle)
     verdict = observations.true_class_comes_second(qnn_model.width, rank, far, qnn_session.rule)

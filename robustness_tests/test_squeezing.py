@@ -102,7 +102,7 @@ def test_squeezing_denoises_more_than_fewer_colours_alone(
     crafted = qnn_session.craft(qnn_model, qnn_session.attack("square-linf"))
     images, labels = crafted.x_adv[crafted.success], qnn_session.data.y[crafted.success]
     whole, colours = (
-        Defended(qnn_model, defense).classify(images) == labels
+        qnn_session.evaluator.classify(Defended(qnn_model, defense), images) == labels
         for defense in (squeezing, FeatureSqueezing(squeezing.bit_depth, 1))
     )
     pair = ("squeezing", whole), ("fewer colours alone", colours)

@@ -93,7 +93,9 @@ def test_gradients_of_quantized_models_point_elsewhere(
 ) -> None:
     """T4, by straight-through gradients of the integer graph."""
     x, y = qnn_session.data
-    first, second = (model.loss_gradient(x, y).gradient for model in (qnn_model, qnn_float))
+    first, second = (
+        qnn_session.asked(model).loss_gradient(x, y).gradient for model in (qnn_model, qnn_float)
+    )
     cosine = gradient_metrics.cosine_similarity(first, second)
     verdict = takeaways.gradient_misalignment(qnn_model.width, cosine, qnn_session.rule)
     qnn_judge(verdict, finding=True)

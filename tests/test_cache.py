@@ -11,11 +11,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import cache
+from pytest_qnnrobust import array_files, cache
 from pytest_qnnrobust.attacks import AttackResult, BoundaryAttack, SquareAttack
-from pytest_qnnrobust.cache import ResultCache, shard_key
+from pytest_qnnrobust.cache import ResultCache, accepted_key, converted_key, shard_key
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation import Evaluator
+from pytest_qnnrobust.loading import Accepted
 from tests.attacks.linear import problem
 
 SQUARE = SquareAttack(eps=0.003, max_iter=6)
@@ -285,6 +286,74 @@ def test_no_samples(tmp_path):
     assert len(result) == 0
 
 
+ACCEPTED = Accepted((8, 8, 1), 10, (0.0, 255.0))
+
+
+def test_what_is_known_of_a_file_comes_back_equal(tmp_path):
+    kept = ResultCache(tmp_path)
+    kept.store_accepted("k", ACCEPTED)
+    kept.store_file("f", b"\0TFL3")
+    assert kept.load_accepted("k") == ACCEPTED
+    assert kept.load_file("f") == b"\0TFL3"
+    assert kept.load_accepted("f") is kept.load_file("k") is kept.load_accepted("other") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input_shape": np.array([8, 0, 1])},
+        {"input_shape": np.array([8.0, 8.0, 1.0])},
+        {"classes": np.int64(1)},
+        {"classes": np.array([10])},
+        {"bounds": np.array([1.0, 0.0])},
+        {"bounds": np.array([np.nan, 1.0])},
+        {"bounds": np.array([0.0])},
+    ],
+)
+def test_unsound_knowledge_of_a_file_is_not_taken(tmp_path, change):
+    sound = {
+        "input_shape": np.array(ACCEPTED.input_shape),
+        "classes": np.int64(ACCEPTED.classes),
+        "bounds": np.array(ACCEPTED.bounds),
+    }
+    kept = ResultCache(tmp_path)
+    array_files.write(tmp_path / "a.npz", sound)
+    array_files.write(tmp_path / "b.npz", sound | change)
+    assert kept.load_accepted("a") == ACCEPTED
+    assert kept.load_accepted("b") is None
+
+
+def test_every_part_of_a_file_is_part_of_its_keys(monkeypatch):
+    x = np.zeros((2, 4), np.float32)
+
+    def keys():
+        return [
+            accepted_key("00", ".keras", "tflm", "double"),
+            accepted_key("01", ".keras", "tflm", "double"),
+            accepted_key("00", ".h5", "tflm", "double"),
+            accepted_key("00", ".keras", "litert", "double"),
+            accepted_key("00", ".keras", "tflm", "float"),
+            converted_key("00", ".keras", "int8", x),
+            converted_key("01", ".keras", "int8", x),
+            converted_key("00", ".h5", "int8", x),
+            converted_key("00", ".keras", "int16", x),
+            converted_key("00", ".keras", "int8", x + 1),
+        ]
+
+    found = keys()
+    monkeypatch.setattr(cache, "code_digest", lambda: "another version")
+    found += keys()
+    assert len(set(found)) == len(found)
+
+
+def test_another_version_of_a_library_is_another_code(monkeypatch):
+    own = cache.code_digest.__wrapped__()
+    assert cache.code_digest.__wrapped__() == own
+    installed = cache.metadata.version
+    monkeypatch.setattr(cache.metadata, "version", lambda name: installed(name) + "+local")
+    assert cache.code_digest.__wrapped__() != own
+
+
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(QnnRobustError, match="--qnn-cache-dir to be a folder"):
@@ -295,4 +364,5 @@ def test_the_code_behind_a_result_is_part_of_its_key_and_the_report_is_not():
     names = {file.relative_to(cache.PACKAGE).as_posix() for file in cache.code_files()}
     assert {"attacks/base.py", "attacks/zoo.py", "tflite/accumulate.py", "models.py"} <= names
     assert {"keras_files.py", "batching.py", "defenses/defended.py", "loading.py"} <= names
+    assert {"tflite/convert.py", "gradient_sources.py", "litert_child.py", "hdf5_child.py"} <= names
     assert not names & {"plugin.py", "session.py", "takeaways.py", "stats.py", "report/terminal.py"}

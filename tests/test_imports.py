@@ -17,7 +17,7 @@ ROAD = (
     "models",
     "gradient_sources tflite_models litert_models keras_models loading domain",
     "attacks defenses data gradient_metrics noise_gain quantizers",
-    "cache evaluation kept_examples subjects",
+    "cache answers evaluation kept_examples subjects",
     "verdicts",
     "takeaways observations results example_images",
     "baseline suppressions provenance",

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import pytest_qnnrobust as qnn
+from pytest_qnnrobust import loading
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, UnsupportedOperatorError
+from pytest_qnnrobust.loading import Accepted
 from pytest_qnnrobust.models import InputGrid
 from pytest_qnnrobust.tflite import fixed_point
 from pytest_qnnrobust.tflite.builder import GraphBuilder
@@ -143,6 +145,37 @@ def test_bad_files_get_one_line(
     assert reason in str(error.value)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_an_accepted_file_is_loaded_and_checked_at_the_first_question(
+    tmp_path: Path, digits: qnn.Data
+) -> None:
+    path = tmp_path / "m.keras"
+    path.write_bytes(b"no network at all")
+    accepted = Accepted((8, 8, 1), 10, (0.0, 1.0))
+    model = loading.load(path, runtime="tflm", scale_arithmetic="double", accepted=accepted)
+    assert (model.width, model.input_shape, model.classes) == ("float32", (8, 8, 1), 10)
+    with pytest.raises(ModelFileError, match="not a readable Keras model"):
+        model.classify(digits.x)
+    path.write_bytes(demo_path("digits_float.keras").read_bytes())
+    with pytest.raises(ModelFileError, match="stays as it is while the tests run"):
+        model.classify(digits.x)
+
+
+def test_an_accepted_model_answers_as_the_one_that_was_loaded(digits: qnn.Data) -> None:
+    path = demo_path("digits_float.keras")
+    whole = qnn.load_model(path)
+    accepted = Accepted(whole.input_shape, whole.classes, whole.bounds)
+    model = loading.load(path, runtime="tflm", scale_arithmetic="double", accepted=accepted)
+    assert model.digest == whole.digest
+    assert (model.runtime, model.differentiable) == (whole.runtime, whole.differentiable)
+    assert (model.gradient_source, model.grid) == (whole.gradient_source, whole.grid)
+    x, y = digits.x[:9], digits.y[:9]
+    np.testing.assert_array_equal(model.predict(x), whole.predict(x))
+    for own, found in zip(whole.jacobian(x), model.jacobian(x), strict=True):
+        np.testing.assert_array_equal(found, own)
+    gradient = model.with_bounds(0, 2).loss_gradient(x, y).gradient
+    np.testing.assert_array_equal(gradient, whole.loss_gradient(x, y).gradient)
 
 
 def test_an_unsupported_operator_lists_the_supported_ones(tmp_path: Path) -> None:

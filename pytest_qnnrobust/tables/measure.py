@@ -19,7 +19,7 @@ from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import MissingError, quiet
+from pytest_qnnrobust.subjects import MissingError
 from pytest_qnnrobust.tables.plan import PLAIN, SQUEEZING, TableCell
 from pytest_qnnrobust.tables.published import DISTANCES
 
@@ -98,8 +98,7 @@ def fill_cache(
 
     What goes wrong here goes wrong in the process that reports, too, which says so.
     """
-    with quiet():
-        share_processors(processes)
+    share_processors(processes)
     with suppress(KeyboardInterrupt, QnnRobustError):
         session = Session(options)
         session.load()

@@ -13,7 +13,7 @@ from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import MissingError, quiet
+from pytest_qnnrobust.subjects import MissingError
 from pytest_qnnrobust.tables import figures, pictures, render
 from pytest_qnnrobust.tables.measure import helpers, measure, samples_of
 from pytest_qnnrobust.tables.plan import FIGURE_1, PICTURES, TABLES, TableCell, cells
@@ -50,8 +50,7 @@ def make(request: Request) -> list[Path]:
     except OSError as error:
         rule = "--output to be a folder that can be written"
         raise expected(rule, output=str(request.output), reason=error.strerror) from None
-    with quiet():
-        share_processors(request.processes)
+    share_processors(request.processes)
     session = Session(request.options)
     session.load()
     if session.subjects.data is None:
