@@ -90,7 +90,6 @@ def refill(search: L1Search, rows: Rows, numbers: Double, size: Size) -> Float:
 
     values = search.legal(clean, step, lengths)
     points.reshape(-1)[at] = values
-    points[first] = values[fresh].reshape(new.shape)
     return search.tightened(rows, points, values - clean, lengths)
 
 
@@ -107,7 +106,7 @@ def _listed(search: L1Search, rows: Rows, window: Window) -> tuple[Rows, Rows, R
 
     Returns their positions (m,) in the image, row after row, the `lengths` of the rows, and where
     in the list the elements of the windows are, (n, height * width * channels). An element that is
-    both stands there twice.
+    both stands there twice; its last value counts.
     """
     _, width, channels = search.image
     pixels = window[1] * width + window[2]
