@@ -94,6 +94,37 @@ def project_to_grid(
     return grid.dequantize((start + steps).astype(grid.dtype))
 
 
+def ragged_l1_to_grid(
+    clean: Float,
+    step: NDArray[Any],
+    lengths: NDArray[np.int64],
+    eps: float,
+    bounds: Bounds,
+    grid: InputGrid,
+) -> Float:
+    """`project_to_grid` in L1 of `clean` + `step`, which lies in the ball and the bounds already.
+
+    Both are (m,): rows of `lengths` (n,) > 0 elements that stand one after the other.
+    """
+    start = grid.quantize(clean).astype(np.int32)
+    least, most = integer_bounds(bounds, grid)
+    wanted = step.astype(np.float64) / grid.scale
+    fall, rise = np.minimum(least - start, 0), np.maximum(most - start, 0)
+    steps = np.clip(np.rint(wanted), fall, rise)
+    size = np.abs(steps)
+    excess = size - np.abs(wanted)
+    limit = eps / grid.scale * (1 + BUDGET_TOLERANCE)
+    begin = np.cumsum(lengths) - lengths
+    needed = np.repeat(np.ceil(np.add.reduceat(size, begin) - limit), lengths)
+    outward = np.flatnonzero((excess > 0) & (needed > 0))
+    row = np.repeat(np.arange(len(lengths)), lengths)[outward]
+    order = np.lexsort((-excess[outward], row))
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    back = outward[order[rank < needed[outward]]]
+    steps[back] -= np.sign(steps[back])
+    return grid.dequantize((start + steps).astype(grid.dtype))
+
+
 def integer_bounds(bounds: Bounds, grid: InputGrid) -> tuple[int, int]:
     """The integers of the least and greatest grid point in `bounds`, to 0.01 of a step."""
     info = np.iinfo(grid.dtype)

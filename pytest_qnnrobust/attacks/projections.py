@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Bounds = tuple[float, float]
+Lengths = NDArray[np.int64]
 
 FIRST = 128
 """How many of the largest slopes the L1 step looks at before it sorts them all."""
@@ -48,41 +49,57 @@ def l1_ball_step(x: Array, step: Array, eps: float, bounds: Bounds) -> Array:
     Soft thresholding of every row within its room; the norm is that of the ball to 3e-6, from
     below. Croce & Hein, "Mind the box" (2021), proposition 2.2.
     """
+    moved = np.empty_like(step)
+    for start in range(0, len(step), BLOCK):
+        rows = slice(start, start + BLOCK)
+        lengths = np.full(len(step[rows]), step.shape[1])
+        found = ragged_l1_ball_step(x[rows].ravel(), step[rows].ravel(), lengths, eps, bounds)
+        moved[rows] = found.reshape(moved[rows].shape)
+    return moved
+
+
+def ragged_l1_ball_step(
+    x: Array, step: Array, lengths: Lengths, eps: float, bounds: Bounds
+) -> Array:
+    """`l1_ball_step` for rows of `lengths` (n,) > 0 elements that stand one after the other."""
     direction = np.sign(step)
-    size = np.abs(step)
-    room = _room(x, direction, bounds)
-    length = np.minimum(size, room)
-    rows = np.flatnonzero(length.sum(axis=1) > eps)
-    for start in range(0, len(rows), BLOCK):
-        part = rows[start : start + BLOCK]
-        length[part] = _thresholded(size[part], room[part], eps * (1 - 2e-6))
-    length *= direction
-    return length
+    moved = _thresholded(np.abs(step), _room(x, direction, bounds), lengths, eps)
+    moved *= direction
+    return moved
 
 
-def _thresholded(size: Array, room: Array, total: float) -> Array:
-    """clip(size - t, 0, room) with the t for which its rows sum to `total`, to 1e-6.
+def _thresholded(size: Array, room: Array, lengths: Lengths, eps: float) -> Array:
+    """clip(size - t, 0, room) with sums <= eps; where t > 0, they are eps less 1e-6 to 3e-6 of it.
 
     Newton's method, kept between the ends of a bisection: the sum falls with t, but is neither
     convex nor concave, and where Newton creeps or cycles every other step halves.
     """
-    low = np.zeros(len(size), size.dtype)
-    level, high = low.copy(), size.max(axis=1)
+    starts, total = row_starts(lengths), eps * (1 - 2e-6)
+    beyond, moved = size, np.minimum(size, room)
+    norm = np.add.reduceat(moved, starts)
+    level = np.zeros_like(norm)
+    low, high, unfinished = level, np.maximum.reduceat(size, starts), norm > eps
     for step in range(100):
-        beyond = size - level[:, None]
-        length = np.minimum(np.maximum(beyond, 0), room)
-        excess = length.sum(axis=1) - size.dtype.type(total)
-        unfinished = np.abs(excess) > 1e-6 * total
+        excess = norm - size.dtype.type(total)
+        unfinished &= np.abs(excess) > 1e-6 * total
         if not unfinished.any():
-            return np.asarray(length)
+            return np.asarray(moved)
         over = excess > 0
         low, high = np.where(over, level, low), np.where(over, high, level)
-        moving = np.count_nonzero((length > 0) & (beyond < room), axis=1)
+        moving = np.add.reduceat((moved > 0) & (beyond < room), starts, dtype=np.int64)
         newton = level + excess / np.maximum(moving, 1).astype(size.dtype)
         inside = (newton > low) & (newton < high) & (step < 10 or step % 2 == 0)
         level = np.where(unfinished, np.where(inside, newton, (low + high) / 2), level)
+        beyond = size - np.repeat(level, lengths)
+        moved = np.minimum(np.maximum(beyond, 0), room)
+        norm = np.add.reduceat(moved, starts)
     level = np.where(unfinished, high, level)
-    return np.asarray(np.minimum(np.maximum(size - level[:, None], 0), room))
+    return np.asarray(np.minimum(np.maximum(size - np.repeat(level, lengths), 0), room))
+
+
+def row_starts(lengths: Lengths) -> Lengths:
+    """Where rows of these lengths begin that stand one after the other."""
+    return np.cumsum(lengths) - lengths
 
 
 def row_dot(a: Array, b: Array) -> Array:

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import checks
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
-from pytest_qnnrobust.attacks.geometry import float32_bounds
-from pytest_qnnrobust.attacks.losses import margin
-from pytest_qnnrobust.attacks.projections import l1_ball_step, row_norm
+from pytest_qnnrobust.attacks.square_l1 import L1Search, refill
+from pytest_qnnrobust.attacks.square_search import Search, count_up
 from pytest_qnnrobust.attacks.square_windows import (
     SCHEDULED,
     Image,
     Size,
     channel_mass,
-    image_shape,
+    drawn_windows,
     p_schedule,
+    refilled,
     two_bumps,
     window_at,
     window_size,
 )
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
+from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
 from pytest_qnnrobust.batching import bucket
-from pytest_qnnrobust.metrics import flat
 
 Double = NDArray[np.float64]
+Move = Callable[[Any, Rows, Double, Size], Float]
 
 REDRAWS = 8
 """How often an Linf window that would change nothing is given new signs."""
@@ -78,18 +80,18 @@ class SquareAttack(FixedBudgetAttack):
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         linf = np.isinf(self.norm)
-        search = _Search(target, self.norm)
+        search = L1Search(target) if self.norm == 1 else Search(target, self.norm)
         rows = target.all_rows
         first = (_stripes if linf else _bumps)(search, rows, streams)
         _, fooled = search.attempt(rows, np.ones_like(rows), first)
         rows = rows[~fooled]
-        move = _recolour if linf else _redistribute
+        move: Move = {1.0: refill, 2.0: _redistribute, np.inf: _recolour}[self.norm]
         numbers = _Numbers(streams, (2 if linf else 5) + search.image[2] * (REDRAWS if linf else 1))
         sizes = self._sizes(search.image)
         done = np.zeros(len(target), np.int64)
         while len(rows):
             tries = self._tries(target, rows, done[rows])
-            each, ahead = np.repeat(rows, tries), _count_up(tries)
+            each, ahead = np.repeat(rows, tries), count_up(tries)
             iteration = done[each] + ahead
             drawn = numbers.at(each, iteration)
             candidates = np.empty((len(each), *search.image), np.float32)
@@ -119,68 +121,6 @@ class SquareAttack(FixedBudgetAttack):
         return np.minimum(np.where(done < EAGER, 1, np.minimum(tries, AHEAD)), left)
 
 
-class _Search:
-    """The best point of every sample, as (B, height, width, channels), and its margin."""
-
-    def __init__(self, target: Target, norm: float) -> None:
-        self.target = target
-        self.norm = norm
-        self.image = image_shape(target.input_shape)
-        self.eps = target.eps
-        self.clean = target.x.reshape(-1, *self.image)
-        self.best = self.clean.copy()
-        self._loss = np.full(len(target), -np.inf)
-
-    def attempt(self, rows: Rows, tries: Rows, candidates: Float) -> tuple[Rows, Mask]:
-        """Keep, of each sample's candidates, the first that is misclassified or raises the loss.
-
-        `candidates` holds `tries` (n,) in a row for each of `rows`. Returns how many of them count,
-        up to the one that is kept, and whether that one is misclassified. The others are given back
-        to the query count.
-        """
-        target = self.target
-        each = np.repeat(rows, tries)
-        inputs = candidates.reshape(-1, *target.input_shape)
-        scores = target.evaluate(inputs, each)
-        fooled = scores.labels != target.y[each]
-        loss = margin(scores.logits, target.y[each])
-        better = np.flatnonzero(fooled | (loss > self._loss[each]))
-        owner, first = np.unique(np.repeat(np.arange(len(rows)), tries)[better], return_index=True)
-        first = better[first]
-        used = tries.copy()
-        used[owner] = _count_up(tries)[first] + 1
-        target.queries[rows] -= tries - used
-        kept = rows[owner]
-        self._loss[kept] = loss[first]
-        self.best[kept] = candidates[first]
-        target.propose(kept, inputs[first])
-        success = np.zeros(len(rows), bool)
-        success[owner] = fooled[first]
-        return used, success
-
-    def displaced(self, rows: Rows, delta: Float) -> Float:
-        """The clean images plus `delta`, brought into the budget, the bounds and the grid."""
-        target = self.target
-        clean = self.clean[rows]
-        if self.norm == 1:
-            moved = l1_ball_step(flat(clean), flat(delta), self.eps, target.bounds)
-            delta = moved.reshape(delta.shape)
-        delta += clean
-        if target.grid is not None:
-            sealed = target.seal(delta.reshape(-1, *target.input_shape), rows)
-            return sealed.reshape(delta.shape)
-        np.clip(delta, *float32_bounds(target.bounds), out=delta)
-        return self._tightened(rows, delta, clean) if self.norm == 1 else delta
-
-    def _tightened(self, rows: Rows, moved: Float, clean: Float) -> Float:
-        """Project again what rounding to float32 may have put outside the L1 ball."""
-        over = np.flatnonzero(row_norm(flat(moved - clean), 1) > self.eps * (1 - 5e-7))
-        if len(over):
-            outside = moved[over].reshape(-1, *self.target.input_shape)
-            moved[over] = self.target.project(outside, rows[over]).reshape(-1, *self.image)
-        return moved
-
-
 class _Numbers:
     """A fixed amount of uniform numbers for every iteration of a sample.
 
@@ -203,12 +143,7 @@ class _Numbers:
         return np.asarray(self._table[rows, period % 2, step])
 
 
-def _count_up(counts: Rows) -> Rows:
-    """[2, 1, 3] -> [0, 1, 0, 0, 1, 2]."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-
-
-def _stripes(search: _Search, rows: Rows, streams: Streams) -> Float:
+def _stripes(search: Search, rows: Rows, streams: Streams) -> Float:
     """Vertical stripes of +-eps, a sign for each column and channel."""
     _, width, channels = search.image
     signs = streams.signs(rows, width * channels).reshape(-1, 1, width, channels)
@@ -216,7 +151,7 @@ def _stripes(search: _Search, rows: Rows, streams: Streams) -> Float:
     return search.displaced(rows, stripes.astype(np.float32))
 
 
-def _recolour(search: _Search, rows: Rows, numbers: Double, size: Size) -> Float:
+def _recolour(search: Search, rows: Rows, numbers: Double, size: Size) -> Float:
     """Give one window +-eps, a sign for each channel; redraw signs that would change nothing."""
     candidate = search.best[rows]
     window = window_at(numbers[:, :2], size, search.image)
@@ -235,7 +170,7 @@ def _recolour(search: _Search, rows: Rows, numbers: Double, size: Size) -> Float
     return np.asarray(candidate)
 
 
-def _bumps(search: _Search, rows: Rows, streams: Streams) -> Float:
+def _bumps(search: Search, rows: Rows, streams: Streams) -> Float:
     """A grid of about 5 x 5 two-sided bumps, with a sign for each bump and channel."""
     height, width, channels = search.image
     side = (min(height, width) // 5,) * 2
@@ -252,30 +187,21 @@ def _bumps(search: _Search, rows: Rows, streams: Streams) -> Float:
     return search.displaced(rows, _of_length(delta, search))
 
 
-def _redistribute(search: _Search, rows: Rows, numbers: Double, size: Size) -> Float:
-    """Move the norm of two windows, and what is unused, into a new bump in the first of them."""
-    norm, channels = search.norm, search.image[2]
-    first, second = (window_at(numbers[:, a : a + 2], size, search.image) for a in (0, 2))
-    upright, signs = numbers[:, 4] < 0.5, np.where(numbers[:, 5:] < 0.5, -1.0, 1.0)
-
+def _redistribute(search: Search, rows: Rows, numbers: Double, size: Size) -> Float:
+    """Move the L2 norm of two windows, and what is unused, into a new bump in the first of them."""
+    first, second = drawn_windows(numbers, size, search.image)
     delta = search.best[rows] - search.clean[rows]
-    spent = channel_mass(delta, norm).sum(axis=-1, keepdims=True)
-    unused = np.maximum(search.eps**norm - spent, 0.0)
+    spent = channel_mass(delta, 2.0).sum(axis=-1, keepdims=True)
+    unused = np.maximum(search.eps**2 - spent, 0.0) / search.image[2]
     old = delta[first].astype(np.float64)
-    freed = channel_mass(old, norm)
     delta[first] = 0.0
-    old /= 1e-10 + freed ** (1 / norm)
-    freed = freed + channel_mass(delta[second], norm)
+    freed = channel_mass(delta[second], 2.0)
     delta[second] = 0.0
-    new = two_bumps(*size, upright, norm)[..., None] * signs[:, None, None, :] + old
-    new *= (unused / channels + freed) ** (1 / norm) / (
-        1e-10 + channel_mass(new, norm) ** (1 / norm)
-    )
-    delta[first] = new * channels if norm == 1 else new
+    delta[first] = refilled(old, freed, unused, numbers, 2.0)
     return search.displaced(rows, _of_length(delta, search))
 
 
-def _of_length(delta: Float, search: _Search) -> Float:
+def _of_length(delta: Float, search: Search) -> Float:
     """Of L2 length eps; in L1 as it is, as the projection makes use of the surplus."""
     if search.norm == 1:
         return delta

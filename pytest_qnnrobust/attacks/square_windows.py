@@ -92,6 +92,27 @@ def channel_mass(delta: NDArray[Any], norm: float) -> Double:
     return np.asarray(mass.reshape(n, 1, 1, channels))
 
 
+def drawn_windows(numbers: Double, size: Size, image: Image) -> tuple[Window, Window]:
+    """Where an iteration of L1 or L2 puts its two windows, by the first of its uniform numbers."""
+    return window_at(numbers[:, :2], size, image), window_at(numbers[:, 2:4], size, image)
+
+
+def refilled(old: Double, freed: Double, unused: Double, numbers: Double, norm: float) -> Double:
+    """What goes into windows that hold `old` (n, height, width, channels): a new pair of bumps.
+
+    `numbers` are those of the iteration; they say how the bumps lie and the sign in each channel.
+    The shape of `old` is added; the mass is that of `old`, plus what is `freed` elsewhere and
+    `unused`, both (n, 1, 1, channels).
+    """
+    upright, signs = numbers[:, 4] < 0.5, np.where(numbers[:, 5:] < 0.5, -1.0, 1.0)
+    mass = channel_mass(old, norm)
+    height, width = old.shape[1:3]
+    new = two_bumps(height, width, upright, norm)[..., None] * signs[:, None, None, :]
+    new += old / (1e-10 + mass ** (1 / norm))
+    new *= (unused + (mass + freed)) ** (1 / norm) / (1e-10 + channel_mass(new, norm) ** (1 / norm))
+    return np.asarray(new)
+
+
 @lru_cache(maxsize=256)
 def _bump_pair(height: int, width: int, norm: float) -> Double:
     pair = np.zeros((height, width))

@@ -115,3 +115,26 @@ def test_bounds_that_float32_cannot_hold_are_narrowed():
     low, high = geometry.float32_bounds((0.1, 0.3))
     assert 0.1 <= float(low) < 0.1 + 1e-8
     assert 0.3 - 3e-8 < float(high) <= 0.3
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.floats(0.01, 3))
+def test_rows_of_any_lengths_go_to_the_grid_points_of_each_alone(dtype, seed, eps):
+    rng = np.random.default_rng(seed)
+    grid = grid_for(dtype, BOUNDS)
+    lengths = rng.integers(1, 40, 7)
+    clean = grid.snap(np.clip(rng.uniform(-0.2, 1.2, lengths.sum()), 0, 1).astype(np.float32))
+    starts = np.cumsum(lengths)[:-1]
+    steps = []
+    for row in np.split(clean.astype(np.float64), starts):
+        wanted = rng.normal(size=(1, len(row))) * rng.integers(0, 2, len(row))
+        fall, rise = geometry.rooms(row[None], BOUNDS)
+        steps.append(geometry.l1_projection(wanted, fall, rise, eps * (1 - 1e-6))[0])
+    found = geometry.ragged_l1_to_grid(clean, np.concatenate(steps), lengths, eps, BOUNDS, grid)
+    np.testing.assert_array_equal(grid.snap(found), found)
+    for row, step, point in zip(
+        np.split(clean, starts), steps, np.split(found, starts), strict=True
+    ):
+        alone = geometry.project_to_grid((row + step)[None], row[None], 1.0, eps, BOUNDS, grid)
+        np.testing.assert_array_equal(point, alone[0])

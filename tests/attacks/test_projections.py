@@ -122,3 +122,38 @@ def test_the_fast_l1_projection_is_the_exact_one(seed, eps, size):
     exact = geometry.l1_projection(step, *geometry.rooms(x, (0.0, 1.0)), eps)
     assert (np.abs(found).sum(axis=1) <= eps).all()
     np.testing.assert_allclose(found, exact, atol=1e-5 * eps)
+
+
+@st.composite
+def ragged_rows(draw):
+    """Rows of 1 to 60 elements, some on the bounds or without a step; whole rows may stay still."""
+    low, high = bounds = draw(st.sampled_from(BOUNDS))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    lengths = rng.integers(1, 61, draw(st.integers(1, 12)))
+    count, span = lengths.sum(), high - low
+    x = np.clip(rng.uniform(low - 0.3 * span, high + 0.3 * span, count), low, high)
+    far = np.repeat(rng.choice([0, 0.001, 0.1, 3], len(lengths)), lengths) * span
+    step = far * rng.normal(size=count) * rng.integers(0, 2, count)
+    eps = draw(st.floats(0.001, 30)) * span
+    return x, step, lengths, eps, bounds
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=100, deadline=None)
+@given(case=ragged_rows())
+def test_rows_of_any_lengths_have_the_l1_projection_of_each_alone(dtype, case):
+    x, step, lengths, eps, bounds = case
+    x, step = x.astype(dtype), step.astype(dtype)
+    found = projections.ragged_l1_ball_step(x, step, lengths, eps, bounds)
+    rounding = 100 * np.finfo(dtype).eps * (bounds[1] - bounds[0])
+    assert found.dtype == dtype
+    assert (x + found >= bounds[0] - rounding).all()
+    assert (x + found <= bounds[1] + rounding).all()
+    for end, length in zip(np.cumsum(lengths), lengths, strict=True):
+        row = slice(end - length, end)
+        alone = projections.ragged_l1_ball_step(x[row], step[row], np.array([length]), eps, bounds)
+        np.testing.assert_array_equal(found[row], alone)
+        fall, rise = geometry.rooms(x[row][None].astype(np.float64), bounds)
+        exact = geometry.l1_projection(step[row][None].astype(np.float64), fall, rise, eps)[0]
+        assert np.abs(found[row]).sum(dtype=np.float64) <= eps * (1 + 1e-6)
+        np.testing.assert_allclose(found[row], exact, atol=1e-5 * eps + rounding)
