@@ -20,10 +20,12 @@ from pytest_qnnrobust.attacks.square_windows import (
     channel_mass,
     drawn_windows,
     p_schedule,
+    read,
     refilled,
     two_bumps,
     window_at,
     window_size,
+    write,
 )
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
@@ -87,28 +89,34 @@ class SquareAttack(FixedBudgetAttack):
         rows = rows[~fooled]
         move: Move = {1.0: refill, 2.0: _redistribute, np.inf: _recolour}[self.norm]
         numbers = _Numbers(streams, (2 if linf else 5) + search.image[2] * (REDRAWS if linf else 1))
-        sizes = self._sizes(search.image)
+        sizes, stage = self._sizes(search.image)
         done = np.zeros(len(target), np.int64)
         while len(rows):
             tries = self._tries(target, rows, done[rows])
             each, ahead = np.repeat(rows, tries), count_up(tries)
             iteration = done[each] + ahead
             drawn = numbers.at(each, iteration)
-            candidates = np.empty((len(each), *search.image), np.float32)
-            for size in np.unique(sizes[iteration], axis=0):
-                same = np.flatnonzero((sizes[iteration] == size).all(axis=1))
-                candidates[same] = move(search, each[same], drawn[same], (size[0], size[1]))
+            stages = stage[iteration]
+            if stages.min() == stages.max():
+                candidates = move(search, each, drawn, sizes[stages[0]])
+            else:
+                candidates = np.empty((len(each), *search.image), np.float32)
+                for one in np.unique(stages):
+                    same = np.flatnonzero(stages == one)
+                    candidates[same] = move(search, each[same], drawn[same], sizes[one])
             used, fooled = search.attempt(rows, tries, candidates)
             done[rows] += used
             rows = rows[~fooled & (done[rows] < self.max_iter)]
             target.progress(int(done[rows].min(initial=self.max_iter)), self.max_iter)
 
-    def _sizes(self, image: Image) -> NDArray[np.int64]:
-        """Height and width of the windows of every iteration, (max_iter, 2)."""
+    def _sizes(self, image: Image) -> tuple[list[Size], Rows]:
+        """The heights and widths of windows, and which of them an iteration has, (max_iter,)."""
         least = 1 if np.isinf(self.norm) else 3
         whole = self.max_iter if self.rescale else SCHEDULED
         shares = (p_schedule(self.p_init, i, whole) for i in range(self.max_iter))
-        return np.array([window_size(share, image, least) for share in shares], np.int64)
+        of_all = [window_size(share, image, least) for share in shares]
+        sizes = list(dict.fromkeys(of_all))
+        return sizes, np.array([sizes.index(size) for size in of_all], np.int64)
 
     def _tries(self, target: Target, rows: Rows, done: Rows) -> Rows:
         """How many iterations of each sample the next question holds."""
@@ -155,14 +163,15 @@ def _recolour(search: Search, rows: Rows, numbers: Double, size: Size) -> Float:
     """Give one window +-eps, a sign for each channel; redraw signs that would change nothing."""
     candidate = search.best[rows]
     window = window_at(numbers[:, :2], size, search.image)
-    before = candidate[window]
+    before = read(candidate, window)
     wanted = (rows[:, None, None], *window[1:])
-    low, high = (end.reshape(search.clean.shape)[wanted] for end in search.target.box)
+    low, high = (read(end.reshape(search.clean.shape), wanted) for end in search.target.box)
     upwards = numbers[:, 2:].reshape(len(rows), REDRAWS, 1, 1, -1) < 0.5
     pending = np.arange(len(rows))
     for draw in range(REDRAWS):
         colour = np.where(upwards[pending, draw], high[pending], low[pending])
-        candidate[tuple(axis[pending] for axis in window)] = colour
+        first, line, column = window
+        write(candidate, (first[pending], line[pending], column[pending]), colour)
         moved = np.abs(colour - before[pending])
         pending = pending[(moved < 1e-7 * search.target.span).all(axis=(1, 2, 3))]
         if not len(pending):
@@ -193,11 +202,11 @@ def _redistribute(search: Search, rows: Rows, numbers: Double, size: Size) -> Fl
     delta = search.best[rows] - search.clean[rows]
     spent = channel_mass(delta, 2.0).sum(axis=-1, keepdims=True)
     unused = np.maximum(search.eps**2 - spent, 0.0) / search.image[2]
-    old = delta[first].astype(np.float64)
+    old = read(delta, first).astype(np.float64)
     delta[first] = 0.0
-    freed = channel_mass(delta[second], 2.0)
+    freed = channel_mass(read(delta, second), 2.0)
     delta[second] = 0.0
-    delta[first] = refilled(old, freed, unused, numbers, 2.0)
+    write(delta, first, refilled(old, freed, unused, numbers, 2.0))
     return search.displaced(rows, _of_length(delta, search))
 
 

@@ -18,7 +18,9 @@ from pytest_qnnrobust.attacks.square_windows import (
     Window,
     channel_mass,
     drawn_windows,
+    read,
     refilled,
+    write,
 )
 from pytest_qnnrobust.attacks.target import Float, Rows, Target
 from pytest_qnnrobust.metrics import flat
@@ -95,9 +97,9 @@ def refill(search: L1Search, rows: Rows, numbers: Double, size: Size) -> Float:
 
 def _emptied(search: L1Search, rows: Rows, points: Float, window: Window) -> Float:
     """What these windows of `points` displaced, (n, height, width, channels); now nothing."""
-    clean = search.clean[rows[:, None, None], window[1], window[2]]
-    displaced = points[window] - clean
-    points[window] = clean
+    clean = read(search.clean, (rows[:, None, None], *window[1:]))
+    displaced = read(points, window) - clean
+    write(points, window, clean)
     return np.asarray(displaced)
 
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Double = NDArray[np.float64]
@@ -69,6 +70,32 @@ def window_at(place: Double, size: Size, image: Image) -> Window:
         (top[:, None] + np.arange(size[0]))[:, :, None],
         (left[:, None] + np.arange(size[1]))[:, None, :],
     )
+
+
+def read(images: NDArray[Any], window: Window) -> NDArray[Any]:
+    """What `images` (N, height, width, channels) hold in these windows: `images[window]`, copied
+    line by line instead of pixel by pixel."""
+    channels = images.shape[-1]
+    lines = _lines(images, window)[_first_of_lines(window, channels)]
+    return np.asarray(lines.reshape(*lines.shape[:2], -1, channels))
+
+
+def write(images: NDArray[Any], window: Window, values: NDArray[Any]) -> None:
+    """`images[window] = values`, for contiguous images and values of the windows' shape."""
+    lines = values.reshape(*values.shape[:2], -1)
+    _lines(images, window)[_first_of_lines(window, images.shape[-1])] = lines
+
+
+def _lines(images: NDArray[Any], window: Window) -> NDArray[Any]:
+    """Every stretch of a line that is as long as those of the windows, (N, height, places, n)."""
+    n, height, width, channels = images.shape
+    lines = images.reshape(n, height, width * channels)
+    return sliding_window_view(lines, window[2].shape[2] * channels, axis=2, writeable=True)
+
+
+def _first_of_lines(window: Window, channels: int) -> Window:
+    rows, line, column = window
+    return rows[:, :, 0], line[:, :, 0], column[:, :, 0] * channels
 
 
 def two_bumps(height: int, width: int, upright: NDArray[np.bool_], norm: float = 2.0) -> Double:
