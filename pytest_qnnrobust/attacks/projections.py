@@ -75,7 +75,7 @@ def _thresholded(size: Array, room: Array, lengths: Lengths, eps: float) -> Arra
     convex nor concave, and where Newton creeps or cycles every other step halves.
     """
     starts, total = row_starts(lengths), eps * (1 - 2e-6)
-    beyond, moved = size, np.minimum(size, room)
+    beyond, moved = size.copy(), np.minimum(size, room)
     norm = np.add.reduceat(moved, starts)
     level = np.zeros_like(norm)
     low, high, unfinished = level, np.maximum.reduceat(size, starts), norm > eps
@@ -86,12 +86,12 @@ def _thresholded(size: Array, room: Array, lengths: Lengths, eps: float) -> Arra
             return np.asarray(moved)
         over = excess > 0
         low, high = np.where(over, level, low), np.where(over, high, level)
-        moving = np.add.reduceat((moved > 0) & (beyond < room), starts, dtype=np.int64)
+        moving = np.add.reduceat((moved > 0) & (beyond < room), starts, dtype=np.int32)
         newton = level + excess / np.maximum(moving, 1).astype(size.dtype)
         inside = (newton > low) & (newton < high) & (step < 10 or step % 2 == 0)
         level = np.where(unfinished, np.where(inside, newton, (low + high) / 2), level)
-        beyond = size - np.repeat(level, lengths)
-        moved = np.minimum(np.maximum(beyond, 0), room)
+        np.subtract(size, np.repeat(level, lengths), out=beyond)
+        np.minimum(np.maximum(beyond, 0, out=moved), room, out=moved)
         norm = np.add.reduceat(moved, starts)
     level = np.where(unfinished, high, level)
     return np.asarray(np.minimum(np.maximum(size - np.repeat(level, lengths), 0), room))

@@ -37,8 +37,11 @@ Move = Callable[[Any, Rows, Double, Size], Float]
 REDRAWS = 8
 """How often an Linf window that would change nothing is given new signs."""
 
-AHEAD = 8
+AHEAD = 32
 """How many iterations of a sample are tried in one question at most."""
+
+PERIOD = 8
+"""Iterations of a sample whose random numbers are drawn together."""
 
 EAGER = 50
 """Iterations before the first one that is tried ahead: they accept too often for that."""
@@ -133,22 +136,23 @@ class _Numbers:
     """A fixed amount of uniform numbers for every iteration of a sample.
 
     Some iterations are looked at twice, first ahead of their turn, so that the numbers of the
-    last two periods of `AHEAD` iterations are kept.
+    last `AHEAD` iterations are kept.
     """
 
     def __init__(self, streams: Streams, each: int) -> None:
         self._streams = streams
-        self._table = np.empty((len(streams), 2, AHEAD, each))
+        self._table = np.empty((len(streams), AHEAD // PERIOD + 1, PERIOD, each))
         self._drawn = np.zeros(len(streams), np.int64)
 
     def at(self, rows: Rows, iteration: Rows) -> Double:
         """The numbers (n, each) of these iterations; iterations are reached in order."""
-        period, step = np.divmod(iteration, AHEAD)
+        period, step = np.divmod(iteration, PERIOD)
+        kept = self._table.shape[1]
         while len(behind := np.unique(rows[period >= self._drawn[rows]])):
             drawn = self._streams.uniform(behind, *self._table.shape[2:])
-            self._table[behind, self._drawn[behind] % 2] = drawn
+            self._table[behind, self._drawn[behind] % kept] = drawn
             self._drawn[behind] += 1
-        return np.asarray(self._table[rows, period % 2, step])
+        return np.asarray(self._table[rows, period % kept, step])
 
 
 def _stripes(search: Search, rows: Rows, streams: Streams) -> Float:

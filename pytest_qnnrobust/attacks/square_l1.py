@@ -76,7 +76,7 @@ def refill(search: L1Search, rows: Rows, numbers: Double, size: Size) -> Float:
     """Move the L1 norm of two windows, and what is unused, into a new bump in the first of them."""
     first, second = drawn_windows(numbers, size, search.image)
     points = search.best[rows]
-    old = _emptied(search, rows, points, first).astype(np.float64)
+    old = _emptied(search, rows, points, first)
     freed = channel_mass(_emptied(search, rows, points, second), 1.0)
 
     places, lengths, fresh = _listed(search, rows, first)

@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Double = NDArray[np.float64]
@@ -73,8 +72,8 @@ def window_at(place: Double, size: Size, image: Image) -> Window:
 
 
 def read(images: NDArray[Any], window: Window) -> NDArray[Any]:
-    """What `images` (N, height, width, channels) hold in these windows: `images[window]`, copied
-    line by line instead of pixel by pixel."""
+    """`images[window]` of contiguous images (N, height, width, channels), copied line by line
+    instead of pixel by pixel."""
     channels = images.shape[-1]
     lines = _lines(images, window)[_first_of_lines(window, channels)]
     return np.asarray(lines.reshape(*lines.shape[:2], -1, channels))
@@ -89,8 +88,10 @@ def write(images: NDArray[Any], window: Window, values: NDArray[Any]) -> None:
 def _lines(images: NDArray[Any], window: Window) -> NDArray[Any]:
     """Every stretch of a line that is as long as those of the windows, (N, height, places, n)."""
     n, height, width, channels = images.shape
-    lines = images.reshape(n, height, width * channels)
-    return sliding_window_view(lines, window[2].shape[2] * channels, axis=2, writeable=True)
+    places, length = (width - window[2].shape[2]) * channels + 1, window[2].shape[2] * channels
+    strides = (*images.strides[:2], images.itemsize, images.itemsize)
+    shape = n, height, places, length
+    return np.asarray(np.ndarray(shape, images.dtype, images.data, strides=strides))
 
 
 def _first_of_lines(window: Window, channels: int) -> Window:
@@ -124,19 +125,22 @@ def drawn_windows(numbers: Double, size: Size, image: Image) -> tuple[Window, Wi
     return window_at(numbers[:, :2], size, image), window_at(numbers[:, 2:4], size, image)
 
 
-def refilled(old: Double, freed: Double, unused: Double, numbers: Double, norm: float) -> Double:
+def refilled(
+    old: NDArray[Any], freed: Double, unused: Double, numbers: Double, norm: float
+) -> NDArray[Any]:
     """What goes into windows that hold `old` (n, height, width, channels): a new pair of bumps.
 
     `numbers` are those of the iteration; they say how the bumps lie and the sign in each channel.
     The shape of `old` is added; the mass is that of `old`, plus what is `freed` elsewhere and
-    `unused`, both (n, 1, 1, channels).
+    `unused`, both (n, 1, 1, channels). In the precision of `old`.
     """
     upright, signs = numbers[:, 4] < 0.5, np.where(numbers[:, 5:] < 0.5, -1.0, 1.0)
-    mass = channel_mass(old, norm)
-    height, width = old.shape[1:3]
-    new = two_bumps(height, width, upright, norm)[..., None] * signs[:, None, None, :]
+    mass, (height, width) = channel_mass(old, norm), old.shape[1:3]
+    bumps = two_bumps(height, width, upright, norm).astype(old.dtype)
+    new = bumps[..., None] * signs[:, None, None, :].astype(old.dtype)
     new += old / (1e-10 + mass ** (1 / norm))
-    new *= (unused + (mass + freed)) ** (1 / norm) / (1e-10 + channel_mass(new, norm) ** (1 / norm))
+    wanted = (unused + (mass + freed)) ** (1 / norm)
+    new *= (wanted / (1e-10 + channel_mass(new, norm) ** (1 / norm))).astype(old.dtype)
     return np.asarray(new)
 
 
