@@ -12,6 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from pytest_qnnrobust import ini, options
+from pytest_qnnrobust.stash import (
+    is_worker,
+    load,
+    options_key,
+    or_usage_error,
+    quantizer,
+    quantizer_key,
+    session_key,
+    session_of,
+)
 
 if TYPE_CHECKING:
     from pytest_qnnrobust.attacks import Attack
@@ -44,10 +54,6 @@ MARKERS = (
 
 Found = TypeVar("Found")
 
-options_key = pytest.StashKey[options.Options]()
-session_key = pytest.StashKey["Session"]()
-quantizer_key = pytest.StashKey[Any]()
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     options.add_options(parser)
@@ -59,7 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     chosen = config.stash[options_key] = options.resolve(config)
-    if chosen.jobs is not None and (_is_worker(config) or config.getoption("numprocesses", None)):
+    if chosen.jobs is not None and (is_worker(config) or config.getoption("numprocesses", None)):
         raise pytest.UsageError("expected one of --qnn-jobs and pytest-xdist's -n, got both")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
         if any(argument.startswith("--qnn-") for argument in config.invocation_params.args):
@@ -67,21 +73,21 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args = [str(path) for path in _suite(config)] or config.args
     else:
         config.args = [_suite_argument(arg, config.invocation_params.dir) for arg in config.args]
-    if not _is_worker(config):
+    if not is_worker(config):
         config.pluginmanager.register(_Reporter(config), "qnnrobust-reporter")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     config, chosen = session.config, session.config.stash[options_key]
-    if _is_worker(config):
+    if is_worker(config):
         return
     if LAWS in _suite(config):
-        _or_usage_error(lambda: _quantizer(config))
+        or_usage_error(lambda: quantizer(config))
     if chosen.gate:
-        _load(config)
+        load(config)
     if chosen.baseline or chosen.suppressions:
-        _or_usage_error(lambda: _session(config).held_to)
+        or_usage_error(lambda: session_of(config).held_to)
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -140,16 +146,16 @@ class _Reporter:
         expected = hasattr(report, "wasxfail")
         if report.failed and "qnn" in report.keywords:
             message = report.longreprtext.strip().splitlines() or [report.when or "failed"]
-            _session(self._config).failed[report.nodeid] = message[-1][:1000]
+            session_of(self._config).failed[report.nodeid] = message[-1][:1000]
         if report.skipped and not expected and "qnn" in report.keywords:
             tail = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-            _session(self._config).skipped[report.nodeid] = tail.removeprefix("Skipped: ")
+            session_of(self._config).skipped[report.nodeid] = tail.removeprefix("Skipped: ")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         values = getattr(node, "workeroutput", {}).get(WORKEROUTPUT)
         if values:
-            _session(self._config).merge(values)
+            session_of(self._config).merge(values)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         session = self._config.stash.get(session_key, None)
@@ -177,7 +183,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     gathered = config.stash.get(session_key, None)
     if gathered is None or config.getoption("collectonly"):
         return
-    if _is_worker(config):
+    if is_worker(config):
         config.workeroutput[WORKEROUTPUT] = gathered.to_json()  # type: ignore[attr-defined]
         return
     gathered.tidy_cache()
@@ -190,8 +196,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def qnn_session(pytestconfig: pytest.Config) -> Session:
     """What this run gathers: models, data, outcomes, verdicts, notes."""
-    session = _session(pytestconfig)
-    _load(pytestconfig)
+    session = session_of(pytestconfig)
+    load(pytestconfig)
     return session
 
 
@@ -235,7 +241,7 @@ def qnn_quantizer(pytestconfig: pytest.Config) -> Any:
     if pytestconfig.stash[options_key].quantizer is None:
         pytest.skip("no quantizer: give --qnn-quantizer MODULE:OBJECT")
     try:
-        return _quantizer(pytestconfig)
+        return quantizer(pytestconfig)
     except QnnRobustError as error:
         pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
@@ -355,35 +361,6 @@ def _suite(config: pytest.Config) -> list[Path]:
     return [*found, LAWS] if chosen.quantizer and (chosen.gate or named) else found
 
 
-def _quantizer(config: pytest.Config) -> Any:
-    """What --qnn-quantizer names, imported at the first question; QnnRobustError if it is wrong."""
-    if quantizer_key not in config.stash:
-        from pytest_qnnrobust.errors import QnnRobustError
-        from pytest_qnnrobust.quantizers.adapters import load_quantizer
-
-        folders = (config.rootpath, config.invocation_params.dir)
-        try:
-            found = load_quantizer(str(config.stash[options_key].quantizer), folders)
-        except QnnRobustError as error:
-            raise QnnRobustError(f"--qnn-quantizer: {error}") from None
-        config.stash[quantizer_key] = found
-    return config.stash[quantizer_key]
-
-
-def _session(config: pytest.Config) -> Session:
-    """The run's session, created at the first question; nothing is loaded yet."""
-    if session_key not in config.stash:
-        from pytest_qnnrobust.session import Session
-
-        session = config.stash[session_key] = Session(config.stash[options_key])
-        _show_progress(config, session)
-        if (jobs := session.options.jobs) is not None:
-            from pytest_qnnrobust.jobs import Workers
-
-            session.elsewhere = Workers(session, jobs)
-    return config.stash[session_key]
-
-
 def _defenses(config: pytest.Config) -> tuple[str, ...]:
     names = tuple(files.name for files in config.stash[options_key].defended)
     return names or (NO_DEFENSE,)
@@ -391,41 +368,10 @@ def _defenses(config: pytest.Config) -> tuple[str, ...]:
 
 PARAMETERS: dict[str, Callable[[pytest.Config], tuple[str, ...]]] = {
     "qnn_model": lambda _: WIDTHS,
-    "qnn_attack": lambda config: _session(config).attack_ids,
+    "qnn_attack": lambda config: session_of(config).attack_ids,
     "qnn_defense": _defenses,
 }
 """The fixtures that run a test once for each of these ids."""
-
-
-def _show_progress(config: pytest.Config, session: Session) -> None:
-    terminal = config.pluginmanager.get_plugin("terminalreporter")
-    capture = config.pluginmanager.get_plugin("capturemanager")
-    if terminal is not None and capture is not None and terminal.isatty:
-        from pytest_qnnrobust.report.terminal import Progress
-
-        session.progress = Progress(terminal, capture)
-
-
-def _load(config: pytest.Config) -> None:
-    """Read models and data; a user's mistake ends the run with one line and exit code 4."""
-    from pytest_qnnrobust.errors import QnnRobustError
-
-    if config.stash[options_key].gate and not _is_worker(config):
-        _or_usage_error(_session(config).load)
-        return
-    try:
-        _session(config).load()
-    except QnnRobustError as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-
-
-def _or_usage_error(read: Callable[[], object]) -> None:
-    from pytest_qnnrobust.errors import QnnRobustError
-
-    try:
-        read()
-    except QnnRobustError as error:
-        raise pytest.UsageError(str(error)) from None
 
 
 def _model(session: Session, width: str) -> Model:
@@ -468,7 +414,3 @@ def _is_parametrized(metafunc: pytest.Metafunc, fixture: str) -> bool:
         if fixture in (name.strip() for name in names):
             return True
     return False
-
-
-def _is_worker(config: pytest.Config) -> bool:
-    return hasattr(config, "workerinput")

@@ -24,6 +24,7 @@ ROAD = (
     "closing gathered stopping merging",
     "session",
     "checks jobs replay replay_examples report tables",
+    "stash",
     "plugin cli",
 )
 """Modules and packages, stage by stage: each imports from its own stage and those before."""

@@ -1,0 +1,81 @@
+"""What a run keeps in pytest's config: its options, its session and the user's quantizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_qnnrobust import options
+
+if TYPE_CHECKING:
+    from pytest_qnnrobust.session import Session
+
+options_key = pytest.StashKey[options.Options]()
+session_key = pytest.StashKey["Session"]()
+quantizer_key = pytest.StashKey[Any]()
+
+
+def session_of(config: pytest.Config) -> Session:
+    """The run's session, created at the first question; nothing is loaded yet."""
+    if session_key not in config.stash:
+        from pytest_qnnrobust.session import Session
+
+        session = config.stash[session_key] = Session(config.stash[options_key])
+        _show_progress(config, session)
+        if (jobs := session.options.jobs) is not None:
+            from pytest_qnnrobust.jobs import Workers
+
+            session.elsewhere = Workers(session, jobs)
+    return config.stash[session_key]
+
+
+def _show_progress(config: pytest.Config, session: Session) -> None:
+    terminal = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if terminal is not None and capture is not None and terminal.isatty:
+        from pytest_qnnrobust.report.terminal import Progress
+
+        session.progress = Progress(terminal, capture)
+
+
+def load(config: pytest.Config) -> None:
+    """Read models and data; a user's mistake ends the run with one line and exit code 4."""
+    from pytest_qnnrobust.errors import QnnRobustError
+
+    if config.stash[options_key].gate and not is_worker(config):
+        or_usage_error(session_of(config).load)
+        return
+    try:
+        session_of(config).load()
+    except QnnRobustError as error:
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+def quantizer(config: pytest.Config) -> Any:
+    """What --qnn-quantizer names, imported at the first question; QnnRobustError if it is wrong."""
+    if quantizer_key not in config.stash:
+        from pytest_qnnrobust.errors import QnnRobustError
+        from pytest_qnnrobust.quantizers.adapters import load_quantizer
+
+        folders = (config.rootpath, config.invocation_params.dir)
+        try:
+            found = load_quantizer(str(config.stash[options_key].quantizer), folders)
+        except QnnRobustError as error:
+            raise QnnRobustError(f"--qnn-quantizer: {error}") from None
+        config.stash[quantizer_key] = found
+    return config.stash[quantizer_key]
+
+
+def or_usage_error(read: Callable[[], object]) -> None:
+    from pytest_qnnrobust.errors import QnnRobustError
+
+    try:
+        read()
+    except QnnRobustError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
