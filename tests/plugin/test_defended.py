@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -31,16 +32,23 @@ def gate(on_digits):
 
 def broken_int8(path: Path) -> Path:
     """The int8 version of the digits network with its last weights in another order."""
+    path.write_bytes(_broken_int8())
+    return path
+
+
+@cache
+def _broken_int8() -> bytes:
     import keras
 
     network = keras.saving.load_model(FLOAT, compile=False)
     kernel = next(w for w in reversed(network.trainable_weights) if len(w.shape) == 2)
     kernel.assign(np.random.default_rng(0).permutation(np.ravel(kernel)).reshape(kernel.shape))
-    network.save(path.with_suffix(".keras"))
     with np.load(demo_path("digits_calibration.npz")) as data:
         inputs = (data["x"] / np.float32(255)).astype(np.float32)
-    path.write_bytes(convert(path.with_suffix(".keras"), "int8", inputs))
-    return path
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "broken.keras"
+        network.save(file)
+        return convert(file, "int8", inputs)
 
 
 def test_a_defense_that_holds_is_judged_at_every_width(gate) -> None:
