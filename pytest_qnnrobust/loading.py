@@ -15,6 +15,8 @@ from pytest_qnnrobust.tflite.flatbuffer import MAX_FILE_BYTES, read_graph
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 RUNTIMES = ("tflm", "litert", "litert-builtin")
+PART = 1 << 20
+"""Bytes of a file that are read at a time for its digest."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,14 @@ class _File:
 
 
 def content_digest(path: Path) -> str:
-    """The SHA-256 of a file; ModelFileError, one line, where it cannot be read."""
+    """The SHA-256 of a file of any size; ModelFileError, one line, where there is none."""
     if not path.is_file():
         raise expected("a model file", path=str(path), error=ModelFileError)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(PART):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def load(
