@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.cache import ResultCache, answer_key
-from pytest_qnnrobust.models import Float, Gradient, Labels, Model
+from pytest_qnnrobust.models import Float, Gradient, Labels, Model, Wrapper
 
 
-class Remembered(Model):
+class Remembered(Wrapper):
     """The model `base`; an answer that `cache` holds is read there, and counted nowhere.
 
     For the few questions that tests ask themselves: attacks ask too many to keep them, and have
@@ -20,20 +20,8 @@ class Remembered(Model):
     """
 
     def __init__(self, base: Model, cache: ResultCache) -> None:
-        super().__init__(base.name, base.input_shape, base.classes, base.bounds)
-        self.base = base
+        super().__init__(base)
         self.cache = cache
-        self.width = base.width
-        self.runtime = base.runtime
-        self.grid = base.grid
-        self.digest = base.digest
-        self.differentiable = base.differentiable
-        self.gradient_source = base.gradient_source
-        self.gradient_queries = base.gradient_queries
-
-    @property
-    def surrogate(self) -> Model:
-        return self.base.surrogate
 
     def with_bounds(self, low: float, high: float) -> Model:
         return Remembered(self.base.with_bounds(low, high), self.cache)
@@ -70,9 +58,6 @@ class Remembered(Model):
 
         found = self._answer("scores", {"outputs": shape, "logits": shape}, ask, x)
         return found["outputs"], found["logits"]
-
-    def _evaluate(self, x: Float) -> tuple[Float, Float]:
-        return self.base._evaluate(x)
 
     def _loss_gradient(
         self, x: Float, y: Labels, rival: Labels, loss: str

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.losses import loss_named
-from pytest_qnnrobust.models import CHUNK, Float, GradientSource, Labels, Model
+from pytest_qnnrobust.models import CHUNK, Float, GradientSource, Labels, Model, Wrapper
 
 SOURCES: tuple[GradientSource, ...] = ("straight-through", "surrogate", "finite-difference")
 
@@ -37,25 +37,16 @@ def with_gradient(model: Model, source: str, probe_steps: int) -> Model:
     return base
 
 
-class Redirected(Model):
+class Redirected(Wrapper):
     """The scores and decisions of `base`, with gradients from elsewhere."""
 
-    gradient_source: GradientSource
+    source: GradientSource
 
     def __init__(self, base: Model) -> None:
-        super().__init__(base.name, base.input_shape, base.classes, base.bounds)
-        self.base = base
-        self.width = base.width
-        self.runtime = base.runtime
-        self.grid = base.grid
-        self.digest = base.digest
-
-    @property
-    def surrogate(self) -> Model:
-        return self.base.surrogate
-
-    def _evaluate(self, x: Float) -> tuple[Float, Float]:
-        return self.base._evaluate(x)
+        super().__init__(base)
+        self.differentiable = True
+        self.gradient_source = self.source
+        self.gradient_queries = 0
 
     def _loss_gradient(
         self, x: Float, y: Labels, rival: Labels, loss: str
@@ -72,7 +63,7 @@ class Redirected(Model):
 class SurrogateGradient(Redirected):
     """Gradients of the dequantized float twin at the same inputs, as transfer attacks use them."""
 
-    gradient_source: GradientSource = "surrogate"
+    source: GradientSource = "surrogate"
 
     def _gradient(self, x: Float, y: Labels, rival: Labels, loss: str) -> Float:
         return self.surrogate._loss_gradient(x, y, rival, loss)[2]
@@ -88,7 +79,7 @@ class FiniteDifference(Redirected):
     are counted as queries. At the bounds the difference is one-sided.
     """
 
-    gradient_source: GradientSource = "finite-difference"
+    source: GradientSource = "finite-difference"
 
     def __init__(self, base: Model, probe_steps: int) -> None:
         super().__init__(base)

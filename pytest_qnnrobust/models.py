@@ -247,6 +247,28 @@ class Model(ABC):
         return QnnRobustError(f"{self.name} ({self.runtime}) has no gradients; use its surrogate")
 
 
+class Wrapper(Model):
+    """The scores and decisions of `base`; what differs, a subclass says."""
+
+    def __init__(self, base: Model) -> None:
+        super().__init__(base.name, base.input_shape, base.classes, base.bounds)
+        self.base = base
+        self.width = base.width
+        self.runtime = base.runtime
+        self.grid = base.grid
+        self.digest = base.digest
+        self.differentiable = base.differentiable
+        self.gradient_source = base.gradient_source
+        self.gradient_queries = base.gradient_queries
+
+    @property
+    def surrogate(self) -> Model:
+        return self.base.surrogate
+
+    def _evaluate(self, x: Float) -> tuple[Float, Float]:
+        return self.base._evaluate(x)
+
+
 def load_model(
     path: Any,
     *,

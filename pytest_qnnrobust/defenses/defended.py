@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.defenses.feature_squeezing import FeatureSqueezing
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.models import Float, Labels, Model
+from pytest_qnnrobust.models import Float, Labels, Model, Wrapper
 from pytest_qnnrobust.tflite_models import IntegerModel
 
 
-class Defended(Model):
+class Defended(Wrapper):
     """`base` behind `defense`: what a device that runs both decides.
 
     An attack on it is adaptive: it asks the defended decisions, and its gradients pass the defence
@@ -22,15 +22,9 @@ class Defended(Model):
     """
 
     def __init__(self, base: Model, defense: FeatureSqueezing) -> None:
-        super().__init__(f"{base.name} + {defense}", base.input_shape, base.classes, base.bounds)
-        self.base = base
+        super().__init__(base)
+        self.name = f"{base.name} + {defense}"
         self.defense = defense
-        self.width = base.width
-        self.runtime = base.runtime
-        self.grid = base.grid
-        self.differentiable = base.differentiable
-        self.gradient_source = base.gradient_source
-        self.gradient_queries = base.gradient_queries
         self.digest = f"{base.digest}-{defense}" if base.digest else None
 
     @property
