@@ -59,10 +59,9 @@ def resolve_domain(
         if not low < high:
             raise expected("domain with low < high", low=low, high=high, error=DataError)
         return Domain(low, high, "as given")
-    stated = _stated(models) if recorded is None else _stated_otherwise(models, recorded)
-    if recorded is not None and stated is None:
+    if recorded is not None and not any(_states_another(model, recorded) for model in models):
         return Domain(*recorded, "as the baseline records")
-    return stated or _from_int16(models, x, y) or _from_float(models, x, y)
+    return _stated(models) or _from_int16(models, x, y) or _from_float(models, x, y)
 
 
 def usual(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -95,13 +94,10 @@ def _stated(models: Sequence[Model]) -> Domain | None:
     return next(iter(found.values()), None)
 
 
-def _stated_otherwise(models: Sequence[Model], recorded: tuple[float, float]) -> Domain | None:
-    """The usual domain that a model states and that is not the recorded one."""
-    for model in models:
-        stated = _stated([model])
-        if stated is not None and stated.bounds in USUAL and stated.bounds != recorded:
-            return stated
-    return None
+def _states_another(model: Model, recorded: tuple[float, float]) -> bool:
+    """Whether the model states a usual domain that is not the recorded one."""
+    stated = _stated([model])
+    return stated is not None and stated.bounds in USUAL and stated.bounds != recorded
 
 
 def _from_int16(

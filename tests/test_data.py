@@ -241,6 +241,12 @@ class TestDomain:
         found = resolve_domain([int8(scale, -128)], *levels(), recorded=recorded)
         np.testing.assert_allclose(found.bounds, expected, rtol=1e-6)
 
+    def test_models_that_disagree_are_refused_beside_a_baseline_as_well(self) -> None:
+        models = [int8(1 / 255, -128), Brightness("symmetric", bounds=(-1.0, 1.0))]
+        for recorded in (None, (0, 1)):
+            with pytest.raises(DataError, match="models of one input domain"):
+                resolve_domain(models, *levels(), recorded=recorded)
+
     def test_a_given_domain_goes_before_a_recorded_one(self) -> None:
         found = resolve_domain([int8(1 / 255, -128)], *levels(), (0, 2), recorded=(0, 1))
         assert found.bounds == (0, 2)
