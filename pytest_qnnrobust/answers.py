@@ -29,24 +29,6 @@ class Remembered(Wrapper):
     def with_gradient(self, source: str, probe_steps: int = 1) -> Model:
         return remembered(self.base.with_gradient(source, probe_steps), self.cache)
 
-    def loss_gradient(
-        self,
-        x: NDArray[Any],
-        y: NDArray[Any],
-        loss: str = "cross-entropy",
-        rival: NDArray[Any] | None = None,
-    ) -> Gradient:
-        x, y = self._check_input(x), np.asarray(y, np.int64)
-        wanted = y if rival is None else np.asarray(rival, np.int64)
-        n = len(x)
-        shapes = {"logits": (n, self.classes), "loss": (n,), "gradient": x.shape}
-
-        def ask() -> dict[str, Float]:
-            self.gradients += n
-            return vars(self.base.loss_gradient(x, y, loss, wanted))
-
-        return Gradient(**self._answer(f"gradient of {loss}", shapes, ask, x, y, wanted))
-
     def _forward(self, x: NDArray[Any]) -> tuple[Float, Float]:
         x = self._check_input(x)
         shape = (len(x), self.classes)
@@ -58,6 +40,16 @@ class Remembered(Wrapper):
 
         found = self._answer("scores", {"outputs": shape, "logits": shape}, ask, x)
         return found["outputs"], found["logits"]
+
+    def _differentiate(self, x: Float, y: Labels, rival: Labels, loss: str) -> Gradient:
+        n = len(x)
+        shapes = {"logits": (n, self.classes), "loss": (n,), "gradient": x.shape}
+
+        def ask() -> dict[str, Float]:
+            self.gradients += n
+            return vars(self.base._differentiate(x, y, rival, loss))
+
+        return Gradient(**self._answer(f"gradient of {loss}", shapes, ask, x, y, rival))
 
     def _loss_gradient(
         self, x: Float, y: Labels, rival: Labels, loss: str

@@ -193,16 +193,9 @@ class Model(ABC):
 
         A targeted loss takes the class it wants for each sample from `rival` int64 (N,).
         """
-        x = self._check_input(x)
         y = np.asarray(y, np.int64)
         wanted = y if rival is None else np.asarray(rival, np.int64)
-        self.gradients += len(x)
-        parts = _map_chunks(
-            lambda rows: self._loss_gradient(x[rows], y[rows], wanted[rows], loss), len(x)
-        )
-        if not parts:
-            return Gradient(self._no_scores(), np.empty(0, np.float32), x)
-        return Gradient(*parts)
+        return self._differentiate(self._check_input(x), y, wanted, loss)
 
     def jacobian(self, x: NDArray[Any], weights: NDArray[Any] | None = None) -> tuple[Float, Float]:
         """Logits (N, classes) and their Jacobian (N, classes, *input_shape).
@@ -221,6 +214,15 @@ class Model(ABC):
             empty = np.empty((0, sums.shape[1], *self.input_shape), np.float32)
             return self._no_scores(), empty
         return parts[0], parts[1]
+
+    def _differentiate(self, x: Float, y: Labels, rival: Labels, loss: str) -> Gradient:
+        self.gradients += len(x)
+        parts = _map_chunks(
+            lambda rows: self._loss_gradient(x[rows], y[rows], rival[rows], loss), len(x)
+        )
+        if not parts:
+            return Gradient(self._no_scores(), np.empty(0, np.float32), x)
+        return Gradient(*parts)
 
     def _forward(self, x: NDArray[Any]) -> tuple[Float, Float]:
         x = self._check_input(x)
