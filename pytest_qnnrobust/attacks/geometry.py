@@ -21,6 +21,9 @@ Bounds = tuple[float, float]
 FIRST = 512
 """Roundings of a row that are looked at before all of them are sorted."""
 
+TOGETHER = 1 << 17
+"""Elements that are brought onto a grid together."""
+
 BUDGET_TOLERANCE = 1e-6
 """Relative slack of a budget on a quantized input: 8/255 has to hold 8 steps of float32(1/255)."""
 
@@ -76,21 +79,46 @@ def project_to_grid(
 
     Each element is rounded to the nearest step; where that leaves the ball, the elements that
     rounding moved away from `clean` go back, those closest to a tie first, until the rest fits.
+    A few rows are projected together, so that what is made of them fits the cache.
     """
-    start = grid.quantize(clean).astype(np.int32)
-    least, most = integer_bounds(bounds, grid)
-    fall, rise = np.minimum(least - start, 0), np.maximum(most - start, 0)
-    clean = np.asarray(clean, np.float64)
-    if np.isinf(norm):
-        reach = whole_steps(eps, grid)
-        inside = project(x, clean, norm, eps, bounds).astype(np.float64)
-        steps = np.clip(np.rint((inside - clean) / grid.scale), -reach, reach)
-        steps = np.clip(steps, fall, rise)
-    else:
-        wanted = _displacement(x, clean, norm, eps, bounds)
+    projected = np.empty(np.shape(clean), np.float32)
+    rows = max(1, TOGETHER // max(1, int(np.prod(projected.shape[1:]))))
+    for first in range(0, len(projected), rows):
+        part = slice(first, first + rows)
+        projected[part] = _onto_grid(x[part], clean[part], norm, eps, bounds, grid)
+    return projected
+
+
+def _onto_grid(
+    x: NDArray[Any],
+    clean: NDArray[Any],
+    norm: float,
+    eps: float,
+    bounds: Bounds,
+    grid: InputGrid,
+) -> Float:
+    here = np.asarray(clean, np.float64)
+    if not np.isinf(norm):
+        limit = np.full(len(here), eps / grid.scale * (1 + BUDGET_TOLERANCE))
+        wanted = _displacement(x, here, norm, eps, bounds)
         wanted /= grid.scale
-        limit = eps / grid.scale * (1 + BUDGET_TOLERANCE)
-        steps = _trim(np.clip(np.rint(wanted), fall, rise), wanted, norm, limit)
+        return steps_to_grid(clean, wanted, norm, limit, bounds, grid)
+    start, fall, rise = _integer_rooms(clean, bounds, grid)
+    reach = whole_steps(eps, grid)
+    inside = project(x, here, norm, eps, bounds).astype(np.float64)
+    steps = np.clip(np.rint((inside - here) / grid.scale), -reach, reach)
+    return grid.dequantize((start + np.clip(steps, fall, rise)).astype(grid.dtype))
+
+
+def steps_to_grid(
+    clean: NDArray[Any], wanted: Double, norm: float, limit: Double, bounds: Bounds, grid: InputGrid
+) -> Float:
+    """`project_to_grid` in L1 or L2 of `clean` + `wanted` (n, ...), which lies in the ball already.
+
+    `wanted` and the radius `limit` (n,) of each row's ball are in input steps.
+    """
+    start, fall, rise = _integer_rooms(clean, bounds, grid)
+    steps = _trim(np.clip(np.rint(wanted), fall, rise), wanted, norm, limit)
     return grid.dequantize((start + steps).astype(grid.dtype))
 
 
@@ -106,10 +134,8 @@ def ragged_l1_to_grid(
 
     Both are (m,): rows of `lengths` (n,) > 0 elements that stand one after the other.
     """
-    start = grid.quantize(clean).astype(np.int32)
-    least, most = integer_bounds(bounds, grid)
+    start, fall, rise = _integer_rooms(clean, bounds, grid)
     wanted = step.astype(np.float64) / grid.scale
-    fall, rise = np.minimum(least - start, 0), np.maximum(most - start, 0)
     steps = np.clip(np.rint(wanted), fall, rise)
     size = np.abs(steps)
     excess = size - np.abs(wanted)
@@ -123,6 +149,15 @@ def ragged_l1_to_grid(
     back = outward[order[rank < needed[outward]]]
     steps[back] -= np.sign(steps[back])
     return grid.dequantize((start + steps).astype(grid.dtype))
+
+
+def _integer_rooms(
+    clean: NDArray[Any], bounds: Bounds, grid: InputGrid
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """The integers of `clean`, and how far they may fall (<= 0) and rise (>= 0)."""
+    start = grid.quantize(clean).astype(np.int32)
+    least, most = integer_bounds(bounds, grid)
+    return start, np.minimum(least - start, 0), np.maximum(most - start, 0)
 
 
 def integer_bounds(bounds: Bounds, grid: InputGrid) -> tuple[int, int]:
@@ -260,21 +295,21 @@ def _tighten(x: Float, clean: Double, norm: float, eps: float) -> Float:
         shrink *= 2
 
 
-def _trim(steps: Double, wanted: Double, norm: float, limit: float) -> Double:
-    """Undo outward roundings, cheapest first, in the rows whose norm is above `limit`.
+def _trim(steps: Double, wanted: Double, norm: float, limit: Double) -> Double:
+    """Undo outward roundings, cheapest first, in the rows whose norm is above their `limit` (n,).
 
     Most rows need few: `FIRST` of them are looked at before all are sorted.
     """
     over = np.flatnonzero(lp_norm(steps, norm) > limit)
     for looked_at in (FIRST, None):
         if len(over):
-            steps[over] = _undone(steps[over], wanted[over], norm, limit, looked_at)
-            over = over[lp_norm(steps[over], norm) > limit]
+            steps[over] = _undone(steps[over], wanted[over], norm, limit[over], looked_at)
+            over = over[lp_norm(steps[over], norm) > limit[over]]
     return steps
 
 
 def _undone(
-    steps: Double, wanted: Double, norm: float, limit: float, looked_at: int | None
+    steps: Double, wanted: Double, norm: float, limit: Double, looked_at: int | None
 ) -> Double:
     """`steps` (n, ...) with the cheapest outward roundings undone, at most `looked_at` a row."""
     rows = flat(steps)
@@ -289,7 +324,7 @@ def _undone(
     size = np.take_along_axis(size, order, axis=1)
     outward = np.take_along_axis(excess, order, axis=1) > 0
     gain = np.where(outward, size**norm - (size - 1) ** norm, 0.0)
-    needed = lp_norm(rows, norm)[:, None] ** norm - limit**norm
+    needed = (lp_norm(rows, norm) ** norm - limit**norm)[:, None]
     back = outward & (np.cumsum(gain, axis=1) - gain < needed)
     here = np.take_along_axis(rows, order, axis=1)
     np.put_along_axis(rows, order, here - np.sign(here) * back, axis=1)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import checks
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.square_l1 import L1Search, refill
+from pytest_qnnrobust.attacks.square_l2 import GridL2Search, redistribute_steps
 from pytest_qnnrobust.attacks.square_search import Search, count_up
 from pytest_qnnrobust.attacks.square_windows import (
     SCHEDULED,
@@ -85,12 +86,11 @@ class SquareAttack(FixedBudgetAttack):
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         linf = np.isinf(self.norm)
-        search = L1Search(target) if self.norm == 1 else Search(target, self.norm)
+        search, move = _search(target, self.norm)
         rows = target.all_rows
         first = (_stripes if linf else _bumps)(search, rows, streams)
         _, fooled = search.attempt(rows, np.ones_like(rows), first)
         rows = rows[~fooled]
-        move: Move = {1.0: refill, 2.0: _redistribute, np.inf: _recolour}[self.norm]
         numbers = _Numbers(streams, (2 if linf else 5) + search.image[2] * (REDRAWS if linf else 1))
         sizes, stage = self._sizes(search.image)
         done = np.zeros(len(target), np.int64)
@@ -153,6 +153,17 @@ class _Numbers:
             self._table[behind, self._drawn[behind] % kept] = drawn
             self._drawn[behind] += 1
         return np.asarray(self._table[rows, period % kept, step])
+
+
+def _search(target: Target, norm: float) -> tuple[Search, Move]:
+    """The search of this norm and what makes its candidates."""
+    if np.isinf(norm):
+        return Search(target, norm), _recolour
+    if norm == 1:
+        return L1Search(target), refill
+    if target.grid is not None:
+        return GridL2Search(target, target.grid), redistribute_steps
+    return Search(target, norm), _redistribute
 
 
 def _stripes(search: Search, rows: Rows, streams: Streams) -> Float:

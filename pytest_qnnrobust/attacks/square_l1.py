@@ -18,9 +18,7 @@ from pytest_qnnrobust.attacks.square_windows import (
     Window,
     channel_mass,
     drawn_windows,
-    read,
     refilled,
-    write,
 )
 from pytest_qnnrobust.attacks.target import Float, Rows, Target
 from pytest_qnnrobust.metrics import flat
@@ -76,8 +74,8 @@ def refill(search: L1Search, rows: Rows, numbers: Double, size: Size) -> Float:
     """Move the L1 norm of two windows, and what is unused, into a new bump in the first of them."""
     first, second = drawn_windows(numbers, size, search.image)
     points = search.best[rows]
-    old = _emptied(search, rows, points, first)
-    freed = channel_mass(_emptied(search, rows, points, second), 1.0)
+    old = search.emptied(rows, points, first)
+    freed = channel_mass(search.emptied(rows, points, second), 1.0)
 
     places, lengths, fresh = _listed(search, rows, first)
     elements = points[0].size
@@ -93,14 +91,6 @@ def refill(search: L1Search, rows: Rows, numbers: Double, size: Size) -> Float:
     values = search.legal(clean, step, lengths)
     points.reshape(-1)[at] = values
     return search.tightened(rows, points, values - clean, lengths)
-
-
-def _emptied(search: L1Search, rows: Rows, points: Float, window: Window) -> Float:
-    """What these windows of `points` displaced, (n, height, width, channels); now nothing."""
-    clean = read(search.clean, (rows[:, None, None], *window[1:]))
-    displaced = read(points, window) - clean
-    write(points, window, clean)
-    return np.asarray(displaced)
 
 
 def _listed(search: L1Search, rows: Rows, window: Window) -> tuple[Rows, Rows, Rows]:

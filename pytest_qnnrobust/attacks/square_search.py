@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.geometry import float32_bounds
 from pytest_qnnrobust.attacks.losses import margin
-from pytest_qnnrobust.attacks.square_windows import image_shape
+from pytest_qnnrobust.attacks.square_windows import Window, image_shape, read, write
 from pytest_qnnrobust.attacks.target import Float, Mask, Rows, Target
 
 
@@ -53,6 +53,13 @@ class Search:
     def keep(self, rows: Rows, points: Float) -> None:
         """From now on these are the best points of these samples."""
         self.best[rows] = points
+
+    def emptied(self, rows: Rows, points: Float, window: Window) -> Float:
+        """What these windows of `points` displaced, (n, height, width, channels); now nothing."""
+        clean = read(self.clean, (rows[:, None, None], *window[1:]))
+        displaced = read(points, window) - clean
+        write(points, window, clean)
+        return np.asarray(displaced)
 
     def displaced(self, rows: Rows, delta: Float) -> Float:
         """The clean images plus `delta`, brought into the bounds, or into the budget on a grid."""

@@ -20,6 +20,9 @@ ScaleArithmetic = Literal["double", "float"]
 CODE_BITS = (2, 16)
 """The fewest and the most bits of a signed code."""
 
+BLOCK = 1 << 15
+"""Values that are quantized together, so that what is made of them on the way fits the cache."""
+
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
 FUSED_ACTIVATIONS: dict[str, tuple[float | None, float | None]] = {
@@ -51,19 +54,34 @@ def int32(x: ArrayLike) -> Integers:
     return np.asarray(x, np.int64).astype(np.int32).astype(np.int64)
 
 
-def quantize(x: ArrayLike, scale: float, zero_point: int, dtype: DTypeLike) -> NDArray[Any]:
+def quantize(x: ArrayLike, scale: Any, zero_point: Any, dtype: DTypeLike) -> NDArray[Any]:
     """`clip(round(float32(x / scale)) + zero_point)`, clipped before the cast (R/quantize.h).
 
     The division is float32 by float32; NaN becomes the zero point, infinities saturate.
     """
+    values = np.asarray(x, np.float32)
+    if np.ndim(scale) or np.ndim(zero_point):
+        return _quantize(values, np.asarray(scale, np.float32), zero_point, dtype)
+    quantized = np.empty(values.shape, dtype)
+    source, result = values.reshape(-1), quantized.reshape(-1)
+    for start in range(0, source.size, BLOCK):
+        part = slice(start, start + BLOCK)
+        result[part] = _quantize(source[part], np.float32(scale), zero_point, dtype)
+    return quantized
+
+
+def _quantize(
+    x: NDArray[np.float32], scale: Any, zero_point: Any, dtype: DTypeLike
+) -> NDArray[Any]:
     limits = np.iinfo(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        ratio = np.asarray(np.asarray(x, np.float32) / np.float32(scale))
+        ratio = x / scale
         finite = np.isfinite(ratio.sum(dtype=np.float64))
     if not finite:
         ratio = np.nan_to_num(ratio, nan=0.0, posinf=2.0**40, neginf=-(2.0**40))
-    rounded = round_float32_half_away(ratio) + zero_point
-    return np.clip(rounded, limits.min, limits.max).astype(dtype)
+    rounded = round_float32_half_away(ratio)
+    rounded += zero_point
+    return np.clip(rounded, limits.min, limits.max, out=rounded).astype(dtype)
 
 
 def dequantize(q: ArrayLike, scale: float, zero_point: int) -> NDArray[np.float32]:
