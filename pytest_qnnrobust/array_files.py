@@ -61,6 +61,9 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise DamagedError(f"more than {MAX_BYTES} bytes")
         with np.load(BytesIO(body), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            found = {name: stored[name] for name in stored.files}
     except Exception as error:  # zipfile, zlib and NumPy raise what they like
         raise DamagedError(str(error)) from None
+    if not all(isinstance(array, np.ndarray) for array in found.values()):
+        raise DamagedError("a member that is no array")
+    return found

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from io import BytesIO
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -296,6 +299,19 @@ def test_what_is_known_of_a_file_comes_back_equal(tmp_path):
     assert kept.load_accepted("k") == ACCEPTED
     assert kept.load_file("f") == b"\0TFL3"
     assert kept.load_accepted("f") is kept.load_file("k") is kept.load_accepted("other") is None
+
+
+def test_a_member_that_is_no_array_is_not_taken(tmp_path):
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:
+        for name in ("labels", "content", "input_shape", "classes", "bounds", "outputs"):
+            archive.writestr(name, b"no array")
+    body = content.getvalue()
+    (tmp_path / "k.npz").write_bytes(body + hashlib.sha256(body).digest())
+    kept = ResultCache(tmp_path)
+    assert kept.load_labels("k", 8) is None
+    assert kept.load_floats("k", {"outputs": (8, 2)}) is None
+    assert kept.load_accepted("k") is kept.load_file("k") is kept.load("k", 8) is None
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ functions serve the fuzzer and the test with hypothesis, so that a finding of on
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import struct
@@ -16,6 +17,8 @@ from random import Random
 from typing import Any
 
 import numpy as np
+
+from pytest_qnnrobust.array_files import SEAL_BYTES
 
 Mutation = Callable[[bytes, Random], bytes]
 
@@ -259,6 +262,17 @@ def _string(value: str, random: Random) -> str:
         changed = random.choice((raw[:-1], raw + raw, special * (len(raw) // 8), raw[8:]))
         return base64.b64encode(changed).decode()
     return random.choice((value + "\n", value[:-1], value * 2, "relu", "keras", "\u202e" + value))
+
+
+def sealed(body: Mutation) -> Mutation:
+    """What `array_files` wrote, changed by `body`; mostly with a checksum that agrees."""
+
+    def mutate(data: bytes, random: Random) -> bytes:
+        changed = body(data[:-SEAL_BYTES], random)
+        seal = hashlib.sha256(changed).digest() if random.random() < 0.9 else data[-SEAL_BYTES:]
+        return changed + seal
+
+    return mutate
 
 
 def archive(member: Mutation) -> Mutation:

@@ -25,6 +25,9 @@ from tests.fuzz.mutations import Mutation
 
 LONGEST_LINE = 2000
 
+SCORES = {"outputs": (3, 10), "logits": (3, 10)}
+"""The shapes of the scores that an entry of a cache holds."""
+
 
 class FindingError(Exception):
     """A reader did something other than what it promises."""
@@ -133,17 +136,30 @@ def read_suppressions(path: Path) -> None:
         check_line(str(one) or "-")
 
 
-def read_shard(path: Path) -> None:
-    """What is returned is a whole result, or nothing."""
+def read_entry(path: Path) -> None:
+    """What is returned is a whole entry of the kind that is asked for, or nothing."""
     from pytest_qnnrobust.cache import ResultCache
 
-    found = ResultCache(path.parent).load(path.stem, 3)
-    if found is None:
-        return
-    for field in fields(found):
-        value = getattr(found, field.name)
-        if isinstance(value, np.ndarray) and len(value) != 3:
-            raise FindingError(f"{field.name} of shape {value.shape}")
+    cache, key = ResultCache(path.parent), path.stem
+    if (shard := cache.load(key, 3)) is not None:
+        for field in fields(shard):
+            value = getattr(shard, field.name)
+            if isinstance(value, np.ndarray) and len(value) != 3:
+                raise FindingError(f"{field.name} of shape {value.shape}")
+    labels = cache.load_labels(key, 3)
+    if labels is not None and (labels.shape != (3,) or labels.dtype != np.int64):
+        raise FindingError(f"labels of shape {labels.shape} and type {labels.dtype}")
+    for name, array in (cache.load_floats(key, SCORES) or {}).items():
+        if array.shape != SCORES[name] or array.dtype != np.float32:
+            raise FindingError(f"{name} of shape {array.shape} and type {array.dtype}")
+    accepted = cache.load_accepted(key)
+    if accepted is not None:
+        low, high = accepted.bounds
+        if not (accepted.classes >= 2 and low < high and all(n > 0 for n in accepted.input_shape)):
+            raise FindingError(f"no classifier: {accepted}")
+    content = cache.load_file(key)
+    if content is not None and not isinstance(content, bytes):
+        raise FindingError(f"a file of type {type(content).__name__}")
 
 
 @lru_cache(maxsize=1)
@@ -269,19 +285,29 @@ def suppressions_seeds() -> list[bytes]:
 
 
 @lru_cache(maxsize=1)
-def shard_seeds() -> list[bytes]:
+def entry_seeds() -> list[bytes]:
+    """An entry of each kind that a cache holds."""
     from pytest_qnnrobust.attacks import AttackResult
     from pytest_qnnrobust.cache import ResultCache
+    from pytest_qnnrobust.loading import Accepted
 
     integers = dict.fromkeys(("queries", "gradients", "clean_label", "adv_label"), np.arange(3))
     reals = dict.fromkeys(("l0", "l1", "l2", "linf"), np.linspace(0, 1, 3))
     flags = dict.fromkeys(("success", "exhausted"), np.ones(3, bool))
     x = np.zeros((3, 2, 2, 1), np.float32)
     result = AttackResult(x_adv=x, seconds=1.0, model_seconds=0.5, **integers, **reals, **flags)
+    scores = {name: np.ones(shape, np.float32) for name, shape in SCORES.items()}
     with _folder() as folder:
-        ResultCache(folder).store("key", result)
-        return [(folder / "key.npz").read_bytes()]
+        cache = ResultCache(folder)
+        cache.store("shard", result)
+        cache.store_labels("labels", np.arange(3))
+        cache.store_floats("scores", scores)
+        cache.store_accepted("accepted", Accepted((2, 2, 1), 10, (0.0, 1.0)))
+        cache.store_file("file", demo_path("digits_int8.tflite").read_bytes()[:500])
+        return [path.read_bytes() for path in sorted(folder.glob("*.npz"))]
 
+
+ENTRY = mutations.archive(mutations.npy)
 
 TARGETS: dict[str, Target] = {
     "tflite": Target(".tflite", tflite_seeds, mutations.tflite, read_tflite),
@@ -292,5 +318,5 @@ TARGETS: dict[str, Target] = {
     "data": Target(".npz", data_seeds, mutations.archive(mutations.npy), read_data),
     "images": Target(".png", image_seeds, mutations.bytes_at_random, read_images),
     "suppressions": Target(".ini", suppressions_seeds, mutations.ini, read_suppressions),
-    "cache": Target(".npz", shard_seeds, mutations.archive(mutations.npy), read_shard),
+    "cache": Target(".npz", entry_seeds, mutations.sealed(ENTRY), read_entry),
 }
