@@ -9,7 +9,6 @@ from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.results import Results
 from pytest_qnnrobust.subjects import WIDTHS
 
-LEVEL = 0.95
 LIGHT, DARK = (247, 250, 252), (23, 78, 128)
 """Colours of accuracy 0 and 1; one hue, so that the order shows without colour, too."""
 
@@ -72,7 +71,7 @@ def _shown(outcomes: Sequence[Outcome], attack: str, width: str) -> Shown | None
     found = next((o for o in outcomes if (o.attack, o.width) == (attack, width)), None)
     if found is None:
         return None
-    interval = found.interval(LEVEL)
+    interval = found.interval()
     share = found.accuracy if len(found) else 0.0
     mixed = [round(a + (b - a) * share) for a, b in zip(LIGHT, DARK, strict=True)]
     hint = (

@@ -23,8 +23,6 @@ from pytest_qnnrobust.subjects import MissingError
 from pytest_qnnrobust.tables.plan import PLAIN, SQUEEZING, TableCell
 from pytest_qnnrobust.tables.published import DISTANCES
 
-LEVEL = 0.95
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -73,8 +71,8 @@ def _trained(session: Session, cell: TableCell, width: str) -> Model:
 
 
 def _measured(cell: TableCell, right: NDArray[np.bool_], attacked: Outcome | None) -> Measured:
-    interval = stats.proportion_interval(int(right.sum()), len(right), LEVEL)
-    percent = stats.Interval(100 * interval.low, 100 * interval.high, LEVEL)
+    interval = stats.proportion_interval(int(right.sum()), len(right))
+    percent = stats.Interval(100 * interval.low, 100 * interval.high, interval.level)
     accuracy = 100 * float(right.mean())
     if attacked is None:
         return Measured(cell, len(right), accuracy, percent, {}, {}, 0.0)
