@@ -11,7 +11,13 @@ from scipy.stats import binom
 
 import pytest_qnnrobust as qnn
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.quantizers import StochasticBinary, StochasticTernary
+from pytest_qnnrobust.quantizers import (
+    Binary,
+    DoReFaWeights,
+    StochasticBinary,
+    StochasticTernary,
+    Ternary,
+)
 from pytest_qnnrobust.quantizers.base import prepare
 from pytest_qnnrobust.quantizers.unbiased import RisingMean
 from tests.quantizers.broken import BiasedStochastic, Stochastic
@@ -134,7 +140,7 @@ def test_an_unbiased_one_saturates() -> None:
 def test_the_level_of_the_rising_mean_is_kept() -> None:
     """At level 0.05 a mean that rises fails in no more of 200 runs than chance allows."""
     law = RisingMean(alpha=0.05, draws=1000)
-    subject = prepare(TwoCodes(0, 0.5, 0.5, 1))
+    subject = prepare(TwoCodes(0.5, 0.5, 0.5, 1))
     points = law.points(subject)
     runs = [replace(law, seed=seed).violation(subject, points) for seed in range(200)]
     assert sum(found is not None for found in runs) <= binom.isf(1e-6, 200, 0.05)
@@ -180,6 +186,21 @@ def test_a_fitted_one_is_checked_as_it_is() -> None:
     assert failures(FittedAlready(0.1), laws=["round-trip", "unbiased"]) == {}
     with pytest.raises(QnnRobustError, match=r"fit\(x\) .* shape \(2,\), .*no tensor of 1 axes"):
         qnn.check_quantizer(FittedAlready(0.1), sample=np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        Binary(magnitude=1.0),
+        Ternary(1.0, 0.5),
+        DoReFaWeights(4, peak=0.5),
+        StochasticBinary(1.0, 1.0, None),
+        StochasticTernary.ternary_connect(),
+    ],
+    ids=lambda quantizer: type(quantizer).__name__,
+)
+def test_ours_say_when_they_are_fitted(quantizer: Any) -> None:
+    assert prepare(quantizer).quantizer is quantizer
 
 
 def test_a_stochastic_fit_to_zeros_is_named() -> None:
