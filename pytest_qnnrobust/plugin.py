@@ -21,6 +21,7 @@ from pytest_qnnrobust.stash import (
     quantizer_key,
     session_key,
     session_of,
+    usable_quantizer,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if is_worker(config):
         return
     if LAWS in _suite(config):
-        or_usage_error(lambda: quantizer(config))
+        or_usage_error(lambda: usable_quantizer(config))
     if chosen.gate:
         load(config)
     if chosen.baseline or chosen.suppressions:

@@ -68,6 +68,19 @@ def quantizer(config: pytest.Config) -> Any:
     return config.stash[quantizer_key]
 
 
+def usable_quantizer(config: pytest.Config) -> None:
+    """QnnRobustError where no law could be asked of what --qnn-quantizer names."""
+    from pytest_qnnrobust.errors import QnnRobustError
+    from pytest_qnnrobust.quantizers.base import prepare
+
+    found = quantizer(config)
+    try:
+        prepare(found)
+    except QnnRobustError as error:
+        source = config.stash[options_key].quantizer
+        raise QnnRobustError(f"--qnn-quantizer: {source}: {error}") from None
+
+
 def or_usage_error(read: Callable[[], object]) -> None:
     from pytest_qnnrobust.errors import QnnRobustError
 

@@ -21,7 +21,7 @@ def subject(qnn_quantizer: Any) -> Subject:
     try:
         return prepare(qnn_quantizer)
     except QnnRobustError as error:
-        pytest.fail(str(error), pytrace=False)
+        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)

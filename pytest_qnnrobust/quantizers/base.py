@@ -28,10 +28,14 @@ class Quantizer(Protocol):
     What it may claim besides, and is then held to:
 
     - `scale` (a number, or one for each channel), `zero_point` (0), `quantized_dimension` (None);
+      `channels`, their number, where no scale has it;
     - `dtype`, the NumPy name of the codes; `rounding` ("half_away"), one of `ROUNDINGS`, or None
       where exact halves may go either way; `symmetric`, `narrow_range` (False);
-    - `stochastic` (False): then `quantize(x, rng)` takes a `numpy.random.Generator`;
-    - `fit(x)`: the fixed quantizer of a tensor, where the scale depends on the tensor;
+    - `stochastic` (False): then `quantize(x, rng)` takes a `numpy.random.Generator`, draws one of
+      the two neighbours of x unless `neighbours` (True) is False, and gives x on average unless
+      `unbiased` (True) is False;
+    - `fit(x)`: the fixed quantizer of a tensor, where the scale depends on the tensor; `fitted`
+      (False) where it is that of a tensor already;
     - `warp(x)`: the real values that are rounded to those of `dequantize`, where they are not x;
     - `fake_quantize(x)`: `dequantize(quantize(x))` in one piece;
     - `finer`: a wider quantizer in whose buckets its own ones nest.
@@ -59,17 +63,16 @@ class Subject:
     scale: NDArray[np.float64] | None
     zero_point: NDArray[np.int64]
     axis: int | None
+    channels: int
     dtype: np.dtype[Any] | None
     rounding: str | None
     stochastic: bool
+    neighbours: bool
+    unbiased: bool
     symmetric: bool
     narrow_range: bool
     source: Any = None
     _known: dict[tuple[int, tuple[int, ...]], NDArray[np.float64]] = field(default_factory=dict)
-
-    @property
-    def channels(self) -> int:
-        return 1 if self.scale is None else max(self.scale.size, self.zero_point.size)
 
     @property
     def has_warp(self) -> bool:
@@ -164,15 +167,22 @@ class Subject:
 
 
 def prepare(quantizer: Any, sample: NDArray[Any] | None = None) -> Subject:
-    """A quantizer -> what the laws check; one with `fit` is fitted to `sample` (seeded normal).
+    """A quantizer -> what the laws check; one with `fit` is fitted to `sample`.
 
-    Raises QnnRobustError for an object that is no quantizer, or whose claims are not possible.
+    Without a sample, one that is not `fitted` is fitted to seeded normal numbers. Raises
+    QnnRobustError for an object that is no quantizer, that cannot be used as it is, or whose claims
+    are not possible.
     """
-    source = None
-    if hasattr(quantizer, "fit"):
-        if sample is None:
-            sample = np.random.default_rng(0).normal(size=SAMPLE_SHAPE)
-        source, quantizer = quantizer, quantizer.fit(np.asarray(sample, np.float32))
+    source = quantizer if hasattr(quantizer, "fit") else None
+    if source is not None and (sample is not None or not getattr(source, "fitted", False)):
+        quantizer = _fitted(source, _normal(SAMPLE_SHAPE) if sample is None else sample)
+    found = claimed(quantizer, source)
+    _require_use(found)
+    return found
+
+
+def claimed(quantizer: Any, source: Any = None) -> Subject:
+    """A fixed quantizer with its claims; `source` is what was fitted to a tensor."""
     require_quantizer(quantizer)
     low, high = quantizer.minimum, quantizer.maximum
     if not (_is_whole(low) and _is_whole(high) and low < high):
@@ -183,16 +193,22 @@ def prepare(quantizer: Any, sample: NDArray[Any] | None = None) -> Subject:
     if rounding is not None and rounding not in ROUNDINGS:
         raise expected(f"rounding to be None or one of {', '.join(ROUNDINGS)}", rounding=rounding)
     dtype = getattr(quantizer, "dtype", None)
+    scales = None if scale is None else np.asarray(scale, np.float64).ravel()
+    zeros = np.asarray(0 if zero is None else zero, np.int64).ravel()
+    stochastic = bool(getattr(quantizer, "stochastic", False))
     found = Subject(
         quantizer=quantizer,
         minimum=int(low),
         maximum=int(high),
-        scale=None if scale is None else np.asarray(scale, np.float64).ravel(),
-        zero_point=np.asarray(0 if zero is None else zero, np.int64).ravel(),
+        scale=scales,
+        zero_point=zeros,
         axis=getattr(quantizer, "quantized_dimension", None),
+        channels=_channels(quantizer, scales, zeros),
         dtype=None if dtype is None else np.dtype(dtype),
         rounding=rounding,
-        stochastic=bool(getattr(quantizer, "stochastic", False)),
+        stochastic=stochastic,
+        neighbours=not stochastic or bool(getattr(quantizer, "neighbours", True)),
+        unbiased=bool(getattr(quantizer, "unbiased", True)),
         symmetric=bool(getattr(quantizer, "symmetric", False)),
         narrow_range=bool(getattr(quantizer, "narrow_range", False)),
         source=source,
@@ -210,7 +226,58 @@ def require_quantizer(thing: Any) -> None:
         raise expected(rule, type=kind, missing=", ".join(missing), cure=cure)
 
 
+def _channels(quantizer: Any, scales: NDArray[Any] | None, zeros: NDArray[Any]) -> int:
+    if scales is not None:
+        return max(scales.size, zeros.size)
+    axis, count = (getattr(quantizer, name, None) for name in ("quantized_dimension", "channels"))
+    if axis is None:
+        return 1
+    if count is None or not (_is_whole(count) and count > 0):
+        rule = "channels, a whole number above 0, beside quantized_dimension where no scale is"
+        raise expected(rule, quantized_dimension=axis, channels=count)
+    return int(count)
+
+
+def _normal(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def _fitted(source: Any, sample: NDArray[Any]) -> Any:
+    x = np.asarray(sample, np.float32)
+    try:
+        fitted = source.fit(x)
+        require_quantizer(fitted)
+    except Exception as error:
+        rule = f"fit(x) to return the quantizer of a tensor x of shape {x.shape}"
+        cure = "check_quantizer(..., sample=x) takes another tensor"
+        raise expected(rule, reason=_reason(error), cure=cure) from error
+    return fitted
+
+
+def _require_use(found: Subject) -> None:
+    """QnnRobustError where not even normal numbers get codes, or the code of 0 has no value."""
+    square = (found.channels, found.channels)
+    code = found.tensor(np.full(square, found.centre, found.code_dtype))
+    try:
+        with np.errstate(all="ignore"):
+            found.call(found.tensor(_normal(square)))
+            found.quantizer.dequantize(code)
+    except Exception as error:
+        kind = type(found.quantizer).__name__
+        cure = "fit it to a tensor first, or give it fit(x), which returns the fitted one"
+        rule = "a quantizer that can be used as it is"
+        raise expected(rule, type=kind, reason=_reason(error), cure=cure) from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def _possible(found: Subject) -> Subject:
+    if found.unbiased and not found.neighbours:
+        cure = "claim unbiased = False as well: `unbiased` counts the draws of two neighbours"
+        rule = "unbiased = False where any code may be drawn"
+        raise expected(rule, neighbours=False, unbiased=True, cure=cure)
     if found.scale is not None:
         if not (np.isfinite(found.scale).all() and (found.scale > 0).all()):
             raise expected("finite scales > 0", scale=found.scale.tolist()[:8])

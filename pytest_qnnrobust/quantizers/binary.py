@@ -14,8 +14,22 @@ TWN_THRESHOLD = 0.7
 """Threshold of ternary weight networks as a share of the mean magnitude."""
 
 
+class Magnitudes:
+    """Values that are multiples of a magnitude: that of a tensor, or of each channel."""
+
+    magnitude: Any
+
+    @property
+    def fitted(self) -> bool:
+        return self.magnitude is not None
+
+    @property
+    def channels(self) -> int:
+        return int(np.size(self.magnitude))
+
+
 @dataclass(frozen=True, eq=False)
-class Binary:
+class Binary(Magnitudes):
     """Two values, +magnitude for x >= 0 and -magnitude below: codes 1 and 0.
 
     `fit(x)`: the mean of |x|, for the whole tensor as in DoReFa-Net (Zhou et al. 2016, equation 7)
@@ -49,7 +63,7 @@ class Binary:
 
 
 @dataclass(frozen=True, eq=False)
-class Ternary:
+class Ternary(Magnitudes):
     """Three values, -magnitude, 0 and +magnitude: codes -1, 0, 1; 1 where x > threshold.
 
     `fit(x)`: Li, Zhang and Liu, "Ternary Weight Networks" (2016), equations 3, 5 and 6: the

@@ -32,7 +32,7 @@ from pytest_qnnrobust.quantizers.laws import (
     ShapeAndDtype,
     Violation,
 )
-from pytest_qnnrobust.quantizers.unbiased import Unbiased
+from pytest_qnnrobust.quantizers.unbiased import RisingMean, Statistical, Unbiased
 
 LAWS: tuple[Law, ...] = (
     ShapeAndDtype(),
@@ -49,6 +49,7 @@ LAWS: tuple[Law, ...] = (
     Invariant(),
     Deterministic(),
     Unbiased(),
+    RisingMean(),
     FitInvariant(),
     OnePiece(),
 )
@@ -107,8 +108,9 @@ def check_quantizer(
     """Check the laws that apply to a quantizer (see `Quantizer`), or those of the names `laws`.
 
     The same `seed` gives the same examples. `alpha` bounds the probability that a stochastic
-    quantizer fails although it is unbiased. One whose scale depends on the tensor is fitted to
-    `sample`, by default 8 x 8 normal numbers. Raises QuantizerLawError, with the smallest
+    quantizer fails although it is unbiased, or, where it claims no more, although its mean rises.
+    One whose scale depends on the tensor is fitted to `sample`, by default to 8 x 8 normal numbers
+    unless it is `fitted`. Raises QuantizerLawError, with the smallest
     counter-example of each law that does not hold, and QnnRobustError for what is no quantizer.
     """
     subject = prepare(quantizer, sample)
@@ -151,7 +153,7 @@ def examine(
     alpha: float | None = None,
 ) -> Failure | str:
     """The failure of one law; why it does not apply; or "" where it holds."""
-    if isinstance(law, Unbiased):
+    if isinstance(law, Statistical):
         law = replace(law, seed=seed, alpha=law.alpha if alpha is None else alpha)
     with np.errstate(all="ignore"):
         try:
@@ -169,7 +171,7 @@ def _smallest(
 ) -> Violation | None:
     """What hypothesis shrinks a violation of the law to; None where it finds none."""
     import hypothesis
-    from hypothesis.errors import Flaky
+    from hypothesis.errors import Flaky, HypothesisException
 
     seen: list[Violation] = []
 
@@ -198,6 +200,10 @@ def _smallest(
         holds()
     except (_ViolatedError, Flaky):
         return seen[-1]
+    except HypothesisException:
+        raise
+    except Exception as error:
+        return _raised(error, "an input made from what codes stand for")
     return None
 
 

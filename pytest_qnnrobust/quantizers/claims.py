@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.quantizers import probes
-from pytest_qnnrobust.quantizers.base import Subject, prepare
+from pytest_qnnrobust.quantizers.base import Subject, claimed, prepare
 from pytest_qnnrobust.quantizers.laws import (
     Law,
     Violation,
@@ -139,7 +139,8 @@ class Scale(Law):
 
 class PerAxis(Scale):
     """Each channel of the claimed axis has its own scale and zero point, and no other's, in both
-    directions; for the rounding "floor" a quarter of a step above the values."""
+    directions; for the rounding "floor" a quarter of a step above the values. Without a scale a
+    code stands for the same at every place of a channel."""
 
     name = "per-axis"
     formula = "D(q)[c] = scale[c] (q[c] - zero_point[c]) = x[c]: Q(x) = q; c along the claimed axis"
@@ -148,9 +149,10 @@ class PerAxis(Scale):
         return "" if subject.channels > 1 else "the scale is not per axis"
 
     def violation(self, subject: Subject, probe: NDArray[np.int64]) -> Violation | None:
+        if subject.scale is None:
+            return _elsewhere(subject, probe)
         if found := super().violation(subject, probe):
             return found
-        assert subject.scale is not None
         if subject.stochastic or subject.has_warp:
             return None
         part = 0.25 if subject.rounding == "floor" else 0.0
@@ -163,17 +165,27 @@ class PerAxis(Scale):
         return Violation(example(subject, x, at), text, abs(float(q[at] - probe[at])), "codes")
 
 
+def _elsewhere(subject: Subject, codes: NDArray[np.int64]) -> Violation | None:
+    found = subject.values(codes)
+    other = np.flip(subject.values(np.flip(codes, 0)), 0)
+    at = first(found != other)
+    if at is None:
+        return None
+    text = f"D(q) = {real(found[at])} there, {real(other[at])} at another place of the channel"
+    size = abs(found[at] - other[at]) / subject.step(codes)[at]
+    return Violation(f"q = {codes[at]}{in_channel(subject, at[1])}", text, size)
+
+
 class FitInvariant(Law):
     """Where the scale depends on the tensor: the order of the tensor changes nothing, and every
-    tensor, that of zeros too, has a scale above 0 and finite values."""
+    tensor, that of zeros too, has a scale above 0 and finite values. Where codes are drawn, only
+    the latter."""
 
     name = "fit"
     formula = "fit(x[p]).Q(x[p]) = fit(x).Q(x)[p]; D(Q(x)) finite"
 
     def excuse(self, subject: Subject) -> str:
-        if subject.source is None:
-            return "not fitted to a tensor"
-        return "stochastic: neighbours are drawn" if subject.stochastic else ""
+        return "not fitted to a tensor" if subject.source is None else ""
 
     def probes(self, subject: Subject) -> Any:
         from hypothesis import strategies as st
@@ -186,14 +198,15 @@ class FitInvariant(Law):
     def violation(self, subject: Subject, probe: Rows) -> Violation | None:
         axis = 1 if subject.axis is not None and subject.axis % 2 == 0 else 0
         shown = f"x = np.array({probe.tolist()}, np.float32)"
-        fitted = subject.source.fit(probe)
-        prepare(fitted)
-        q = np.asarray(fitted.quantize(probe))
-        back = np.asarray(fitted.dequantize(q))
-        turned = np.flip(probe, axis).copy()
-        other = np.flip(np.asarray(subject.source.fit(turned).quantize(turned)), axis)
+        fitted = claimed(subject.source.fit(probe))
+        q = fitted.call(probe)
+        back = np.asarray(fitted.quantizer.dequantize(q))
         if not np.isfinite(back).all():
             return Violation(shown, "D(Q(x)) is not finite", np.sum(~np.isfinite(back)), "values")
+        if subject.stochastic:
+            return None
+        turned = np.flip(probe, axis).copy()
+        other = np.flip(claimed(subject.source.fit(turned)).call(turned), axis)
         size = np.abs(q.astype(np.int64) - other.astype(np.int64)).max()
         text = f"reversed along axis {axis}, other codes"
         return Violation(shown, text, float(size), "codes") if size else None

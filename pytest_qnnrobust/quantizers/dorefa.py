@@ -99,6 +99,10 @@ class DoReFaWeights:
     def dtype(self) -> str:
         return _dtype(self.bits)
 
+    @property
+    def fitted(self) -> bool:
+        return self.peak is not None
+
     def fit(self, x: NDArray[Any]) -> DoReFaWeights:
         """The quantizer of tensor `x`; a tensor of zeros has peak 1."""
         peak = float(np.max(np.abs(np.tanh(np.asarray(x, np.float64))), initial=0.0))

@@ -18,6 +18,7 @@ The functions that take `xp` compute with NumPy or with `keras.ops`, in float64.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -25,10 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.quantizers.binary import along, other_axes
+from pytest_qnnrobust.quantizers.binary import Magnitudes, along, other_axes
 
 Sigmoid = Literal["logistic", "hard"]
 SIGMOIDS: tuple[Sigmoid, ...] = ("logistic", "hard")
+
+EXACT = 1e-12
+"""What float64 arithmetic may be off where a mean is said to be x."""
 
 EPSILON = 1e-7
 """What QKeras adds to a divisor (`K.epsilon()`)."""
@@ -68,11 +72,40 @@ def probability(z: Any, sigmoid: Sigmoid = "logistic", xp: Any = np) -> Any:
     return 1 / (1 + xp.exp(-xp.clip(z, -FARTHEST, FARTHEST)))
 
 
+class _Drawn(Magnitudes, ABC):
+    """What is drawn, as it follows from the parameters."""
+
+    sigmoid: Sigmoid
+
+    stochastic: ClassVar[bool] = True
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether only the neighbours of x are drawn, and a value gets its own code: a logistic
+        sigmoid gives every code a chance everywhere, a hard one where its ramp is too long."""
+        return self._ramped and bool(np.all(self._steepness() > 1 - EXACT))
+
+    @property
+    def unbiased(self) -> bool:
+        """Whether the mean is x: each ramp of a hard sigmoid goes from one value to the next."""
+        return self._ramped and bool(np.all(np.abs(self._steepness() - 1) < EXACT))
+
+    @property
+    def _ramped(self) -> bool:
+        return self.fitted and self.sigmoid == "hard"
+
+    @abstractmethod
+    def _steepness(self) -> NDArray[np.float64]:
+        """What the sigmoid's argument gains over half of every gap between two values: 1 where a
+        hard one goes from 0 to 1 on the gap, more where it does so on a part of it."""
+
+
 @dataclass(frozen=True, eq=False)
-class StochasticBinary:
+class StochasticBinary(_Drawn):
     """Codes 0 and 1 for -magnitude and +magnitude, drawn with the probability above.
 
-    `fit(x)` has magnitude (the mean of |x|) and standard deviation along `quantized_dimension`.
+    `fit(x)` has magnitude (the mean of |x|) and standard deviation along `quantized_dimension`;
+    an unbiased quantizer, whose values are constants, stays as it is.
     `quantize(x, rng)` draws; without `rng` it is what the network computes at inference.
     """
 
@@ -85,10 +118,9 @@ class StochasticBinary:
     minimum: ClassVar[int] = 0
     maximum: ClassVar[int] = 1
     dtype: ClassVar[str] = "uint8"
-    stochastic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check(self)
+        _check(self, magnitude=self.magnitude, deviation=self.deviation)
 
     @classmethod
     def binary_connect(cls) -> StochasticBinary:
@@ -96,6 +128,8 @@ class StochasticBinary:
         return cls(1.0, 1.0, None, temperature=1.0, sigmoid="hard")
 
     def fit(self, x: NDArray[Any]) -> StochasticBinary:
+        if self.unbiased:
+            return self
         value, axes = _prepared(x, self.quantized_dimension)
         return replace(
             self,
@@ -117,13 +151,17 @@ class StochasticBinary:
     def dequantize(self, q: NDArray[Any]) -> NDArray[np.float32]:
         return _values(self, 2 * np.asarray(q, np.int64) - 1)
 
+    def _steepness(self) -> NDArray[np.float64]:
+        return np.asarray(self.temperature * np.divide(self.magnitude, self.deviation))
+
 
 @dataclass(frozen=True, eq=False)
-class StochasticTernary:
+class StochasticTernary(_Drawn):
     """Codes -1, 0 and 1 for -magnitude, 0 and +magnitude, drawn with the probabilities above.
 
     `fit(x)` has magnitude, threshold T = magnitude / 2 and standard deviation along
-    `quantized_dimension`. `quantize(x, rng)` draws; without `rng` it is the network at inference.
+    `quantized_dimension`; an unbiased quantizer, whose values are constants, stays as it is.
+    `quantize(x, rng)` draws; without `rng` it is the network at inference.
     """
 
     magnitude: Any = None
@@ -136,10 +174,10 @@ class StochasticTernary:
     minimum: ClassVar[int] = -1
     maximum: ClassVar[int] = 1
     dtype: ClassVar[str] = "int8"
-    stochastic: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check(self)
+        tensor = {"threshold": self.threshold, "deviation": self.deviation}
+        _check(self, magnitude=self.magnitude, **tensor)
 
     @classmethod
     def ternary_connect(cls) -> StochasticTernary:
@@ -147,6 +185,8 @@ class StochasticTernary:
         return cls(1.0, 0.5, 1.0, None, temperature=2.0, sigmoid="hard")
 
     def fit(self, x: NDArray[Any]) -> StochasticTernary:
+        if self.unbiased:
+            return self
         value, axes = _prepared(x, self.quantized_dimension)
         scale = _kept(ternary_magnitude(value, axes), self.quantized_dimension)
         spread = _kept(deviation(value, axes), self.quantized_dimension)
@@ -169,6 +209,11 @@ class StochasticTernary:
     def dequantize(self, q: NDArray[Any]) -> NDArray[np.float32]:
         return _values(self, np.asarray(q, np.int64))
 
+    def _steepness(self) -> NDArray[np.float64]:
+        upper = np.subtract(self.magnitude, self.threshold)
+        halves = np.stack(np.broadcast_arrays(self.threshold, upper))
+        return np.asarray(self.temperature * halves / self.deviation)
+
 
 def _prepared(x: NDArray[Any], axis: int | None) -> tuple[NDArray[np.float64], tuple[int, ...]]:
     value = np.asarray(x, np.float64)
@@ -188,8 +233,10 @@ def _values(
     return np.asarray((signs * magnitude).astype(np.float32))
 
 
-def _check(quantizer: StochasticBinary | StochasticTernary) -> None:
+def _check(quantizer: StochasticBinary | StochasticTernary, **of_a_tensor: Any) -> None:
     if quantizer.sigmoid not in SIGMOIDS:
         raise expected(f"sigmoid to be one of {', '.join(SIGMOIDS)}", sigmoid=quantizer.sigmoid)
     if not quantizer.temperature > 0:
         raise expected("temperature > 0", temperature=quantizer.temperature)
+    if len({value is None for value in of_a_tensor.values()}) > 1:
+        raise expected(f"{', '.join(of_a_tensor)} together, or none of them", **of_a_tensor)

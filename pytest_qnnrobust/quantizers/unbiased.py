@@ -1,7 +1,10 @@
-"""The law of stochastic rounding: on average what goes in comes out, by exact binomial tests."""
+"""The laws of what is drawn, on average: what goes in comes out, by exact binomial tests, or, where
+that is not claimed, more where more goes in.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,7 +13,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.quantizers import probes
 from pytest_qnnrobust.quantizers.base import Subject
-from pytest_qnnrobust.quantizers.laws import Law, Violation, in_channel, number
+from pytest_qnnrobust.quantizers.laws import Law, Violation, in_channel, number, real
 from pytest_qnnrobust.stats import detectable_proportion, proportion_test
 
 SHARES = (0.5, 0.25, 0.75, 0.1, 0.9, 0.4, 0.6, 0.02)
@@ -22,30 +25,56 @@ NEAR = 100
 MOST_DRAWS = 2_000_000
 
 
+RISES = 9
+"""Inputs, from what the first code stands for to what the last one does, whose means must rise."""
+
+
 @dataclass(frozen=True)
-class Unbiased(Law):
-    """Between two neighbours the upper one is taken as often as w(x) is near it: its count among
-    `draws` equal inputs is binomial. One exact two-sided test a point, joined by Holm's method
-    (1979): a quantizer that keeps the law fails with probability `alpha` at most.
-    """
+class Statistical(Law):
+    """A law of `draws` equal inputs each: it refuses a quantizer that keeps it with probability
+    `alpha` at most, whatever the `seed`."""
 
     alpha: float = 1e-6
     draws: int = 20_000
     seed: int = 0
-
-    name: ClassVar[str] = "unbiased"
-    formula: ClassVar[str] = "E[D(Q(x))] = w(x) for D(minimum) <= w(x) <= D(maximum)"
-
-    def excuse(self, subject: Subject) -> str:
-        return "" if subject.stochastic else "not stochastic"
 
     def probes(self, subject: Subject) -> Any:
         from hypothesis import strategies as st
 
         return st.just(self.points(subject))
 
+    @abstractmethod
     def points(self, subject: Subject) -> NDArray[np.float32]:
-        """The inputs, (points, channels): one for each of `SHARES`, the first about 0."""
+        """The inputs, (points, channels)."""
+
+    def drawn(self, subject: Subject, probe: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The codes of every input, (points, draws, channels); fewer draws for many channels."""
+        n = max(1000, min(self.draws, MOST_DRAWS // probe.size))
+        return np.stack(
+            [
+                subject.codes(np.repeat(x[None], n, axis=0), seed=self.seed + index)
+                for index, x in enumerate(probe)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Unbiased(Statistical):
+    """Between two neighbours the upper one is taken as often as w(x) is near it: its count among
+    `draws` equal inputs is binomial. One exact two-sided test a point, joined by Holm's method
+    (1979).
+    """
+
+    name: ClassVar[str] = "unbiased"
+    formula: ClassVar[str] = "E[D(Q(x))] = w(x) for D(minimum) <= w(x) <= D(maximum)"
+
+    def excuse(self, subject: Subject) -> str:
+        if not subject.stochastic:
+            return "not stochastic"
+        return "" if subject.unbiased else "biased, as it claims (unbiased = False)"
+
+    def points(self, subject: Subject) -> NDArray[np.float32]:
+        """One input for each of `SHARES`, the first about 0."""
         low = max(subject.minimum, subject.centre - NEAR)
         high = min(subject.maximum - 1, subject.centre + NEAR)
         chosen = np.random.default_rng(self.seed).integers(low, high + 1, len(SHARES))
@@ -62,13 +91,12 @@ class Unbiased(Law):
         return detectable_proportion(self.draws, 0.5, self.alpha / (2 * tests), power)
 
     def violation(self, subject: Subject, probe: NDArray[np.float32]) -> Violation | None:
-        n = max(1000, min(self.draws, MOST_DRAWS // probe.size))
-        found = []
-        for index, x in enumerate(probe):
-            rows = np.repeat(x[None], n, axis=0)
-            q = subject.codes(rows, seed=self.seed + index)
-            w = subject.warped(rows)[0]
-            found += [_point(subject, x, w, q, c) for c in range(subject.channels)]
+        codes = self.drawn(subject, probe)
+        found = [
+            _point(subject, x, subject.warped(x[None])[0], q, channel)
+            for x, q in zip(probe, codes, strict=True)
+            for channel in range(subject.channels)
+        ]
         order = sorted(found, key=lambda point: point.p)
         level = [self.alpha / (len(order) - rank) for rank in range(len(order))]
         held = [point.p > most for point, most in zip(order, level, strict=True)]
@@ -77,7 +105,58 @@ class Unbiased(Law):
             return None
         worst = next(point for point in found if point in refused)
         text = f"{worst.text}; p = {worst.p:.2g} in one of {len(found)} tests, level {self.alpha:g}"
-        return Violation(f"{worst.example}, {n} times", text, worst.bias)
+        return Violation(f"{worst.example}, {codes.shape[1]} times", text, worst.bias)
+
+
+@dataclass(frozen=True)
+class RisingMean(Statistical):
+    """Where the mean need not be the input, it still follows it: it falls nowhere between two of
+    `RISES` inputs, and from the first to the last it rises. Values are bounded, so that Hoeffding's
+    inequality (1963) holds for the difference of two means, joined by Bonferroni's: P(off by
+    t or more) <= exp(-draws t**2), t in parts of the range.
+    """
+
+    name: ClassVar[str] = "rising-mean"
+    formula: ClassVar[str] = "x <= y: E[D(Q(x))] <= E[D(Q(y))], < from D(minimum) to D(maximum)"
+
+    def excuse(self, subject: Subject) -> str:
+        if not subject.stochastic:
+            return "not stochastic"
+        return "it claims more: unbiased" if subject.unbiased else ""
+
+    def points(self, subject: Subject) -> NDArray[np.float32]:
+        """Inputs in equal numbers of codes, in rising order."""
+        square = np.ones((subject.channels, subject.channels), np.int64)
+        places = np.linspace(subject.minimum, subject.maximum, RISES)
+        rows = [
+            probes.run(subject, square * int(place // 1), (0, place % 1))[0] for place in places
+        ]
+        return np.array(rows, np.float32)
+
+    def margin(self, draws: int, channels: int = 1) -> float:
+        """How far a difference of two means may be off, in parts of the range. A quantizer whose
+        mean rises by twice that over the range keeps the law."""
+        tests = channels * RISES * (RISES - 1) / 2
+        return float(np.sqrt(np.log(tests / self.alpha) / draws))
+
+    def violation(self, subject: Subject, probe: NDArray[np.float32]) -> Violation | None:
+        codes = self.drawn(subject, probe)
+        mean = np.stack([subject.values(q).mean(axis=0) for q in codes])
+        low, high = (end[0] for end in subject.ends(probe[:1]))
+        margin = self.margin(codes.shape[1], subject.channels)
+        rise = (mean[None, :] - mean[:, None]) / (high - low)
+        later = np.triu(np.ones(rise.shape[:2], bool), 1)[..., None]
+        lacking = np.where(later, -rise - margin, -np.inf)
+        lacking[0, -1] = margin - rise[0, -1]
+        i, j, channel = np.unravel_index(int(np.argmax(lacking)), lacking.shape)
+        if not lacking[i, j, channel] >= 0:
+            return None
+        x, y = (f"{name} = {number(probe[k, channel])}" for name, k in (("x", i), ("y", j)))
+        text = f"the mean of D(Q(x)) is {real(mean[i, channel])}, that of D(Q(y)) "
+        text += f"{real(mean[j, channel])}: it rises by {rise[i, j, channel]:.3f} of the range, "
+        text += f"{margin:.3f} may be chance, level {self.alpha:g}"
+        shown = f"{x}, {y}{in_channel(subject, int(channel))}, {codes.shape[1]} times each"
+        return Violation(shown, text, float(lacking[i, j, channel]), "of the range")
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,16 @@ class Wrapping(Quantizer):
 class Nothing:
     minimum, maximum = 0, 1
 
+class Unfitted(Quantizer):
+    stochastic = True
+
+    def quantize(self, x, rng):
+        return self.fitted.quantize(x, rng)
+
+class FittingMatrices(Quantizer):
+    def fit(self, x):
+        raise ValueError("four axes" + chr(10) + "are needed")
+
 ready = Quantizer()
 """
 
@@ -51,6 +61,13 @@ def test_one_test_for_each_law_and_nothing_else(run, module: str, name: str) -> 
     result.stdout.fnmatch_lines(["*unbiased does not apply: not stochastic"])
     result.stdout.no_fnmatch_line("*NOT measured*")
     result.stdout.no_fnmatch_line("*= robustness =*")
+
+
+@pytest.mark.parametrize(("name", "held"), [("StochasticBinary", 7), ("StochasticTernary", 7)])
+def test_a_biased_one_of_ours_is_skipped_with_the_reason(run, name: str, held: int) -> None:
+    result = run("--qnn-quantizer", f"pytest_qnnrobust.quantizers:{name}", "-rs")
+    result.assert_outcomes(passed=held, skipped=len(LAWS) - held)
+    result.stdout.fnmatch_lines(["*unbiased does not apply: biased, as it claims (unbiased = *"])
 
 
 def test_a_failure_is_four_lines(run, module: str) -> None:
@@ -77,6 +94,11 @@ def test_a_failure_is_four_lines(run, module: str) -> None:
         ("absent:q", "expected a module that can be imported, got module='absent', reason="),
         ("mine:absent", "expected an object of the module mine, got object='absent'"),
         ("mine:Nothing", "got type='Nothing', missing='quantize, dequantize'"),
+        (
+            "mine:Unfitted",
+            "mine:Unfitted: expected a quantizer that can be used as it is, got type=",
+        ),
+        ("mine:FittingMatrices", "expected fit(x) to return the quantizer of a tensor x of shape"),
         (
             "pytest_qnnrobust.quantizers:AffineQuantizer",
             "to be made without arguments, got reason=",

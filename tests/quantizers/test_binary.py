@@ -170,6 +170,8 @@ def test_codes_are_legal(name: str, w: list[float]) -> None:
         (lambda: Binary(magnitude=-1.0), "magnitude >= 0"),
         (lambda: Binary().dequantize(np.zeros(2, np.uint8)), "a fitted quantizer"),
         (lambda: StochasticBinary(temperature=0), "temperature > 0"),
+        (lambda: StochasticBinary(1.0), "magnitude, deviation together, or none"),
+        (lambda: StochasticTernary(1.0, 0.5), "magnitude, threshold, deviation together, or none"),
         (lambda: StochasticTernary(sigmoid="soft"), "sigmoid to be one of logistic, hard"),  # type: ignore[arg-type]
         (lambda: create("dorefa"), r"a quantizer among binary, .*dorefa:1..16, affine:2..16"),
         (lambda: create("float"), "float quantizes nothing"),
