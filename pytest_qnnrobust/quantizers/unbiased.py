@@ -105,6 +105,8 @@ class Unbiased(Statistical):
             return None
         worst = next(point for point in found if point in refused)
         text = f"{worst.text}; p = {worst.p:.2g} in one of {len(found)} tests, level {self.alpha:g}"
+        if not hasattr(subject.quantizer, "unbiased"):
+            text += " (unbiased is what it claims without an attribute `unbiased`)"
         return Violation(f"{worst.example}, {codes.shape[1]} times", text, worst.bias)
 
 
