@@ -1,6 +1,7 @@
 """Every attack beside ART's and Foolbox's: same images, same float logits, the paper's settings.
 
     python -m benchmarks.attacks [--attacks pgd,...] [--output DIR] [--peer-seconds 300]
+        [--ours max_iter=100 ...]
 
 Over the first 200 images of CIFAR-10's test set and the float ResNet-8 of ../shared. Adversarial
 accuracy is over all images; distances are means over the images that were fooled, and over all
@@ -20,6 +21,7 @@ with or without gradient.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -77,10 +79,24 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument("--skip", type=int, default=0, help="leave out the first N images")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--profile", choices=attacks.PROFILES, default="paper", help="settings")
+    made.add_argument(
+        "--ours",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="NAME=VALUE",
+        help="another setting for ours alone: what ours takes to do what the peer does",
+    )
     made.add_argument("--output", type=Path, default=Path("benchmark-results"))
     made.add_argument("--peer-seconds", type=float, default=300.0, help="about, per attack")
     made.add_argument("--fresh", choices=("ours", "all"), default="", help="measure again")
     return made
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """`max_iter=100` -> ("max_iter", 100)."""
+    name, _, value = text.partition("=")
+    return name, ast.literal_eval(value)
 
 
 def chosen(wanted: str, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -128,6 +144,7 @@ def compare(
 ) -> Comparison:
     """Ours on all images; each peer on those that it can afford, and ours on the same."""
     attack = attacks.preset(name, options.profile)
+    ours = replace(attack, **dict(options.ours))
     limit = options.peer_seconds
     wanted: dict[str, Any] = {"attack": name, "settings": repr(attack), "seed": case.seed}
     wanted |= {"model": case.model.name, "images": len(case.x), "first": float(case.x[0].sum())}
@@ -138,12 +155,13 @@ def compare(
     def our_run(of: Case, library: str) -> Measurement:
         def measure() -> Measurement:
             try:
-                found = run_ours(of, name, attack, library)
-                return found if of is not case else replace(found, stages=stages(of, attack))
+                found = run_ours(of, name, ours, library)
+                return found if of is not case else replace(found, stages=stages(of, ours))
             except Exception as error:
                 return replace(blank(library), error=one_line(error))
 
-        return store.get({**wanted, "library": library, "images": len(of.x)}, measure)
+        here = {"library": library, "settings": repr(ours), "images": len(of.x)}
+        return store.get({**wanted, **here}, measure)
 
     everything = our_run(case, "ours")
     pairs = []
