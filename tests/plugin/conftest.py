@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,14 +30,34 @@ def _tensorflow_stays_imported() -> None:
     import pytest_qnnrobust.tflite.convert  # noqa: F401
 
 
+@pytest.fixture(scope="session")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for all tests of all workers: what one of them computed no other has to."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "answers"
+
+
 @pytest.fixture
-def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`run(*args)`: pytest in this process, without xdist and cache."""
+def cold(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`cold(*args)`: pytest in this process, without xdist and any cache that args do not name."""
     monkeypatch.delenv("PYTEST_XDIST_WORKER_COUNT", raising=False)
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
     def start(*args: object) -> pytest.RunResult:
         return pytester.runpytest_inprocess(*LOADED, "-p", "no:cacheprovider", *map(str, args))
+
+    return start
+
+
+@pytest.fixture
+def run(cold: Run, answers: Path) -> Run:
+    """`run(*args)`: the same, on `answers` where args have settings of a run and no cache."""
+
+    def start(*args: object) -> pytest.RunResult:
+        given = " ".join(map(str, args))
+        if "--qnn-" in given and "-cache" not in given:
+            return cold(f"--qnn-cache-dir={answers}", *args)
+        return cold(*args)
 
     return start
 

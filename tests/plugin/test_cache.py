@@ -13,13 +13,13 @@ INT8 = demo_path("digits_int8.tflite")
 
 
 @pytest.fixture
-def gate(run, digits):
+def gate(cold, digits):
     """`gate(*args)`: noise and Square-Linf on the int8 digits network, one shard each."""
 
     def start(*args: object) -> pytest.RunResult:
         named = (f"--qnn-int8={INT8}", f"--qnn-data={digits}", "--qnn-samples=20")
         which = ("--qnn-attack=noise,square-linf", "--qnn-eps=0.05", "-k", "test_direct and int8")
-        return run(*named, *which, *args)
+        return cold(*named, *which, *args)
 
     return start
 
