@@ -58,7 +58,7 @@ def redistribute_steps(search: GridL2Search, rows: Rows, numbers: Double, size: 
     new = refilled(old, channel_mass(other, 2.0), unused, numbers, 2.0)
 
     rest = spent - _squares(old) - _squares(other)
-    limit = np.sqrt((search.radius * (1 + BUDGET_TOLERANCE)) ** 2 - rest)
+    limit = np.sqrt(np.maximum((search.radius * (1 + BUDGET_TOLERANCE)) ** 2 - rest, 0.0))
     clean = read(points, first)
     bounds = search.target.bounds
     write(points, first, steps_to_grid(clean, new, 2.0, limit, bounds, search.grid))

@@ -105,6 +105,21 @@ def test_grid_points_stay_inside_the_ball_and_lose_little(dtype, x, clean, norm,
     assert np.abs(found - free).max() <= grid.scale * 1.001
 
 
+@pytest.mark.parametrize("norm", [1.0, 2.0, np.inf])
+def test_a_batch_of_several_parts_goes_to_the_grid_points_of_each_row_alone(norm):
+    rng = np.random.default_rng(0)
+    grid = grid_for("int8", BOUNDS)
+    clean = grid.snap(rng.random((11, geometry.TOGETHER // 4)))
+    x = clean + rng.normal(0, 0.02, clean.shape)
+    eps = {1.0: 300.0, 2.0: 3.0, np.inf: 0.03}[norm]
+    whole = geometry.project_to_grid(x, clean, norm, eps, BOUNDS, grid)
+    for row in range(len(x)):
+        part = slice(row, row + 1)
+        alone = geometry.project_to_grid(x[part], clean[part], norm, eps, BOUNDS, grid)
+        np.testing.assert_array_equal(whole[part], alone)
+    assert (whole != clean).any(axis=1).all()
+
+
 def test_eight_of_255_hold_eight_steps_of_a_pixel_grid():
     grid = grid_for("int8", BOUNDS)
     assert geometry.whole_steps(8 / 255, grid) == 8

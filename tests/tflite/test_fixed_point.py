@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.tflite.fixed_point import (
+    BLOCK,
     Requantization,
     activation_range,
     dequantize,
@@ -144,6 +145,15 @@ def test_requantization_does_not_decrease_where_it_is_safe(
 def test_dequantized_values_quantize_to_themselves(x: list[float], scale: float) -> None:
     quantized = quantize(np.array(x, np.float32), scale, 7, np.int8)
     assert (quantize(dequantize(quantized, scale, 7), scale, 7, np.int8) == quantized).all()
+
+
+def test_values_are_quantized_as_each_alone_however_many_there_are() -> None:
+    x = np.random.default_rng(0).normal(0, 30, (3, BLOCK // 2)).astype(np.float32)
+    x[0, 5], x[2, -1] = np.nan, np.inf
+    whole = quantize(x, 0.25, 3, "int8")
+    np.testing.assert_array_equal(whole[:, ::997], quantize(x[:, ::997].copy(), 0.25, 3, "int8"))
+    np.testing.assert_array_equal(whole.T, quantize(x.T, 0.25, 3, "int8"))
+    assert (whole[0, 5], whole[2, -1]) == (3, 127)
 
 
 @pytest.mark.parametrize(
