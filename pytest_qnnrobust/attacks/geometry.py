@@ -81,22 +81,11 @@ def project_to_grid(
     rounding moved away from `clean` go back, those closest to a tie first, until the rest fits.
     A few rows are projected together, so that what is made of them fits the cache.
     """
-    projected = np.empty(np.shape(clean), np.float32)
-    rows = max(1, TOGETHER // max(1, int(np.prod(projected.shape[1:]))))
-    for first in range(0, len(projected), rows):
-        part = slice(first, first + rows)
-        projected[part] = _onto_grid(x[part], clean[part], norm, eps, bounds, grid)
-    return projected
-
-
-def _onto_grid(
-    x: NDArray[Any],
-    clean: NDArray[Any],
-    norm: float,
-    eps: float,
-    bounds: Bounds,
-    grid: InputGrid,
-) -> Float:
+    together = max(1, TOGETHER // max(1, int(np.prod(clean.shape[1:]))))
+    if len(clean) > together:
+        parts = (slice(row, row + together) for row in range(0, len(clean), together))
+        ball = (norm, eps, bounds, grid)
+        return np.concatenate([project_to_grid(x[part], clean[part], *ball) for part in parts])
     here = np.asarray(clean, np.float64)
     if not np.isinf(norm):
         limit = np.full(len(here), eps / grid.scale * (1 + BUDGET_TOLERANCE))
