@@ -50,14 +50,18 @@ def cold(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 @pytest.fixture
-def run(cold: Run, answers: Path) -> Run:
-    """`run(*args)`: the same, on `answers` where args have settings of a run and no cache."""
+def run(cold: Run, answers: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run(*args)`: the same, on `answers` where args have settings of a run and no cache.
+
+    Named in the environment, so that the command that a report shows is `args`.
+    """
 
     def start(*args: object) -> pytest.RunResult:
         given = " ".join(map(str, args))
-        if "--qnn-" in given and "-cache" not in given:
-            return cold(f"--qnn-cache-dir={answers}", *args)
-        return cold(*args)
+        with monkeypatch.context() as patch:
+            if "--qnn-" in given and "-cache" not in given:
+                patch.setenv("PYTEST_ADDOPTS", f"--qnn-cache-dir={answers}")
+            return cold(*args)
 
     return start
 
