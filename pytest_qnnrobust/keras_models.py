@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +19,10 @@ from pytest_qnnrobust.tflite.plan import MAX_ACTIVATION
 Final = Literal["softmax", "sigmoid", "distribution", "linear"]
 FINALS: tuple[Final, ...] = ("softmax", "sigmoid")
 TINY = float(np.finfo(np.float32).tiny)
+SCOPE_NAME = r"[A-Za-z0-9_.\\/>-]*"
+"""What `tf.function` makes a scope of; a Keras layer takes any name without a slash."""
+ROOT_NAME = f"[A-Za-z0-9.]{SCOPE_NAME}"
+"""The same for the outermost scope, the network's own."""
 
 
 def load_keras(path: str | Path) -> KerasModel:
@@ -40,7 +45,8 @@ class KerasModel(Model):
     def __init__(self, name: str, network: Any) -> None:
         input_shape, classes = _signature(name, network)
         super().__init__(name, input_shape, classes, implied_bounds(network) or (0.0, 1.0))
-        _check_activations(name, network)
+        _check_name(name, network, ROOT_NAME)
+        _check_layers(name, network)
         self.network, self.final = _take_off_activation(network)
         if self.final == "linear" and self._returns_probabilities():
             self.final = "distribution"
@@ -82,11 +88,12 @@ def implied_bounds(network: Any) -> tuple[float, float] | None:
     return None
 
 
-def _check_activations(name: str, network: Any) -> None:
-    """Refuse a layer whose output would fill memory, as padding and upsampling can."""
+def _check_layers(name: str, network: Any) -> None:
+    """Refuse a name that makes no graph, and outputs that would fill memory, as padding can."""
     for layer in network.layers:
         if hasattr(layer, "layers"):
-            _check_activations(name, layer)
+            _check_layers(name, layer)
+        _check_name(name, layer, SCOPE_NAME)
         shape = getattr(getattr(layer, "output", None), "shape", None) or ()
         if math.prod(size or 1 for size in shape) > MAX_ACTIVATION:
             raise expected(
@@ -96,6 +103,17 @@ def _check_activations(name: str, network: Any) -> None:
                 shape=tuple(shape),
                 error=ModelFileError,
             )
+
+
+def _check_name(name: str, layer: Any, pattern: str) -> None:
+    if not re.fullmatch(pattern, layer.name):
+        raise expected(
+            "names of the network and its layers that TensorFlow accepts",
+            model=name,
+            layer=layer.name,
+            cure=f"rename it to match {pattern} and save the model again",
+            error=ModelFileError,
+        )
 
 
 class _Signature(NamedTuple):

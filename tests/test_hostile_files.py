@@ -186,6 +186,31 @@ def test_weights_that_the_file_does_not_hold_are_not_allocated() -> None:
         qnn.load_model(written(zipped(changed), ".keras"))
 
 
+@pytest.mark.parametrize(
+    ("network", "layer"),
+    [("my net", "scores"), ("_net", "scores"), ("n\x1b[2J", "scores"), ("net", "my scores")],
+)
+def test_a_name_that_makes_no_graph_is_refused(network: str, layer: str) -> None:
+    """Found by the fuzzer: TensorFlow's ValueError at the first prediction, control codes in it."""
+    save_named(network, layer, "named.keras")
+    with pytest.raises(ModelFileError, match=r"that TensorFlow accepts.*; rename it") as caught:
+        qnn.load_model("named.keras")
+    targets.check_line(str(caught.value))
+
+
+@pytest.mark.parametrize("layer", ["_scores", "-scores", ".scores", "s>c"])
+def test_a_layer_may_have_any_name_that_makes_a_graph(layer: str) -> None:
+    save_named("net", layer, "named.keras")
+    assert qnn.load_model("named.keras").predict(np.zeros((2, 4), np.float32)).shape == (2, 3)
+
+
+def save_named(network: str, layer: str, path: str) -> None:
+    import keras
+
+    layers = [keras.Input((4,)), keras.layers.Dense(3, activation="softmax", name=layer)]
+    keras.Sequential(layers, name=network).save(path)
+
+
 def test_layers_that_fill_memory_are_refused() -> None:
     import keras
 

@@ -4,8 +4,8 @@
 
 Inputs are made in a process of their own, by atheris where it is installed (coverage of the
 package guides it) and at random otherwise. It is ended, and what it was reading kept, when one
-input takes longer than `--timeout` or the process grows beyond `--memory`; a process that dies by
-itself is a finding too. Exit code 1 where there is a finding.
+input takes longer than its target's `seconds` or the process grows beyond `--memory`; a process
+that dies by itself is a finding too. Exit code 1 where there is a finding.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Watched:
             if not current.exists():
                 if time.monotonic() - started > STARTS_WITHIN:
                     reason = "did not start"
-            elif time.time() - current.stat().st_mtime > self.limits.timeout:
-                reason = f"took more than {self.limits.timeout} s"
+            elif time.time() - current.stat().st_mtime > (limit := TARGETS[self.target].seconds):
+                reason = f"took more than {limit} s"
             if resident(worker.pid) > self.limits.memory:
                 reason = f"used more than {self.limits.memory} MiB"
             if time.monotonic() - started > seconds + STARTS_WITHIN:
@@ -96,7 +96,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--target", choices=(*TARGETS, "all"), default="all")
     parser.add_argument("--seconds", type=int, default=60, help="for each target")
-    parser.add_argument("--timeout", type=float, default=10, help="seconds for one input")
     parser.add_argument("--memory", type=int, default=6000, help="MiB of the process")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"))

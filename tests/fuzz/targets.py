@@ -20,6 +20,7 @@ import numpy as np
 import pytest_qnnrobust as qnn
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.keras_files import READ_WITHIN
 from tests.fuzz import mutations
 from tests.fuzz.mutations import Mutation
 
@@ -41,6 +42,8 @@ class Target:
     seeds: Callable[[], list[bytes]]
     mutate: Mutation
     read: Callable[[Path], Any]
+    seconds: float = 10
+    """What one file may take."""
 
     def run(self, data: bytes) -> str:
         """ "accepted" or "refused"; raises what the reader should not have raised."""
@@ -309,11 +312,16 @@ def entry_seeds() -> list[bytes]:
 
 ENTRY = mutations.archive(mutations.npy)
 
+HDF5 = READ_WITHIN + 15
+"""The HDF5 library's process is ended after `READ_WITHIN`."""
+
 TARGETS: dict[str, Target] = {
     "tflite": Target(".tflite", tflite_seeds, mutations.tflite, read_tflite),
     "litert": Target(".tflite", tflite_seeds, mutations.tflite, read_litert),
-    "keras": Target(".keras", keras_seeds, mutations.archive(mutations.keras_member), read_keras),
-    "hdf5": Target(".h5", hdf5_seeds, mutations.hdf5, read_keras),
+    "keras": Target(
+        ".keras", keras_seeds, mutations.archive(mutations.keras_member), read_keras, HDF5
+    ),
+    "hdf5": Target(".h5", hdf5_seeds, mutations.hdf5, read_keras, HDF5),
     "results": Target(".json", results_seeds, mutations.text, read_results),
     "data": Target(".npz", data_seeds, mutations.archive(mutations.npy), read_data),
     "images": Target(".png", image_seeds, mutations.bytes_at_random, read_images),

@@ -227,6 +227,16 @@ def test_reshape_finds_a_flattened_size_that_the_file_leaves_open(unknown: tuple
     assert kernel.run(np.zeros((7, 5, 4), np.int8)).shape == (7, 20)
 
 
+def test_reshape_to_no_values_and_an_open_size_is_refused() -> None:
+    builder = GraphBuilder()
+    x = builder.tensor((1, 12), "int8", 0.1)
+    y = builder.tensor((1, 0, 1), "int8", 0.1, signature=(1, 0, -1))
+    builder.operator("RESHAPE", [x], [y])
+    graph = read_graph(builder.build([x], [y]))
+    with pytest.raises(UnsupportedOperatorError, match="batch axis first"):
+        prepare(graph.operators[0], graph)
+
+
 def test_keras_flatten_folds_to_its_reshape() -> None:
     """SHAPE -> STRIDED_SLICE -> PACK -> RESHAPE: each has a kernel, RESHAPE needs none of them."""
     builder = GraphBuilder()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -110,9 +111,33 @@ def huge_padding(builder: GraphBuilder) -> tuple[int, int]:
     return x, y
 
 
+def reshapes(*shapes: tuple[int, ...]) -> Callable[[GraphBuilder], tuple[int, int]]:
+    """RESHAPEs from each shape to the next; -1 is a size that the file leaves open."""
+
+    def build(builder: GraphBuilder) -> tuple[int, int]:
+        tensors = [
+            builder.tensor(tuple(map(abs, shape)), "int8", 0.1, signature=shape) for shape in shapes
+        ]
+        for one, other in itertools.pairwise(tensors):
+            builder.operator("RESHAPE", [one], [other])
+        return tensors[0], tensors[-1]
+
+    return build
+
+
+@pytest.mark.parametrize("open_shapes", [[(1, -1)], [(1, 3, -1)], [(1, -1), (1, 3, 4)]])
+def test_a_size_that_the_file_leaves_open_is_found(open_shapes: list[tuple[int, ...]]) -> None:
+    builder = GraphBuilder()
+    x, y = reshapes((1, 12), *open_shapes, (1, 12))(builder)
+    interpreter = Interpreter(read_graph(builder.build([x], [y])))
+    q = np.arange(24, dtype=np.int8).reshape(2, 12)
+    np.testing.assert_array_equal(interpreter.invoke(q), q)
+
+
 @pytest.mark.parametrize(
     ("build", "reason"),
     [
+        (reshapes((1, 12), (1, -1), (1, 9)), "12 values per sample in the shape .9,"),
         (contradicting_shapes, r"computes int8 of shape \(4,\).*states int8 of shape \(5,\)"),
         (operand_of_nowhere, "neither a constant nor computed from the input"),
         (contradicting_operands, "does not fit its operands"),

@@ -16,7 +16,7 @@ from pytest_qnnrobust.tflite.kernels.base import Array, Kernel, Node, Settings
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reshape(Kernel):
-    """(N, ...) -> (N, *shape); `shape` has at most one -1.
+    """(N, ...) -> (N, *shape); `shape` has at most one -1. ValueError for another count of values.
 
     No operand but the values is read at run time: the batch axis stays, and the rest is static in
     the file, as TFLM reads it. So the operators that compute a shape (Keras' SHAPE, STRIDED_SLICE,
@@ -27,7 +27,11 @@ class Reshape(Kernel):
 
     def run(self, *inputs: Array) -> Array:
         (x,) = inputs
-        return x.reshape((len(x), *resolve_shape(self.shape, math.prod(x.shape[1:]))))
+        elements = math.prod(x.shape[1:])
+        shape = resolve_shape(self.shape, elements)
+        if math.prod(shape) != elements:
+            raise ValueError(f"{elements} values per sample in the shape {shape}")
+        return x.reshape((len(x), *shape))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,17 +64,24 @@ def prepare_reshape(operator: Operator, graph: Graph, settings: Settings) -> Res
 
 
 def _sample_shape(node: Node, values: Tensor, output: Tensor) -> tuple[int, ...]:
-    """The output's shape without the batch axis; (-1,) where a rank-2 output is dynamic."""
+    """The output's shape without the batch axis; (-1,) where a rank-2 output is dynamic.
+
+    An input of unknown size is compared with a static output when the graph is rehearsed.
+    """
     if not output.shape or not values.shape:
         raise node.refuse("input and output with a batch axis", output, shape=output.shape)
     shape, source = output.shape[1:], values.shape[1:]
     if any(size < 1 for size in source):
-        if len(shape) == 1:
+        if len(shape) == 1 and _is_unknown(output):
             return (-1,)
+        if all(size > 0 for size in shape):
+            return shape
         raise node.refuse("input with a static shape", values, shape=values.shape)
     elements = math.prod(source)
-    if shape.count(-1) <= 1 and math.prod(resolve_shape(shape, elements)) == elements:
-        return resolve_shape(shape, elements)
+    if 0 not in shape and shape.count(-1) <= 1:
+        resolved = resolve_shape(shape, elements)
+        if math.prod(resolved) == elements:
+            return resolved
     if len(shape) == 1 and _is_unknown(output):
         return (elements,)
     raise node.refuse(
