@@ -36,11 +36,13 @@ class AttackError(QnnRobustError):
 
 def one_line(text: str) -> str:
     """`text` without line breaks and control characters, a long one without its middle."""
-    line = " ".join(text.split())
-    if len(line) > LONGEST:
-        line = f"{line[: LONGEST - 300]} ... {line[-250:]}"
+    line = _without_middle(" ".join(text.split()))
     shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    return "".join(shown)
+    return _without_middle("".join(shown))
+
+
+def _without_middle(line: str) -> str:
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 300]} ... {line[-250:]}"
 
 
 def expected(

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 import pytest_qnnrobust as qnn
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.errors import DataError, ModelFileError, QnnRobustError
+from pytest_qnnrobust.errors import LONGEST, DataError, ModelFileError, QnnRobustError
 from pytest_qnnrobust.results import Results
 from pytest_qnnrobust.suppressions import read as read_suppressions
 from pytest_qnnrobust.tflite.builder import GraphBuilder
@@ -264,6 +264,13 @@ def test_nan_in_a_packed_value_is_read_as_it_is() -> None:
     found = Results.from_text(json.dumps(values))
     assert np.isnan(found.outcomes[0].l2).all()
     assert Results.from_text(found.to_text()).to_text() == found.to_text()
+
+
+def test_control_characters_of_a_section_make_no_long_line() -> None:
+    """Found by the fuzzer: each is shown as four characters, after the name was shortened."""
+    line = refused("suppressions", b"[" + b"\x01" * 900 + b"]\nowner = a\n")
+    assert len(line) <= LONGEST
+    assert line.startswith("expected owner, reason, expires in section [")
 
 
 def test_a_suppression_is_one_line_and_its_file_small() -> None:

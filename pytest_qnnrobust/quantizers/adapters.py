@@ -70,7 +70,11 @@ class Function:
 
 
 class KerasFakeQuant(Function):
-    """`keras.quantizers.fake_quant_with_min_max_vars` for one range, with its nudged grid."""
+    """`keras.quantizers.fake_quant_with_min_max_vars` for one range, with its nudged grid.
+
+    It rounds upwards what it has subtracted the range's end from, in float32: a half goes either
+    way.
+    """
 
     def __init__(
         self, low: float, high: float, num_bits: int = 8, narrow_range: bool = False
@@ -94,7 +98,7 @@ class KerasFakeQuant(Function):
             zero_point=zero,
             minimum=first,
             maximum=last,
-            rounding="half_up",
+            rounding=None,
         )
         self.narrow_range = narrow_range
 

@@ -32,12 +32,27 @@ def test_abs_max_never_gives_the_code_below_the_opposite_of_its_last() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "bits"), [(-1, 1, 2), (0, 6, 8), (-0.3, 2.1, 8), (-1, 3, 16)]
+    ("low", "high", "bits", "narrow"),
+    [
+        (-1, 1, 2, False),
+        (0, 6, 8, False),
+        (-0.3, 2.1, 8, False),
+        (-1, 3, 16, False),
+        (-1, 2, 4, True),
+        (-2.47, 1.8, 8, True),
+    ],
 )
-def test_fake_quantization_keeps_the_laws(low: float, high: float, bits: int) -> None:
-    report = qnn.check_quantizer(KerasFakeQuant(low, high, bits), max_examples=FEW)
-    laws = {"fake-quantize", "scale-and-zero-point", "round-trip", "halves", "exact-zero"}
+def test_fake_quantization_keeps_the_laws(low: float, high: float, bits: int, narrow: bool) -> None:
+    report = qnn.check_quantizer(KerasFakeQuant(low, high, bits, narrow), max_examples=FEW)
+    laws = {"fake-quantize", "scale-and-zero-point", "round-trip", "exact-zero"}
     assert laws <= set(report.held)
+
+
+@pytest.mark.parametrize(("low", "high", "code"), [(-1, 2, 0), (0, 2, 1)])
+def test_fake_quantization_takes_a_half_either_way(low: float, high: float, code: int) -> None:
+    quantizer = KerasFakeQuant(low, high, 4, narrow_range=True)
+    half = np.float32(quantizer.scale) / 2
+    assert quantizer.quantize(np.array([half])) - quantizer.zero_point == code
 
 
 @pytest.mark.parametrize("name", ["float8_e4m3fn", "float8_e5m2"])
