@@ -112,7 +112,7 @@ def gradient_misalignment(
     known = cosine[np.isfinite(cosine)]
     return distance_at_least(
         f"T4 {width} gradient misaligned with float32",
-        (f"cosine {aligned:g}", np.full(len(known), aligned)),
+        ("aligned from", np.full(len(known), aligned)),
         ("cosine similarity", known),
         rule,
         unit="of cosine",

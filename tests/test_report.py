@@ -59,6 +59,26 @@ def test_the_page_says_what_the_results_hold():
     assert page.count("<svg") == 1
 
 
+@pytest.mark.parametrize("render", [to_html, to_markdown])
+def test_a_reader_learns_what_was_tested_and_what_the_numbers_are(render):
+    found = with_curves()
+    defended = ModelRecord("d8", "int8", "tflm", None, "robust.tflite", "pgd")
+    cells = tuple(replace(o, defense="pgd", mode="surrogate") for o in found.outcomes)
+    known = replace(
+        found, outcomes=(*found.outcomes, *cells), models=(*found.models, defended),
+        verdicts=tuple(replace(v, value="violated") for v in found.verdicts),
+        findings=tuple(v.name for v in found.verdicts),
+    )  # fmt: skip
+    text = re.sub(r"<[^>]+>|\*", " ", render(known, passed=True))
+    for said in (
+        "robust.tflite", "20 of 597 samples of digits", "Clopper-Pearson", "no model is at fault",
+        "direct: the attack asked the network itself", "surrogate: it asked", "(a finding)",
+        "defence pgd, surrogate",
+    ):  # fmt: skip
+        assert said in text, said
+    assert "surrogate:" not in render(found, passed=True)
+
+
 def test_the_page_needs_no_network_and_runs_nothing():
     tags = Tags(to_html(with_curves(), passed=True))
     assert "script" not in tags.names

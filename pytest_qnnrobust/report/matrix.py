@@ -12,6 +12,18 @@ from pytest_qnnrobust.subjects import WIDTHS
 LIGHT, DARK = (247, 250, 252), (23, 78, 128)
 """Colours of accuracy 0 and 1; one hue, so that the order shows without colour, too."""
 
+LEGEND = (
+    "Share of all attacked samples that is right before and under the attack, with its 95 % "
+    "Clopper-Pearson interval. direct: the attack asked the network itself. transfer: it asked the "
+    "float32 network, or the one without the defence, and its examples were given to this one."
+)
+SURROGATE = " surrogate: it asked the float twin of the integer network."
+
+FINDINGS = (
+    "Paired tests on the same samples. A finding describes quantized models; where it does not "
+    "hold, no model is at fault."
+)
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -47,6 +59,11 @@ def blocks(results: Results) -> list[Block]:
             for kind in ordered]  # fmt: skip
 
 
+def legend(results: Results) -> str:
+    """What the numbers of the blocks are."""
+    return LEGEND + SURROGATE * any(one.mode == "surrogate" for one in results.outcomes)
+
+
 def failures(results: Results) -> list[str]:
     """Why a run failed: the cells that are worse or cannot be compared, then the failed tests."""
     compared = [
@@ -64,7 +81,7 @@ def _block(kind: tuple[str, str], outcomes: Sequence[Outcome]) -> Block:
         Row(name, tuple(_shown(outcomes, name, width) for width in widths))
         for name in sorted({o.attack for o in outcomes})
     ]
-    return Block(", ".join(filter(None, (defense, mode))), widths, tuple(rows))
+    return Block(f"defence {defense}, {mode}" if defense else mode, widths, tuple(rows))
 
 
 def _shown(outcomes: Sequence[Outcome], attack: str, width: str) -> Shown | None:

@@ -11,7 +11,7 @@ from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.options import INCONCLUSIVE
 from pytest_qnnrobust.report.drawings import distance_curve, triplet
-from pytest_qnnrobust.report.matrix import blocks, failures
+from pytest_qnnrobust.report.matrix import FINDINGS, blocks, failures, legend
 from pytest_qnnrobust.results import Example, Results
 from pytest_qnnrobust.verdicts import Verdict
 
@@ -43,6 +43,8 @@ def to_html(results: Results, passed: bool) -> str:
         or "no model",
         problems=failures(results),
         matrix=blocks(results),
+        legend=legend(results),
+        findings=FINDINGS,
         compared=shown,
         unchanged=len(comparison) - len(shown),
         verdicts=[(verdict, _kind(verdict, results)) for verdict in results.verdicts],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_qnnrobust.report.matrix import Block, blocks, failures
+from pytest_qnnrobust.report.matrix import FINDINGS, Block, blocks, failures, legend
 from pytest_qnnrobust.results import Results
 
 MAX_BYTES = 1000 * 1024
@@ -15,27 +15,45 @@ SHOWN = 40
 
 
 def to_markdown(results: Results, passed: bool) -> str:
-    """State, failures, cells, verdicts that do not hold; at most `MAX_BYTES` in UTF-8."""
+    """State, failures, models, cells, verdicts that fail; at most `MAX_BYTES` in UTF-8."""
     problems = [_plain(problem) for problem in failures(results)]
     lines = [f"# Robustness: {'passed' if passed else 'failed'}", ""]
     lines += [f"`{_plain(results.command)}`", ""]
     lines += _listed("Why it failed", problems)
+    lines += _listed("What was tested", _tested(results))
+    if results.outcomes:
+        lines += ["## Accuracy under attack", "", legend(results), ""]
     for block in blocks(results):
         lines += [f"### {_plain(block.title)}", "", *_table(block), ""]
     lines += _listed(
         "Sequential tests", [f"{_plain(o.cell)} {_plain(str(o))}" for o in results.sequential]
     )
     doubtful = [
-        f"**{_plain(v.name)}** {v.value}: {_plain(v.statement)}"
+        f"**{_plain(v.name)}** violated{' (a finding)' * (v.name in results.findings)}: "
+        f"{_plain(v.statement)}"
         for v in results.verdicts
         if v.value == "violated"
     ]
     lines += _listed("Claims that do not hold", doubtful)
+    if doubtful:
+        lines += [FINDINGS, ""]
     holds = sum(v.value == "holds" for v in results.verdicts)
     open_ones = sum(v.value == "inconclusive" for v in results.verdicts)
     if results.verdicts:
         lines += [f"Claims that hold: {holds}. Inconclusive on these samples: {open_ones}.", ""]
     return _cut("\n".join(lines))
+
+
+def _tested(results: Results) -> list[str]:
+    models = [
+        _plain(f"{model.width}: {model.origin}{model.defense and f', defence {model.defense}'}")
+        for model in results.models
+    ]
+    data = results.data
+    if data is None:
+        return models
+    samples = f"{data.samples} of {data.available} samples of {data.name}: {data.domain}"
+    return [*models, _plain(samples)]
 
 
 def _table(block: Block) -> list[str]:
