@@ -114,6 +114,7 @@ def fully_connected_cases() -> Iterator[Case]:
             "relu6": {"fused_activation_function": "RELU6"},
             "flattening": {"shape": (3, 11)},
             "keeps its axes": {"shape": (3, 4, 33), "keep_num_dims": True},
+            "keeps an axis of one": {"shape": (1, 4, 33), "keep_num_dims": True},
             "saturating": {"gain": 50.0},
         }.items():
             yield (f"FULLY_CONNECTED {width} {name}", fully_connected(width, **options))

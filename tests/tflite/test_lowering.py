@@ -10,7 +10,7 @@ import pytest
 from pytest_qnnrobust.tflite.accumulate import Engine
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.kernels import Settings, prepare
-from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, lower
+from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, Product, lower
 from pytest_qnnrobust.tflite.plan import Step
 from tests.tflite.cases import CASES
 from tests.tflite.test_kernels_against_tflm import one_operator
@@ -78,3 +78,19 @@ def test_common_int8_steps_are_compiled(name: str) -> None:
     if name.startswith("CONCATENATION"):
         pytest.skip("the case joins a constant")
     assert not isinstance(lowered_step(name, ENGINES["quantized"])[2], Host)
+
+
+@pytest.mark.parametrize("width", ["int8", "int16"])
+@pytest.mark.parametrize("axes", ["its axes", "an axis of one"])
+def test_a_dense_layer_is_no_batched_product(width: str, axes: str) -> None:
+    """Found by a generated graph: TensorFlow 2.21 ends the process at (n, 1, m, k) by a matrix."""
+    import tensorflow as tf
+
+    name = f"FULLY_CONNECTED {width} keeps {axes}"
+    _, _, form, (x,) = lowered_step(name, ENGINES["float32"])
+    assert isinstance(form, Product)
+    traced = tf.function(lambda q: [form.multiply(one) for one in form.operands(q)])
+    operations = traced.get_concrete_function(tf.constant(x)).graph.get_operations()
+    kinds = {operation.type for operation in operations}
+    assert "MatMul" in kinds
+    assert not any("Batch" in kind for kind in kinds)

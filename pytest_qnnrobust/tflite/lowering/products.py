@@ -61,6 +61,10 @@ def _product(
 
 
 def lower_fully_connected(kernel: FullyConnected) -> Product | None:
+    """Every product is one of two matrices, whatever the axes.
+
+    TensorFlow 2.21 writes beyond its memory where it multiplies float32 (n, 1, m, k) by a matrix.
+    """
     planes = choose_planes(kernel.input_dtype, kernel.filter_magnitude, ("float32", "float64"))
     weights = kernel.weights.T.astype(planes.engine)
     correction = kernel.bias - kernel.input_zero_point * weights.sum(axis=0).astype(np.int64)
@@ -75,7 +79,9 @@ def lower_fully_connected(kernel: FullyConnected) -> Product | None:
     def multiply(x: Any) -> Any:
         import tensorflow as tf
 
-        return tf.linalg.matmul(x, tf.constant(weights))
+        rows = tf.reshape(x, (-1, len(weights)))
+        sums = tf.linalg.matmul(rows, tf.constant(weights))
+        return tf.reshape(sums, tf.concat([tf.shape(x)[:-1], weights.shape[1:]], 0))
 
     return finish and Product(operands, multiply, finish)
 
