@@ -1,6 +1,6 @@
 """Random graphs on our interpreter and on TFLM's: every activation has to be equal.
 
-    python -m benchmarks.conformance [--graphs 5000] [--compiled-every 100] [--seed N]
+    python -m benchmarks.conformance [--graphs 5000] [--compiled-every 5] [--seed N]
 
 Graphs come from `strategies.tflite_graphs`, int8 and int16x8, of one to six operators, each with
 two drawn samples. Prints how often each operator was compared and the time. A difference stops the
@@ -77,7 +77,7 @@ class Conformance:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--graphs", type=int, default=5000)
-    parser.add_argument("--compiled-every", type=int, default=100)
+    parser.add_argument("--compiled-every", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     conformance = Conformance(arguments.compiled_every)

@@ -50,6 +50,10 @@ class DataRecord:
     high: float
     domain: str
 
+    def __str__(self) -> str:
+        """Such as `100 of 597 samples of digits: 0..1`."""
+        return f"{self.samples} of {self.available} samples of {self.name}: {self.domain}"
+
 
 @dataclass(frozen=True)
 class CompareRecord:

@@ -49,11 +49,7 @@ def _tested(results: Results) -> list[str]:
         _plain(f"{model.width}: {model.origin}{model.defense and f', defence {model.defense}'}")
         for model in results.models
     ]
-    data = results.data
-    if data is None:
-        return models
-    samples = f"{data.samples} of {data.available} samples of {data.name}: {data.domain}"
-    return [*models, _plain(samples)]
+    return [*models, _plain(str(results.data))] if results.data else models
 
 
 def _table(block: Block) -> list[str]:

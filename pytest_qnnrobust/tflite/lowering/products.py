@@ -70,20 +70,15 @@ def lower_fully_connected(kernel: FullyConnected) -> Product | None:
     correction = kernel.bias - kernel.input_zero_point * weights.sum(axis=0).astype(np.int64)
     finish = _finish(kernel.requantization, kernel.accumulator_bound, planes, correction)
 
-    def operands(x: Any) -> list[Any]:
-        import tensorflow as tf
-
-        rows = x if kernel.keep_dims else tf.reshape(x, (-1, len(weights)))
-        return planes.cut(rows)
-
     def multiply(x: Any) -> Any:
         import tensorflow as tf
 
-        rows = tf.reshape(x, (-1, len(weights)))
-        sums = tf.linalg.matmul(rows, tf.constant(weights))
+        sums = tf.linalg.matmul(tf.reshape(x, (-1, len(weights))), tf.constant(weights))
+        if not kernel.keep_dims:
+            return sums
         return tf.reshape(sums, tf.concat([tf.shape(x)[:-1], weights.shape[1:]], 0))
 
-    return finish and Product(operands, multiply, finish)
+    return finish and Product(planes.cut, multiply, finish)
 
 
 def _finish(
