@@ -1,9 +1,10 @@
 """Every attack beside ART's and Foolbox's: same images, same float logits, the paper's settings.
 
     python -m benchmarks.attacks [--attacks pgd,...] [--output DIR] [--peer-seconds 300]
-        [--ours max_iter=100 ...]
+        [--ours max_iter=100 ...] [--network cifar_sat]
 
-Over the first 200 images of CIFAR-10's test set and the float ResNet-8 of ../shared. Adversarial
+Over the first 200 images of CIFAR-10's test set and the float ResNet-8 of ../shared, or one that
+was trained to resist attacks (`--network`). Adversarial
 accuracy is over all images; distances are means over the images that were fooled, and over all
 that were attacked ("all"); queries, gradients and seconds are per attacked image, after a warm-up.
 A peer that would take longer than `--peer-seconds` runs on fewer images (stated), and ours on the
@@ -53,6 +54,7 @@ from pytest_qnnrobust.metrics import norm_name
 from pytest_qnnrobust.models import Model, load_model
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+FILES = {"float32": "float.h5", "int16": "int16.tflite", "int8": "int8.tflite"}
 OWN_NORMS = {"jsma": "l0", "cw-l0": "l0", "cw-linf": "linf", "ead": "l1", "uap": "linf"}
 """The norm that an attack minimizes, where it has no setting `norm`; otherwise L2."""
 
@@ -62,18 +64,19 @@ Peers = dict[str, Callable[[Attack], Peer]]
 
 def main() -> None:
     options = parser("our attacks beside ART's and Foolbox's").parse_args()
-    model = load_model(SHARED / "models" / "cifar_resnet_float.h5")
+    model = load_model(network_file(options, "float32"))
     case = images(model, options)
     store = Store(options.output / "attacks", options.fresh)
     found = [
         compare(case, name, peers(model, name), store, options)
         for name in chosen(options.attacks, attacks.NAMES)
     ]
-    write(options.output, "attacks", {"float ResNet-8": found})
+    write(options.output, "attacks", {f"float {options.network}": found})
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
+    made.add_argument("--network", default="cifar_resnet", help="of ../shared/models, no width")
     made.add_argument("--attacks", default="", help="ids, separated by commas (default: all)")
     made.add_argument("--samples", type=int, default=200)
     made.add_argument("--skip", type=int, default=0, help="leave out the first N images")
@@ -91,6 +94,10 @@ def parser(description: str) -> argparse.ArgumentParser:
     made.add_argument("--peer-seconds", type=float, default=300.0, help="about, per attack")
     made.add_argument("--fresh", choices=("ours", "all"), default="", help="measure again")
     return made
+
+
+def network_file(options: argparse.Namespace, width: str) -> Path:
+    return SHARED / "models" / f"{options.network}_{FILES[width]}"
 
 
 def setting(text: str) -> tuple[str, Any]:

@@ -1,6 +1,7 @@
 """Gray- and black-box attacks aimed at the int8 and int16 ResNet-8, beside ART over TFLite.
 
-    python -m benchmarks.direct [--attacks square-linf,...] [--widths int8,int16] [--output DIR]
+    python -m benchmarks.direct [--attacks square-linf,...] [--widths int8,int16]
+        [--network cifar_sat] [--output DIR]
 
 Ours attacks the integers of the microcontroller (TFLM). ART attacks the same file as a black box,
 BlackBoxClassifierNeuralNetwork over TFLite without delegates, which returns the output tensor.
@@ -13,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks import peers_art
-from benchmarks.attacks import SHARED, Peers, chosen, compare, images, parser, write
+from benchmarks.attacks import Peers, chosen, compare, images, network_file, parser, write
 from benchmarks.measure import Counter, Peer, Store
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks import Attack
@@ -30,11 +31,11 @@ def main() -> None:
     names = chosen(options.attacks, tuple(n for n in ATTACKS if n in attacks.NAMES))
     found = {}
     for width in chosen(options.widths, WIDTHS):
-        path = SHARED / "models" / f"cifar_resnet_{width}.tflite"
+        path = network_file(options, width)
         model = load_model(path, bounds=(0.0, 1.0))
         case = images(model, options)
         store = Store(options.output / f"direct-{width}", options.fresh)
-        found[f"{width} ResNet-8"] = [
+        found[f"{width} {options.network}"] = [
             compare(case, name, peers(path, model, name), store, options) for name in names
         ]
     write(options.output, "direct", found)

@@ -18,14 +18,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from benchmarks.attacks import SHARED, chosen, images, parser, peers
+from benchmarks.attacks import FILES, chosen, images, network_file, parser, peers
 from benchmarks.measure import Case, Images
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks.losses import margin
 from pytest_qnnrobust.metrics import distances
 from pytest_qnnrobust.models import Model, load_model
-
-WIDTHS = {"float32": "float.h5", "int16": "int16.tflite", "int8": "int8.tflite"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Row:
     margin: float
 
     def __str__(self) -> str:
-        left = " | ".join(f"{self.accuracy[width]:.1f}" for width in WIDTHS)
+        left = " | ".join(f"{self.accuracy[width]:.1f}" for width in FILES)
         sizes = f"{self.l1:.2f} | {self.l2:.4f} | {self.linf:.4f} | {self.margin:.3f}"
         return f"| {self.attack} | {self.library} | {left} | {sizes} |"
 
@@ -50,12 +48,9 @@ def main() -> None:
     found = parser("examples of two libraries, transferred")
     found.set_defaults(samples=50, profile="goliath-cifar10")
     options = found.parse_args()
-    models = {
-        width: load_model(SHARED / "models" / f"cifar_resnet_{file}")
-        for width, file in WIDTHS.items()
-    }
+    models = {width: load_model(network_file(options, width)) for width in FILES}
     case = images(models["float32"], options)
-    print(f"| attack | by | {' | '.join(WIDTHS)} | L1 | L2 | Linf | margin |")
+    print(f"| attack | by | {' | '.join(FILES)} | L1 | L2 | Linf | margin |")
     print("|---" * 9 + "|")
     for name in chosen(options.attacks, attacks.NAMES):
         for row in compare(case, models, name, options):
