@@ -67,8 +67,8 @@ def dots(path: Path, rows: Sequence[Row]) -> None:
     parts = by_defence(rows)
     heights = [len({_line(row) for row in part}) for _, part in parts]
     figure, grid = plt.subplots(
-        len(parts), 1, figsize=(7, 0.42 * sum(heights) + 1.1 * len(parts)), squeeze=False,
-        gridspec_kw={"height_ratios": heights},
+        len(parts), 1, figsize=(7, 0.42 * sum(heights) + 0.8 * len(parts) + 0.6), squeeze=False,
+        gridspec_kw={"height_ratios": heights}, layout="constrained",
     )  # fmt: skip
     for axes, (defence, part) in zip(grid[:, 0], parts, strict=True):
         lines = list(dict.fromkeys(_line(row) for row in part))
@@ -84,11 +84,8 @@ def dots(path: Path, rows: Sequence[Row]) -> None:
     grid[-1, 0].set_xlabel("accuracy, % (dot: measured with 95 % interval, cross: published)")
     figure.suptitle(f"{title(table)}: {TITLES[table]}", fontsize=10)
     handles = [plt.Line2D([], [], marker="o", ls="", color=COLOURS[w], label=w) for w in WIDTHS]
-    grid[0, 0].legend(
-        handles=handles, ncols=3, frameon=False, fontsize=8, loc="lower right",
-        bbox_to_anchor=(1, 1),
-    )  # fmt: skip
-    figure.savefig(path, dpi=DOTS_PER_INCH, bbox_inches="tight")
+    figure.legend(handles=handles, ncols=3, frameon=False, fontsize=8, loc="outside lower right")
+    figure.savefig(path, dpi=DOTS_PER_INCH)
     plt.close(figure)
 
 
