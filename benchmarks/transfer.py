@@ -1,6 +1,7 @@
 """Examples that ours and ART's attacks make for the float ResNet-8, given to int16 and int8.
 
     python -m benchmarks.transfer --attacks cw-l2,cw-linf [--samples 50] [--profile goliath-cifar10]
+        [--both max_iter=10 ...] [--ours polish_steps=20 ...] [--network cifar_sat]
 
 Where a transferred accuracy differs from a published one, this says whether the code that was
 published with differs from ours in the same way. Accuracies are over all images, distances means
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from benchmarks.attacks import FILES, chosen, images, network_file, parser, peers
+from benchmarks.attacks import FILES, chosen, images, network_file, parser, peers, setting
 from benchmarks.measure import Case, Images
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks.losses import margin
@@ -47,6 +48,14 @@ class Row:
 def main() -> None:
     found = parser("examples of two libraries, transferred")
     found.set_defaults(samples=50, profile="goliath-cifar10")
+    found.add_argument(
+        "--both",
+        action="append",
+        default=[],
+        type=setting,
+        metavar="NAME=VALUE",
+        help="another setting for ours and for ART's",
+    )
     options = found.parse_args()
     models = {width: load_model(network_file(options, width)) for width in FILES}
     case = images(models["float32"], options)
@@ -60,8 +69,8 @@ def main() -> None:
 def compare(
     case: Case, models: dict[str, Model], name: str, options: argparse.Namespace
 ) -> list[Row]:
-    attack = attacks.preset(name, options.profile)
-    ours = attack(case.model, case.x, case.y, seed=case.seed).x_adv
+    attack = replace(attacks.preset(name, options.profile), **dict(options.both))
+    ours = replace(attack, **dict(options.ours))(case.model, case.x, case.y, seed=case.seed).x_adv
     rows = [graded(case, models, name, "ours", ours)]
     if art := peers(case.model, name).get("ART"):
         np.random.seed(case.seed)

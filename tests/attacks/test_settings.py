@@ -198,6 +198,7 @@ def test_published_runs_keep_the_size_of_their_examples():
     assert attacks.create("cw-linf").polish_steps > 0
     for name in ("goliath-cifar10", "goliath-vww", "goliath-coffee"):
         assert not attacks.preset("autoattack", name).early_stop
+        assert attacks.preset("ead", name).max_iter == attacks.preset("cw-l2", name).max_iter == 10
 
 
 def test_an_attack_that_a_published_preset_does_not_have():
