@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from pytest_qnnrobust import options
@@ -16,7 +17,7 @@ from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.stats import Interval
 from pytest_qnnrobust.subjects import WIDTHS
-from pytest_qnnrobust.tables import plan, published, render
+from pytest_qnnrobust.tables import pictures, plan, published, render
 from pytest_qnnrobust.tables.measure import Measured, measure, samples_of
 from pytest_qnnrobust.tables.plan import TableCell
 
@@ -137,6 +138,18 @@ def test_squeezed_direct_cells_are_examples_for_the_plain_width(session):
     )
     assert squeezed.distances == plain.distances
     assert squeezed.accuracy > plain.accuracy
+
+
+def test_images_that_a_width_has_wrong_from_the_start_are_not_shown(session, monkeypatch):
+    data = session.subjects.data
+    wrong = np.array([1, *data.y[1:]]) if data.y[0] != 1 else np.array([2, *data.y[1:]])
+    monkeypatch.setattr(session.subjects, "data", replace(data, y=wrong))
+    monkeypatch.setattr(session, "_right", {})
+    monkeypatch.setattr(pictures, "IMAGES", 24)
+    shown = pictures.triplets(session, "fgsm", [])
+    assert shown
+    assert all(before != after for one in shown for before, after in one.labels.values())
+    assert not any(np.array_equal(one.clean, data.x[0]) for one in shown)
 
 
 def test_the_first_limit_that_fits_counts(session):

@@ -47,7 +47,10 @@ def curves(session: Session, limits: Sequence[Limit]) -> list[Curve]:
 
 
 def triplets(session: Session, name: str, limits: Sequence[Limit]) -> list[Triplet]:
-    """The first images that the attack fooled every width with; none for what is no image."""
+    """The first images that every width is right on and the attack fooled them all with.
+
+    None for what is no image.
+    """
     models = _models(session)
     shape = models["float32"].input_shape
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] not in (1, 3)):
@@ -55,7 +58,8 @@ def triplets(session: Session, name: str, limits: Sequence[Limit]) -> list[Tripl
     samples = samples_of(session, TableCell(GRIDS, PLAIN, "direct", name, ""), limits)
     attack = session.attack(name)
     crafted = {width: session.craft(model, attack, samples) for width, model in models.items()}
-    fooled = np.logical_and.reduce([found.success for found in crafted.values()])
+    right = [session.right_on_clean(model)[:samples] for model in models.values()]
+    fooled = np.logical_and.reduce([*right, *(found.success for found in crafted.values())])
     low, high = session.subjects.bounds
     images = []
     for i in np.flatnonzero(fooled)[:IMAGES]:
