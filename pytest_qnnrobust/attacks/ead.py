@@ -41,8 +41,8 @@ class EAD(MinimalDistortionAttack):
     the smallest elastic net, more is nearer in L1 and little farther in L2. 0 leaves them out.
     A sample that never reaches `confidence` keeps its nearest misclassified point.
 
-    White-box, L1. At most binary_search_steps * max_iter + 1 gradients and twice as many queries
-    (only points that would be nearer are asked about), and one of each a polish step.
+    White-box, L1. At most binary_search_steps * max_iter + 1 gradients and twice as many queries,
+    and one of each a polish step.
     """
 
     knowledge = "white"
@@ -92,7 +92,11 @@ class _Search:
         self._clean = margin_gradient(target, target.x, target.all_rows)
 
     def descend(self, const: NDArray[np.float64]) -> Mask:
-        """`max_iter` steps of FISTA; which samples met an adversarial point on the way."""
+        """`max_iter` steps of FISTA; which samples met an adversarial iterate on the way.
+
+        Points ahead of the iterates are kept where they are nearer, but do not decide: a constant
+        of which they alone are adversarial is too small, and its iterates end farther away.
+        """
         attack, target = self._attack, self._target
         span, low = np.float32(target.span), np.float32(target.bounds[0])
         found = np.zeros(len(target), bool)
@@ -123,20 +127,11 @@ class _Search:
             last = delta
             delta = clean + span * last
             shaped = delta.reshape(-1, *target.input_shape)
-            found[rows] |= self._visit(shaped, rows)
+            found[rows] |= self.nearest.judge(rows, target.seal(shaped, rows))[0]
             shaped = (clean + span * ahead).reshape(-1, *target.input_shape)
             margin, gradient = margin_gradient(target, shaped, rows)
-            found[rows] |= self.nearest.offer(rows, shaped, margin)
+            self.nearest.offer(rows, shaped, margin)
         return found
-
-    def _visit(self, points: Float, rows: Labels) -> Mask:
-        nearer = self.nearest.sizes(rows, points) < self.nearest.distance[rows]
-        fooled = np.zeros(len(rows), bool)
-        chosen = np.flatnonzero(nearer)
-        if len(chosen):
-            sealed = self._target.seal(points[chosen], rows[chosen])
-            fooled[chosen] = self.nearest.judge(rows[chosen], sealed)[0]
-        return fooled
 
     def _shrink(self, delta: Float, fall: Float, rise: Float) -> Float:
         """Soft threshold at beta, inside the bounds: the paper's operator S_beta."""
