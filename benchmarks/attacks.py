@@ -4,9 +4,9 @@
         [--ours max_iter=100 ...] [--network cifar_sat]
 
 Over the first 200 images of CIFAR-10's test set and the float ResNet-8 of ../shared, or one that
-was trained to resist attacks (`--network`). Adversarial
-accuracy is over all images; distances are means over the images that were fooled, and over all
-that were attacked ("all"); queries, gradients and seconds are per attacked image, after a warm-up.
+was trained to resist attacks (`--network`). Adversarial accuracy is over all images; distances are
+means over the images that were fooled, and over all that were attacked ("all"); queries, gradients
+and seconds are per attacked image, after a warm-up.
 A peer that would take longer than `--peer-seconds` runs on fewer images (stated), and ours on the
 same ones too. Every (attack, library) result is kept in DIR and reused, so that an interrupted
 benchmark goes on where it stopped; `--fresh ours` measures ours again after a change.
@@ -54,6 +54,7 @@ from pytest_qnnrobust.metrics import norm_name
 from pytest_qnnrobust.models import Model, load_model
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+NETWORKS = ("cifar_resnet", "cifar_adv_train", "cifar_distil", "cifar_ens_adv", "cifar_sat")
 FILES = {"float32": "float.h5", "int16": "int16.tflite", "int8": "int8.tflite"}
 OWN_NORMS = {"jsma": "l0", "cw-l0": "l0", "cw-linf": "linf", "ead": "l1", "uap": "linf"}
 """The norm that an attack minimizes, where it has no setting `norm`; otherwise L2."""
@@ -76,24 +77,28 @@ def main() -> None:
 
 def parser(description: str) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("--network", default="cifar_resnet", help="of ../shared/models, no width")
+    made.add_argument(
+        "--network", choices=NETWORKS, default=NETWORKS[0], help="of ../shared/models"
+    )
     made.add_argument("--attacks", default="", help="ids, separated by commas (default: all)")
     made.add_argument("--samples", type=int, default=200)
     made.add_argument("--skip", type=int, default=0, help="leave out the first N images")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--profile", choices=attacks.PROFILES, default="paper", help="settings")
-    made.add_argument(
-        "--ours",
-        action="append",
-        default=[],
-        type=setting,
-        metavar="NAME=VALUE",
-        help="another setting for ours alone: what ours takes to do what the peer does",
+    take_settings(
+        made, "--ours", "another setting for ours alone: what ours takes to do what the peer does"
     )
     made.add_argument("--output", type=Path, default=Path("benchmark-results"))
     made.add_argument("--peer-seconds", type=float, default=300.0, help="about, per attack")
     made.add_argument("--fresh", choices=("ours", "all"), default="", help="measure again")
     return made
+
+
+def take_settings(made: argparse.ArgumentParser, flag: str, text: str) -> None:
+    """`flag NAME=VALUE`, any number of times: a list of (name, value)."""
+    made.add_argument(
+        flag, action="append", default=[], type=setting, metavar="NAME=VALUE", help=text
+    )
 
 
 def network_file(options: argparse.Namespace, width: str) -> Path:

@@ -19,7 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 
-from benchmarks.attacks import FILES, chosen, images, network_file, parser, peers, setting
+from benchmarks.attacks import FILES, chosen, images, network_file, parser, peers, take_settings
 from benchmarks.measure import Case, Images
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks.losses import margin
@@ -48,14 +48,7 @@ class Row:
 def main() -> None:
     found = parser("examples of two libraries, transferred")
     found.set_defaults(samples=50, profile="goliath-cifar10")
-    found.add_argument(
-        "--both",
-        action="append",
-        default=[],
-        type=setting,
-        metavar="NAME=VALUE",
-        help="another setting for ours and for ART's",
-    )
+    take_settings(found, "--both", "another setting for ours and for ART's")
     options = found.parse_args()
     models = {width: load_model(network_file(options, width)) for width in FILES}
     case = images(models["float32"], options)

@@ -142,7 +142,8 @@ def test_squeezed_direct_cells_are_examples_for_the_plain_width(session):
 
 def test_images_that_a_width_has_wrong_from_the_start_are_not_shown(session, monkeypatch):
     data = session.subjects.data
-    wrong = np.array([1, *data.y[1:]]) if data.y[0] != 1 else np.array([2, *data.y[1:]])
+    wrong = data.y.copy()
+    wrong[0] = (wrong[0] + 1) % 10
     monkeypatch.setattr(session.subjects, "data", replace(data, y=wrong))
     monkeypatch.setattr(session, "_right", {})
     monkeypatch.setattr(pictures, "IMAGES", 24)
