@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from pytest_qnnrobust import options
 from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.flags import OPTIONS
-from pytest_qnnrobust.option_values import Limit, parse_count
+from pytest_qnnrobust.option_values import Limit, parse_attacks, parse_count
 
 USAGE_ERROR = 4
 INTERRUPTED = 2
@@ -117,6 +117,15 @@ def _add_tables(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="[TABLE:]ATTACK=N",
         help="attack the first N samples only with this attack, such as boundary=200 or "
         "16-17:*=200; several times for several, of which the first that fits counts",
+    )
+    parser.add_argument(
+        "--predicted-labels",
+        default=(),
+        type=_parse_labelled,
+        metavar="ID[,ID...]",
+        help="give these attacks the decisions of the network that they attack as labels, as ART "
+        "does where it is given none: images that are wrong already are moved, too, and some "
+        "become right; as published: deepfool,boundary,geoda",
     )
     parser.add_argument(
         "--processes", default=1, type=parse_count, metavar="N", help="work side by side; default 1"
@@ -285,6 +294,7 @@ def _given(
 
 def _tables(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.tables import published, run
+    from pytest_qnnrobust.tables.measure import Conditions
     from pytest_qnnrobust.tables.plan import PICTURES, TABLES
 
     values = {name: getattr(chosen, name) for name in TABLE_OPTIONS}
@@ -301,7 +311,7 @@ def _tables(chosen: argparse.Namespace) -> int:
         tables=chosen.tables or (*TABLES, *PICTURES),
         figures=not chosen.no_figures,
         published=figures,
-        limits=tuple(chosen.limit),
+        conditions=Conditions(tuple(chosen.limit), chosen.predicted_labels),
         processes=chosen.processes,
     )
     for path in run.make(request):
@@ -314,6 +324,17 @@ def _parse_tables(text: str) -> tuple[str, ...]:
     if not tables:
         raise argparse.ArgumentTypeError("expected tables such as 5,6, got none")
     return tables
+
+
+def _parse_labelled(text: str) -> tuple[str, ...]:
+    from pytest_qnnrobust.tables.plan import DIRECT, WHITE_BOX
+
+    ids = parse_attacks(text)
+    for name in ids:
+        if name not in (*WHITE_BOX, *DIRECT):
+            known = ", ".join((*WHITE_BOX, *DIRECT))
+            raise argparse.ArgumentTypeError(f"expected attacks among {known}, got {name!r}")
+    return ids
 
 
 def _parse_limit(text: str) -> Limit:

@@ -18,7 +18,7 @@ from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.stats import Interval
 from pytest_qnnrobust.subjects import WIDTHS
 from pytest_qnnrobust.tables import pictures, plan, published, render
-from pytest_qnnrobust.tables.measure import Measured, measure, samples_of
+from pytest_qnnrobust.tables.measure import Conditions, Measured, measure
 from pytest_qnnrobust.tables.plan import TableCell
 
 HEADER = "source,dataset,defence,mode,attack,model,adversarial_accuracy_pct,l0,l1,l2,linf\n"
@@ -125,7 +125,7 @@ def test_cells_are_the_outcomes_of_the_suite(session, defence):
         int8 = session.squeezed(int8)
     crafted = session.craft(source, attack, 20)
     right = int8.classify(crafted.x_adv) == session.data.y[:20]
-    found = measure(session, cell, 20)
+    found = measure(session, cell, Conditions((Limit("", "*", 20),)))
     assert (found.n, found.accuracy) == (20, 100 * right.mean())
     assert found.interval.low <= found.accuracy <= found.interval.high
     assert found.distances["linf"] == pytest.approx(crafted.linf[crafted.success].mean())
@@ -133,11 +133,43 @@ def test_cells_are_the_outcomes_of_the_suite(session, defence):
 
 def test_squeezed_direct_cells_are_examples_for_the_plain_width(session):
     plain, squeezed = (
-        measure(session, TableCell("x", name, "direct", "fgsm", "int8"), 20)
+        measure(session, TableCell("x", name, "direct", "fgsm", "int8"))
         for name in ("none", "feature-squeezing")
     )
     assert squeezed.distances == plain.distances
     assert squeezed.accuracy > plain.accuracy
+
+
+@pytest.mark.parametrize("width", ["float32", "int8"])
+def test_with_predicted_labels_wrong_images_are_moved_too_and_may_become_right(width):
+    asked = options.from_command({"demo": True, "profile": "smoke", "samples": 24}, "")
+    before = Session(asked)
+    attack, network = before.attack("deepfool"), before.subject("float32").model
+    x, y = before.data
+    moved = attack(network, x, network.classify(x))
+    y = y.copy()
+    y[:6] = moved.adv_label[:6]
+    session = Session(asked)
+    session.subjects.data = replace(session.clean_data, y=y)
+    cell = TableCell("x", "none", "direct" if width == "float32" else "transfer", "deepfool", width)
+    left, taken = (measure(session, cell, Conditions((), ids)) for ids in ((), ("deepfool",)))
+    right = session.subject(width).model.classify(moved.x_adv) == y
+    assert (left.predicted_labels, taken.predicted_labels) == (False, True)
+    assert (taken.n, taken.accuracy) == (24, pytest.approx(100 * right.mean()))
+    assert taken.distances_all == left.distances_all
+    if width == "float32":
+        assert left.accuracy == 0
+        assert taken.accuracy == 25
+    other = measure(session, cell, Conditions((), ("boundary",)))
+    assert (other.accuracy, other.predicted_labels) == (left.accuracy, False)
+
+
+def test_predicted_labels_are_marked(capsys):
+    known = row(75.0, 78.4, l2=0.0912)
+    marked = replace(known, measured=replace(known.measured, predicted_labels=True))
+    assert "| deep_fool (predicted labels) | transfer |" in render.to_markdown([[marked]])
+    lines = csv.DictReader(render.to_csv([known, marked]).splitlines())
+    assert [line["labels"] for line in lines] == ["true", "predicted"]
 
 
 def test_images_that_a_width_has_wrong_from_the_start_are_not_shown(session, monkeypatch):
@@ -147,21 +179,21 @@ def test_images_that_a_width_has_wrong_from_the_start_are_not_shown(session, mon
     monkeypatch.setattr(session.subjects, "data", replace(data, y=wrong))
     monkeypatch.setattr(session, "_right", {})
     monkeypatch.setattr(pictures, "IMAGES", 24)
-    shown = pictures.triplets(session, "fgsm", [])
+    shown = pictures.triplets(session, "fgsm", Conditions())
     assert shown
     assert all(before != after for one in shown for before, after in one.labels.values())
     assert not any(np.array_equal(one.clean, data.x[0]) for one in shown)
 
 
 def test_the_first_limit_that_fits_counts(session):
-    limits = [Limit("16-17", "*", 5), Limit("", "boundary", 7), Limit("", "*", 9)]
+    limits = Conditions((Limit("16-17", "*", 5), Limit("", "boundary", 7), Limit("", "*", 9)))
     cells = [
         TableCell(table, "none", "direct", attack, "int8")
         for table, attack in (("16-17", "boundary"), ("5", "boundary"), ("5", "zoo"))
     ]
-    assert [samples_of(session, cell, limits) for cell in cells] == [5, 7, 9]
-    assert samples_of(session, cells[0], []) == session.samples == 24
-    assert samples_of(session, cells[0], [Limit("", "*", 9999)]) == 24
+    assert [limits.samples_of(session, cell) for cell in cells] == [5, 7, 9]
+    assert Conditions().samples_of(session, cells[0]) == session.samples == 24
+    assert Conditions((Limit("", "*", 9999),)).samples_of(session, cells[0]) == 24
 
 
 def test_one_command_writes_the_files_and_goes_on_from_its_cache(tmp_path, capsys, monkeypatch):
@@ -199,6 +231,8 @@ def test_one_command_writes_the_files_and_goes_on_from_its_cache(tmp_path, capsy
         (["--float=absent.h5"], "expected a model file, got path="),
         (["--demo", "--limit=x=3"], "expected [TABLE:]ATTACK=N such as boundary=200"),
         (["--demo", "--limit=7:*=3"], "expected [TABLE:]ATTACK=N such as boundary=200"),
+        (["--demo", "--predicted-labels=pgd"], "expected attacks among deepfool, jsma"),
+        (["--demo", "--predicted-labels="], "expected attack ids such as pgd"),
         (["--demo", "--samples=0"], "argument --samples: expected an integer >= 1"),
         (["--demo", "--published=absent.csv"], "expected a CSV of published figures"),
         (["--demo", "--data=x.npz"], "--demo brings its own models and data; drop --data"),

@@ -14,7 +14,7 @@ from pytest_qnnrobust import stats
 from pytest_qnnrobust.report.drawings import COLOURS, pyplot
 from pytest_qnnrobust.subjects import WIDTHS
 from pytest_qnnrobust.tables.plan import TITLES
-from pytest_qnnrobust.tables.render import Row, by_defence, title
+from pytest_qnnrobust.tables.render import Row, attack_of, by_defence, title
 
 DOTS_PER_INCH = 130
 
@@ -138,7 +138,7 @@ def _dot(axes: Any, row: Row, line: int) -> None:
 
 
 def _line(row: Row) -> str:
-    return row.measured.cell.attack or "clean"
+    return attack_of(row).replace(" (", "\n(") or "clean"
 
 
 def _show(axes: Any, image: NDArray[Any], caption: str) -> None:

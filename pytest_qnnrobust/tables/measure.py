@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import MissingError
 from pytest_qnnrobust.tables.plan import PLAIN, SQUEEZING, TableCell
+from pytest_qnnrobust.tables.predicted_labels import move_wrong
 from pytest_qnnrobust.tables.published import DISTANCES
 
 
@@ -41,20 +42,48 @@ class Measured:
     distances: Mapping[str, float]
     distances_all: Mapping[str, float]
     seconds: float
+    predicted_labels: bool = False
 
 
-def measure(session: Session, cell: TableCell, samples: int) -> Measured:
-    """The cell on the first `samples` samples; MissingError where a model of it is missing."""
+@dataclass(frozen=True)
+class Conditions:
+    """On how many samples a cell is measured, of `limits` the first that fits, and the labels.
+
+    The attacks of `predicted_labels` are given the decisions of the network that they attack
+    instead of the true labels. Distances are those of the images that it was right on either way.
+    """
+
+    limits: tuple[Limit, ...] = ()
+    predicted_labels: tuple[str, ...] = ()
+
+    def samples_of(self, session: Session, cell: TableCell) -> int:
+        found = (limit.samples for limit in self.limits if limit.fits(cell.table, cell.attack))
+        return min(next(found, session.samples), len(session.data))
+
+
+AS_ASKED = Conditions()
+
+
+def measure(session: Session, cell: TableCell, conditions: Conditions = AS_ASKED) -> Measured:
+    """The cell on the first samples; MissingError where a model of it is missing."""
+    samples = conditions.samples_of(session, cell)
     model = _network(session, cell)
     if cell.how == "clean":
         return _measured(cell, session.right_on_clean(model)[: session.samples], None)
     attack = session.attack(cell.attack)
     source = _trained(session, cell, cell.width if cell.how == "direct" else "float32")
-    attacked = outcome = session.evaluate(session.cell(source, attack), samples, record=False)
+    judged = attacked = session.cell(source, attack)
     if source is not model:
-        transferred = session.cell(model, attack, "transfer", source)
-        outcome = session.evaluate(transferred, samples, record=False)
-    return _measured(cell, outcome.adv_label == outcome.label, attacked)
+        judged = session.cell(model, attack, "transfer", source)
+    on_source = session.evaluate(attacked, samples, record=False)
+    outcome = session.evaluate(judged, samples, record=False)
+    right = outcome.adv_label == outcome.label
+    if cell.attack not in conditions.predicted_labels:
+        return _measured(cell, right, on_source)
+    moved = move_wrong(session, judged, on_source)
+    right[moved.index] = moved.right
+    found = _measured(cell, right, on_source)
+    return replace(found, seconds=found.seconds + moved.seconds, predicted_labels=True)
 
 
 def _network(session: Session, cell: TableCell) -> Model:
@@ -83,14 +112,8 @@ def _measured(cell: TableCell, right: NDArray[np.bool_], attacked: Outcome | Non
     return Measured(cell, len(right), accuracy, percent, fooled, all_right, attacked.seconds)
 
 
-def samples_of(session: Session, cell: TableCell, limits: Sequence[Limit]) -> int:
-    """How many samples the cell has: the first limit that fits, else the run's number."""
-    found = (limit.samples for limit in limits if limit.fits(cell.table, cell.attack))
-    return min(next(found, session.samples), len(session.data))
-
-
 def fill_cache(
-    options: Options, planned: Sequence[TableCell], limits: Sequence[Limit], processes: int
+    options: Options, planned: Sequence[TableCell], conditions: Conditions, processes: int
 ) -> None:
     """Measure `planned` as one of `processes`, for the shards that this leaves in the cache.
 
@@ -102,19 +125,19 @@ def fill_cache(
         session.load()
         for cell in planned:
             with suppress(MissingError, AttackError):
-                measure(session, cell, samples_of(session, cell, limits))
+                measure(session, cell, conditions)
 
 
 @contextmanager
 def helpers(
-    options: Options, planned: Sequence[TableCell], limits: Sequence[Limit], processes: int
+    options: Options, planned: Sequence[TableCell], conditions: Conditions, processes: int
 ) -> Iterator[None]:
     """While this lasts, `processes` - 1 others fill the cache from the end of `planned`.
 
     The work meets in the middle: no two processes compute the same shard.
     """
     context = multiprocessing.get_context("spawn")
-    arguments = (options, list(reversed(planned)), limits, processes)
+    arguments = (options, list(reversed(planned)), conditions, processes)
     others = [
         context.Process(target=fill_cache, args=arguments, daemon=True)
         for _ in range(processes - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast
@@ -11,11 +10,10 @@ import numpy as np
 
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.models import Model
-from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import WIDTHS, MissingError
 from pytest_qnnrobust.tables.figures import Curve, Triplet
-from pytest_qnnrobust.tables.measure import samples_of
+from pytest_qnnrobust.tables.measure import Conditions
 from pytest_qnnrobust.tables.plan import FIGURE_1, GRIDS, PLAIN, TableCell
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 2.5, 3.75, 5.0, 7.5, 10.0)
@@ -27,11 +25,11 @@ SHOWN = ("boundary", "square-linf")
 IMAGES = 4
 
 
-def curves(session: Session, limits: Sequence[Limit]) -> list[Curve]:
+def curves(session: Session, conditions: Conditions) -> list[Curve]:
     """Of each width that there is: PGD's examples for the float network, at every strength."""
     models = _models(session)
     cell = TableCell(FIGURE_1, PLAIN, "transfer", "pgd", "float32")
-    samples = samples_of(session, cell, limits)
+    samples = conditions.samples_of(session, cell)
     attacks = [_pgd(session, strength) for strength in STRENGTHS]
     found = []
     for width, model in models.items():
@@ -46,7 +44,7 @@ def curves(session: Session, limits: Sequence[Limit]) -> list[Curve]:
     return found
 
 
-def triplets(session: Session, name: str, limits: Sequence[Limit]) -> list[Triplet]:
+def triplets(session: Session, name: str, conditions: Conditions) -> list[Triplet]:
     """The first images that every width is right on and the attack fooled them all with.
 
     None for what is no image.
@@ -55,7 +53,7 @@ def triplets(session: Session, name: str, limits: Sequence[Limit]) -> list[Tripl
     shape = models["float32"].input_shape
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] not in (1, 3)):
         return []
-    samples = samples_of(session, TableCell(GRIDS, PLAIN, "direct", name, ""), limits)
+    samples = conditions.samples_of(session, TableCell(GRIDS, PLAIN, "direct", name, ""))
     attack = session.attack(name)
     crafted = {width: session.craft(model, attack, samples) for width, model in models.items()}
     right = [session.right_on_clean(model)[:samples] for model in models.values()]

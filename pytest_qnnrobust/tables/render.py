@@ -44,8 +44,8 @@ def to_csv(rows: Iterable[Row]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     measured = [*DISTANCES, *(f"{name}_all" for name in DISTANCES)]
     writer.writerow(
-        ["table", "defence", "mode", "attack", "model", "samples", "accuracy_pct", "low_pct",
-         "high_pct", "published_pct", "difference_points", *measured,
+        ["table", "defence", "mode", "attack", "labels", "model", "samples", "accuracy_pct",
+         "low_pct", "high_pct", "published_pct", "difference_points", *measured,
          *(f"published_{name}" for name in DISTANCES), "seconds"]
     )  # fmt: skip
     for row in rows:
@@ -62,7 +62,8 @@ def to_csv(rows: Iterable[Row]) -> str:
             *(published.get(name, math.nan) for name in DISTANCES),
             found.seconds,
         ]
-        where = [cell.table, cell.defence, cell.how, cell.attack, cell.width, found.n]
+        labels = "predicted" if found.predicted_labels else "true" if cell.attack else ""
+        where = [cell.table, cell.defence, cell.how, cell.attack, labels, cell.width, found.n]
         writer.writerow([*where, *("" if math.isnan(n) else f"{n:.6g}" for n in numbers)])
     return stream.getvalue()
 
@@ -141,7 +142,7 @@ def _cells(row: Row) -> list[str]:
         for name, value in found.distances_all.items()
     ]
     return [
-        cell.attack or "-",
+        attack_of(row) or "-",
         cell.how,
         cell.width,
         f"{found.accuracy:.1f}",
@@ -151,6 +152,12 @@ def _cells(row: Row) -> list[str]:
         *distances,
         str(found.n),
     ]
+
+
+def attack_of(row: Row) -> str:
+    """The attack of a row, marked where its labels were the network's decisions."""
+    name = row.measured.cell.attack
+    return f"{name} (predicted labels)" if row.measured.predicted_labels else name
 
 
 def _number(value: float) -> str:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from pytest_qnnrobust.batching import share_processors
 from pytest_qnnrobust.errors import AttackError, expected
-from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import MissingError
 from pytest_qnnrobust.tables import figures, pictures, render
-from pytest_qnnrobust.tables.measure import helpers, measure, samples_of
+from pytest_qnnrobust.tables.measure import AS_ASKED, Conditions, helpers, measure
 from pytest_qnnrobust.tables.plan import FIGURE_1, PICTURES, TABLES, TableCell, cells
 from pytest_qnnrobust.tables.published import PublishedFigures
 from pytest_qnnrobust.tables.render import Row
@@ -23,14 +22,14 @@ from pytest_qnnrobust.tables.render import Row
 
 @dataclass(frozen=True)
 class Request:
-    """What `qnnrobust tables` is asked for; of `limits` the first that fits a cell counts."""
+    """What `qnnrobust tables` is asked for."""
 
     options: Options
     output: Path
     tables: tuple[str, ...] = (*TABLES, *PICTURES)
     figures: bool = True
     published: PublishedFigures | None = None
-    limits: tuple[Limit, ...] = ()
+    conditions: Conditions = AS_ASKED
     processes: int = 1
 
 
@@ -56,7 +55,7 @@ def make(request: Request) -> list[Path]:
     if session.subjects.data is None:
         raise expected("data to attack", data=None, cure="give --data SOURCE")
     written: list[Path] = []
-    with helpers(request.options, planned, request.limits, request.processes):
+    with helpers(request.options, planned, request.conditions, request.processes):
         for rows in _measured(request, session, planned):
             written = _write(request, rows)
         for name in drawn:
@@ -77,7 +76,7 @@ def _measured(
             name = f"{places[cell]} {_name(cell)}"
             session.evaluator.progress = _Progress(name)
             try:
-                found = measure(session, cell, samples_of(session, cell, request.limits))
+                found = measure(session, cell, request.conditions)
             except (MissingError, AttackError) as error:
                 _say(f"{name}: not run, {error}")
                 continue
@@ -111,11 +110,11 @@ def _drawn(name: str, request: Request, session: Session) -> list[Path]:
     session.evaluator.progress = _Progress(name)
     if name == FIGURE_1:
         path = request.output / "figure_1.png"
-        figures.figure_1(path, pictures.curves(session, request.limits))
+        figures.figure_1(path, pictures.curves(session, request.conditions))
         return [path]
     written = []
     for attack in pictures.SHOWN:
-        images = pictures.triplets(session, attack, request.limits)
+        images = pictures.triplets(session, attack, request.conditions)
         if images:
             path = request.output / f"grid_{attack}.png"
             figures.triplets(path, images, f"{attack}, aimed at each width")
@@ -146,6 +145,8 @@ def _name(cell: TableCell) -> str:
 
 def _result(row: Row) -> str:
     text = f"{row.measured.accuracy:.1f} % of {row.measured.n}"
+    if row.measured.predicted_labels:
+        text += ", predicted labels"
     if row.published is not None:
         text += f" (published {row.published.accuracy:g}, {row.difference:+.1f})"
     return text + (f", {row.measured.seconds:.0f} s" if row.measured.seconds else "")
