@@ -114,7 +114,7 @@ def setting(text: str) -> tuple[str, Any]:
 def chosen(wanted: str, known: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(wanted.split(",")) if wanted else known
     if unknown := [name for name in names if name not in known]:
-        raise SystemExit(f"expected attacks among {', '.join(known)}, got {', '.join(unknown)}")
+        raise SystemExit(f"expected names among {', '.join(known)}, got {', '.join(unknown)}")
     return names
 
 
