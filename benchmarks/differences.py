@@ -7,7 +7,8 @@ cross-entropy whose gradient is zero everywhere. `edges`: ART's Boundary over th
 ensemble network: is its image still adversarial when it is rounded to the input grid? `gradients`:
 zeros and cosines of input gradients, measured and as published. `steps`: Square-Linf aimed at int8
 and given to it, at equal numbers of input steps. `squeezing`: images that are lost behind a median
-window, with the attack and without one.
+window, with the attack and without one. `labels`: how many images that a network has wrong from the
+start Boundary makes right when it is given the network's own decisions as labels.
 """
 
 from __future__ import annotations
@@ -136,13 +137,24 @@ def squeezing() -> None:
         )
 
 
+def labels() -> None:
+    boundary = attacks.preset("boundary", PROFILE)
+    name = "cifar_sat"
+    case = first(network(name, "float32"), 1000)
+    wrong = np.flatnonzero(~case.correct)
+    x, taken_for = case.x[wrong], case.model.classify(case.x[wrong])
+    moved = boundary(case.model, x, taken_for)
+    right = int((moved.adv_label == case.y[wrong]).sum())
+    say("labels", f"boundary {name} float32", images=1000, wrong=len(wrong), made_right=right)
+
+
 def say(experiment: str, what: str, **values: float) -> None:
     numbers = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in values.items())
     print(f"{experiment}: {what}: {numbers}", flush=True)
 
 
 EXPERIMENTS: dict[str, Callable[[], None]] = {
-    one.__name__: one for one in (saturation, edges, gradients, steps, squeezing)
+    one.__name__: one for one in (saturation, edges, gradients, steps, squeezing, labels)
 }
 
 
