@@ -18,6 +18,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import peers_art
-from benchmarks.attacks import FILES, NETWORKS, SHARED, chosen, images
+from benchmarks.attacks import FILES, NETWORKS, chosen, images, network_file
 from benchmarks.measure import Case, Counter
 from pytest_qnnrobust import attacks, gradient_metrics
 from pytest_qnnrobust.attacks import FixedBudgetAttack
@@ -36,8 +37,12 @@ from pytest_qnnrobust.models import Model, load_model
 PROFILE = "goliath-cifar10"
 
 
+def file_of(name: str, width: str) -> Path:
+    return network_file(argparse.Namespace(network=name), width)
+
+
 def network(name: str, width: str) -> Model:
-    return load_model(SHARED / "models" / f"{name}_{FILES[width]}", bounds=(0.0, 1.0))
+    return load_model(file_of(name, width), bounds=(0.0, 1.0))
 
 
 def first(model: Model, samples: int) -> Case:
@@ -58,7 +63,7 @@ def saturation() -> None:
 def edges() -> None:
     name = "cifar_ens_adv"
     case = first(network(name, "int8"), 6)
-    file = peers_art.TFLite((SHARED / "models" / f"{name}_int8.tflite").read_bytes(), Counter())
+    file = peers_art.TFLite(file_of(name, "int8").read_bytes(), Counter())
     classifier = peers_art.tflite_classifier(file, case.model)
     boundary = attacks.preset("boundary", PROFILE)
     generate = peers_art.PEERS["boundary"](classifier, boundary)
@@ -73,25 +78,24 @@ def edges() -> None:
 
 def gradients() -> None:
     plain = first(network(NETWORKS[0], "float32"), 200)
-    exact = slopes(plain, 200)
+    exact = slopes(plain)
     for width in ("int16", "int8"):
         case = first(network(NETWORKS[0], width), 200)
         for source in ("straight-through", "surrogate"):
-            found = slopes(replace(case, model=case.model.with_gradient(source)), 200)
+            found = slopes(replace(case, model=case.model.with_gradient(source)))
             say("gradients", f"{width} {source}", images=200, **compared(found, exact))
     for width in FILES:
         case = first(network(NETWORKS[0], width), 20)
         one_int8_step = {"float32": 1, "int16": 256, "int8": 1}[width]
         measured = case.model.with_gradient("finite-difference", one_int8_step)
-        found = slopes(replace(case, model=measured), 10)
+        found = slopes(replace(case.first(10), model=measured))
         say("gradients", f"{width} by differences", images=10, **compared(found, exact))
         found = gradient_metrics.published_gradient(case.model, case.x, case.y)
         say("gradients", f"{width} as published", images=20, **compared(found, exact))
 
 
-def slopes(case: Case, samples: int) -> NDArray[Any]:
-    few = case.first(samples)
-    return few.model.loss_gradient(few.x, few.y).gradient
+def slopes(case: Case) -> NDArray[Any]:
+    return case.model.loss_gradient(case.x, case.y).gradient
 
 
 def compared(found: NDArray[Any], exact: NDArray[Any]) -> dict[str, float]:

@@ -164,7 +164,7 @@ def test_with_predicted_labels_wrong_images_are_moved_too_and_may_become_right(w
     assert (other.accuracy, other.predicted_labels) == (left.accuracy, False)
 
 
-def test_predicted_labels_are_marked(capsys):
+def test_predicted_labels_are_marked():
     known = row(75.0, 78.4, l2=0.0912)
     marked = replace(known, measured=replace(known.measured, predicted_labels=True))
     assert "| deep_fool (predicted labels) | transfer |" in render.to_markdown([[marked]])
