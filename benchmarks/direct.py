@@ -4,20 +4,24 @@
         [--network cifar_sat] [--output DIR]
 
 Ours attacks the integers of the microcontroller (TFLM). ART attacks the same file as a black box,
-BlackBoxClassifierNeuralNetwork over TFLite without delegates, which returns the output tensor.
-Each is graded by the runtime that it attacked, in whole input steps within the budget; what ART's
-images do on TFLM stands beside. Columns and options are those of benchmarks.attacks.
+BlackBoxClassifierNeuralNetwork over TFLite without delegates, which returns the output tensor; its
+images are rounded to the input grid as the device rounds them, its Linf budget is a whole number
+of steps. Each is graded by the runtime that it attacked, in whole input steps within the budget;
+what ART's images do on TFLM stands beside. Columns and options are those of benchmarks.attacks.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks import peers_art
 from benchmarks.attacks import Peers, chosen, compare, images, network_file, parser, write
 from benchmarks.measure import Counter, Peer, Store
 from pytest_qnnrobust import attacks
-from pytest_qnnrobust.attacks import Attack
+from pytest_qnnrobust.attacks import Attack, FixedBudgetAttack, geometry
 from pytest_qnnrobust.models import Model, load_model
 
 ATTACKS = ("square-linf", "square-l2", "boundary", "geoda", "zoo")
@@ -42,13 +46,22 @@ def main() -> None:
 
 
 def peers(path: Path, model: Model, name: str) -> Peers:
-    def make(attack: Attack) -> Peer:
+    def make(given: Attack) -> Peer:
+        attack = in_whole_steps(given, model)
         counter = Counter()
-        runtime = peers_art.TFLite(path.read_bytes(), counter)
+        runtime = peers_art.TFLite(path.read_bytes(), counter, model.grid)
         classifier = peers_art.tflite_classifier(runtime, model)
         return Peer(peers_art.PEERS[name](classifier, attack), counter, runtime.classify)
 
     return {"ART": make}
+
+
+def in_whole_steps(attack: Attack, model: Model) -> Attack:
+    """With an Linf budget that rounding to the input grid does not enlarge: ours has no other."""
+    if not isinstance(attack, FixedBudgetAttack) or not np.isinf(attack.norm):
+        return attack
+    assert model.grid is not None
+    return replace(attack, eps=geometry.whole_steps(attack.eps, model.grid) * model.grid.scale)
 
 
 if __name__ == "__main__":

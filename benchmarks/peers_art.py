@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.measure import Counter, Generate, Images, Labels
 from pytest_qnnrobust.attacks import Attack
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models import InputGrid, Model
 
 Builder = Callable[[Any, Attack], Generate]
 LARGEST = 64
@@ -86,11 +86,15 @@ def tflite_classifier(runtime: TFLite, model: Model) -> Any:
 
 
 class TFLite:
-    """Dequantized outputs of TFLite without delegates; batches are padded to powers of two."""
+    """Dequantized outputs of TFLite without delegates; batches are padded to powers of two.
 
-    def __init__(self, data: bytes, counter: Counter) -> None:
+    `grid`: rounds inputs as the device does; as NumPy does, half to even, where it is None.
+    """
+
+    def __init__(self, data: bytes, counter: Counter, grid: InputGrid | None = None) -> None:
         self._data = data
         self._counter = counter
+        self._grid = grid
         self._interpreters: dict[int, Any] = {}
 
     def classify(self, x: Images) -> Labels:
@@ -107,15 +111,20 @@ class TFLite:
             self._interpreters[size] = self._allocate(size)
         interpreter = self._interpreters[size]
         entry, last = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        scale, zero_point = entry["quantization"]
-        info = np.iinfo(entry["dtype"])
-        steps = np.clip(np.round(x / scale) + zero_point, info.min, info.max).astype(entry["dtype"])
+        steps = self._quantize(x, entry)
         padded = np.concatenate([steps, np.repeat(steps[:1], size - len(x), axis=0)])
         interpreter.set_tensor(entry["index"], padded)
         interpreter.invoke()
         scale, zero_point = last["quantization"]
         outputs = interpreter.get_tensor(last["index"])[: len(x)].astype(np.float32)
         return np.asarray((outputs - zero_point) * scale, np.float32)
+
+    def _quantize(self, x: Images, entry: dict[str, Any]) -> Any:
+        if self._grid is not None:
+            return self._grid.quantize(x)
+        scale, zero_point = entry["quantization"]
+        info = np.iinfo(entry["dtype"])
+        return np.clip(np.round(x / scale) + zero_point, info.min, info.max).astype(entry["dtype"])
 
     def _allocate(self, size: int) -> Any:
         import warnings
