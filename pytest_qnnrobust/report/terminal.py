@@ -110,8 +110,17 @@ def cell_line(outcome: Outcome, level: float) -> str:
         f"{_name(outcome.id)}{len(outcome):>5}{100 * outcome.accuracy:>6.1f}  "
         f"{f'{100 * interval.low:.1f}-{100 * interval.high:.1f}':<11}"
         f"{_distance(outcome.mean_distance('l2')):>7}"
-        f"{_distance(outcome.mean_distance('linf')):>9}{queries:>6.0f}{outcome.seconds:>6.1f}"
+        f"{_distance(outcome.mean_distance('linf')):>9}"
+        f"{_count(queries):>6}{_seconds(outcome.seconds):>6}"
     )
+
+
+def _count(queries: float) -> str:
+    return f"{queries:.0f}" if queries < 99_999.5 else f"{queries / 1000:.0f}k"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f}" if seconds < 999.95 else f"{seconds:.0f}"
 
 
 def _name(cell_id: str) -> str:
