@@ -106,8 +106,14 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     OpenBLAS's threads spin for a while after each product, on the processors that TensorFlow
     computes the next batch on: a fifth of its speed on two cores.
     """
-    limit: AbstractContextManager[Any] = ThreadpoolController().limit(limits=1, user_api="blas")
+    limit: AbstractContextManager[Any] = _loaded_libraries().limit(limits=1, user_api="blas")
     return limit
+
+
+@lru_cache(maxsize=1)
+def _loaded_libraries() -> ThreadpoolController:
+    """Found once, since the search takes as long as a batch of FGSM: NumPy's is there by then."""
+    return ThreadpoolController()
 
 
 @lru_cache(maxsize=1)

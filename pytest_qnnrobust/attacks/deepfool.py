@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import checks
+from pytest_qnnrobust.attacks import checks, geometry
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Target
@@ -74,6 +74,15 @@ def nearest_boundary(
 
     Elements of `point` that lie on a bound do not step across it.
     """
+    step = np.empty(point.shape)
+    for part in geometry.cache_sized(jacobian.shape):
+        step[part] = _nearest_boundary(logits[part], jacobian[part], y[part], point[part], bounds)
+    return step
+
+
+def _nearest_boundary(
+    logits: Float, jacobian: Float, y: Labels, point: Float, bounds: tuple[float, float]
+) -> NDArray[np.float64]:
     n, classes = logits.shape
     each = np.arange(n)
     scores = logits.astype(np.float64)

@@ -22,10 +22,16 @@ FIRST = 512
 """Roundings of a row that are looked at before all of them are sorted."""
 
 TOGETHER = 1 << 17
-"""Elements that are brought onto a grid together."""
+"""Elements that are worked on together."""
 
 BUDGET_TOLERANCE = 1e-6
 """Relative slack of a budget on a quantized input: 8/255 has to hold 8 steps of float32(1/255)."""
+
+
+def cache_sized(shape: tuple[int, ...]) -> list[slice]:
+    """Slices of the rows of an array whose float64 temporaries fit the processor's cache."""
+    rows = max(1, TOGETHER // max(1, int(np.prod(shape[1:]))))
+    return [slice(row, row + rows) for row in range(0, shape[0], rows)]
 
 
 def whole_steps(eps: float, grid: InputGrid) -> int:
@@ -58,13 +64,15 @@ def _displacement(
 
 def linf_box(clean: NDArray[Any], eps: float, bounds: Bounds) -> tuple[Float, Float]:
     """The smallest and largest float32 values within `eps` of `clean` and inside the bounds."""
-    start = np.asarray(clean, np.float64)
+    least, most = np.empty(clean.shape, np.float32), np.empty(clean.shape, np.float32)
     low, high = float32_bounds(bounds)
-    lowest, highest = start - eps, start + eps
-    rounded = lowest.astype(np.float32), highest.astype(np.float32)
-    np.nextafter(rounded[0], np.float32(np.inf), out=rounded[0], where=rounded[0] < lowest)
-    np.nextafter(rounded[1], np.float32(-np.inf), out=rounded[1], where=rounded[1] > highest)
-    return np.maximum(rounded[0], low, out=rounded[0]), np.minimum(rounded[1], high, out=rounded[1])
+    for part in cache_sized(clean.shape):
+        start = np.asarray(clean[part], np.float64)
+        lowest, highest = start - eps, start + eps
+        least[part], most[part] = lowest, highest
+        np.nextafter(least[part], np.float32(np.inf), out=least[part], where=least[part] < lowest)
+        np.nextafter(most[part], np.float32(-np.inf), out=most[part], where=most[part] > highest)
+    return np.maximum(least, low, out=least), np.minimum(most, high, out=most)
 
 
 def project_to_grid(
@@ -81,9 +89,8 @@ def project_to_grid(
     rounding moved away from `clean` go back, those closest to a tie first, until the rest fits.
     A few rows are projected together, so that what is made of them fits the cache.
     """
-    together = max(1, TOGETHER // max(1, int(np.prod(clean.shape[1:]))))
-    if len(clean) > together:
-        parts = (slice(row, row + together) for row in range(0, len(clean), together))
+    parts = cache_sized(clean.shape)
+    if len(parts) > 1:
         ball = (norm, eps, bounds, grid)
         return np.concatenate([project_to_grid(x[part], clean[part], *ball) for part in parts])
     here = np.asarray(clean, np.float64)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.attacks.geometry import cache_sized
 from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows
-from pytest_qnnrobust.metrics import delta_distances, flat
+from pytest_qnnrobust.metrics import delta_distances
 from pytest_qnnrobust.models import Model
 
 
@@ -92,12 +93,13 @@ class Recorder:
         exhausted: Mask,
     ) -> None:
         """Store what the target said of `x_adv` for samples `rows`."""
-        delta = self._delta(x_adv, self.clean[rows])
-        moved = np.flatnonzero(flat(delta).any(axis=1))
+        for part in cache_sized(x_adv.shape):
+            delta = self._delta(x_adv[part], self.clean[rows[part]])
+            found = delta_distances(delta)
+            self._distances[:, rows[part]] = found.l0, found.l1, found.l2, found.linf
+        moved = np.flatnonzero(self._distances[0, rows])
         self.x_adv[rows[moved]] = x_adv[moved]
         self.adv_label[rows[moved]] = labels[moved]
-        found = delta_distances(delta)
-        self._distances[:, rows] = found.l0, found.l1, found.l2, found.linf
         self.queries[rows] = queries
         self.gradients[rows] = gradients
         self.exhausted[rows] = exhausted
