@@ -112,7 +112,7 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 
 @lru_cache(maxsize=1)
 def _loaded_libraries() -> ThreadpoolController:
-    """Found once, since the search takes as long as a batch of FGSM: NumPy's is there by then."""
+    """Found once: the search takes 3 to 5 ms, a batch of noise 130. NumPy's is loaded by then."""
     return ThreadpoolController()
 
 
