@@ -15,13 +15,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks import peers_art
 from benchmarks.attacks import Peers, chosen, compare, images, network_file, parser, write
 from benchmarks.measure import Counter, Peer, Store
 from pytest_qnnrobust import attacks
-from pytest_qnnrobust.attacks import Attack, FixedBudgetAttack, geometry
+from pytest_qnnrobust.attacks import Attack, FixedBudgetAttack
 from pytest_qnnrobust.models import Model, load_model
 
 ATTACKS = ("square-linf", "square-l2", "boundary", "geoda", "zoo")
@@ -47,21 +45,14 @@ def main() -> None:
 
 def peers(path: Path, model: Model, name: str) -> Peers:
     def make(given: Attack) -> Peer:
-        attack = in_whole_steps(given, model)
+        fixed = isinstance(given, FixedBudgetAttack)
+        attack = replace(given, eps=given.ball(model)[1]) if fixed else given
         counter = Counter()
         runtime = peers_art.TFLite(path.read_bytes(), counter, model.grid)
         classifier = peers_art.tflite_classifier(runtime, model)
         return Peer(peers_art.PEERS[name](classifier, attack), counter, runtime.classify)
 
     return {"ART": make}
-
-
-def in_whole_steps(attack: Attack, model: Model) -> Attack:
-    """With an Linf budget that rounding to the input grid does not enlarge: ours has no other."""
-    if not isinstance(attack, FixedBudgetAttack) or not np.isinf(attack.norm):
-        return attack
-    assert model.grid is not None
-    return replace(attack, eps=geometry.whole_steps(attack.eps, model.grid) * model.grid.scale)
 
 
 if __name__ == "__main__":

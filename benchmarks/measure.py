@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +27,12 @@ Generate = Callable[[Images, Labels], Images]
 NORMS = ("l0", "l1", "l2", "linf")
 PROBE = 16
 """Images of the last estimate of a peer's speed."""
+
+BRIEF = 1.0
+"""Seconds: what takes less is run `TIMES` times, and the median counts. One interruption by the
+machine would be a third of a run of FGSM."""
+
+TIMES = 5
 
 
 class PeerTimeout(BaseException):
@@ -153,7 +160,11 @@ class Store:
 def run_ours(case: Case, name: str, attack: Attack, library: str = "ours") -> Measurement:
     """Our attack on the images of `case`, after TensorFlow has traced and compiled."""
     warm_up(case, attack)
-    result = attack(case.model, case.x, case.y, seed=case.seed)
+    run = partial(attack, case.model, case.x, case.y, seed=case.seed)
+    runs = [run()]
+    if runs[0].seconds < BRIEF:
+        runs += [run() for _ in range(TIMES - 1)]
+    result = sorted(runs, key=lambda found: found.seconds)[len(runs) // 2]
     correct = result.clean_label == case.y
     distances = {norm: np.where(correct, getattr(result, norm), 0.0).tolist() for norm in NORMS}
     return Measurement(
@@ -194,6 +205,9 @@ def run_peer(
             x_adv = np.asarray(peer.generate(x[:attacked].copy(), y[:attacked]), np.float32)
             seconds = time.perf_counter() - started
             queries, gradients = peer.counter.queries, peer.counter.gradients
+            if seconds < BRIEF:
+                again = [timed(peer.generate, x[:attacked], y[:attacked]) for _ in range(TIMES - 1)]
+                seconds = float(np.median([seconds, *again]))
     except PeerTimeout:
         return replace(blank, error=f"stopped after {3 * limit + 120:.0f} s")
     except Exception as error:

@@ -126,8 +126,11 @@ class Attack(ABC):
     def _validate(self) -> None:
         """Raise AttackError for a bad setting."""
 
-    def _ball(self, model: Model) -> tuple[float, float]:
-        """Norm and radius of the budget on `model`; unlimited unless an attack has one."""
+    def ball(self, model: Model) -> tuple[float, float]:
+        """Norm and radius (model input units) of the budget on `model`, infinite without one.
+
+        In Linf, the radius on a quantized input is a whole number of its steps.
+        """
         return np.inf, np.inf
 
     def _target(
@@ -139,7 +142,7 @@ class Attack(ABC):
         deadline: float | None,
     ) -> Target:
         """The view of `model` that `run` gets."""
-        norm, eps = self._ball(model)
+        norm, eps = self.ball(model)
         return Target(model, x, y, norm=norm, eps=eps, query_budget=query_budget, deadline=deadline)
 
     @abstractmethod
@@ -181,7 +184,7 @@ class FixedBudgetAttack(Attack):
             cure = f"eps is in model input units, and this model's input is in {model.bounds}"
             raise expected(rule, eps=self.eps, cure=cure, error=AttackError)
 
-    def _ball(self, model: Model) -> tuple[float, float]:
+    def ball(self, model: Model) -> tuple[float, float]:
         eps = self.eps
         if model.grid is not None and np.isinf(self.norm):
             eps = min(eps, geometry.whole_steps(eps, model.grid) * model.grid.scale)

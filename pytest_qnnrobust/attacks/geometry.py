@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.attacks.ragged import Ragged
 from pytest_qnnrobust.metrics import flat, lp_norm
 from pytest_qnnrobust.models import InputGrid
 
@@ -45,6 +46,9 @@ def project(x: NDArray[Any], clean: NDArray[Any], norm: float, eps: float, bound
     L1 is the Euclidean projection onto the intersection of both. L2 and Linf project onto the ball
     and then clip, which cannot leave it again because `clean` lies inside the bounds.
     """
+    parts = cache_sized(clean.shape)
+    if len(parts) > 1:
+        return np.concatenate([project(x[part], clean[part], norm, eps, bounds) for part in parts])
     if np.isinf(norm):
         return np.clip(np.asarray(x, np.float32), *linf_box(clean, eps, bounds))
     start = np.asarray(clean, np.float64)
@@ -70,9 +74,20 @@ def linf_box(clean: NDArray[Any], eps: float, bounds: Bounds) -> tuple[Float, Fl
         start = np.asarray(clean[part], np.float64)
         lowest, highest = start - eps, start + eps
         least[part], most[part] = lowest, highest
-        np.nextafter(least[part], np.float32(np.inf), out=least[part], where=least[part] < lowest)
-        np.nextafter(most[part], np.float32(-np.inf), out=most[part], where=most[part] > highest)
+        _move_by_one(least[part], (least[part] < lowest).astype(np.int32))
+        _move_by_one(most[part], -(most[part] > highest).astype(np.int32))
     return np.maximum(least, low, out=least), np.minimum(most, high, out=most)
+
+
+def _move_by_one(values: Float, up: NDArray[np.int32]) -> None:
+    """Replace finite values by the float32 number above (up = 1), below (-1), or keep them (0).
+
+    np.nextafter with a mask, at a tenth of the time: the bits of a float32, read as an integer,
+    count the numbers away from zero. A zero has to have the sign of the way it goes.
+    """
+    bits = values.view(np.int32)
+    up *= (bits >> 31) | 1
+    bits += up
 
 
 def project_to_grid(
@@ -119,16 +134,11 @@ def steps_to_grid(
 
 
 def ragged_l1_to_grid(
-    clean: Float,
-    step: NDArray[Any],
-    lengths: NDArray[np.int64],
-    eps: float,
-    bounds: Bounds,
-    grid: InputGrid,
+    clean: Float, step: NDArray[Any], shape: Ragged, eps: float, bounds: Bounds, grid: InputGrid
 ) -> Float:
     """`project_to_grid` in L1 of `clean` + `step`, which lies in the ball and the bounds already.
 
-    Both are (m,): rows of `lengths` (n,) > 0 elements that stand one after the other.
+    Both are (m,): the elements of rows that lie like `shape`.
     """
     start, fall, rise = _integer_rooms(clean, bounds, grid)
     wanted = step.astype(np.float64) / grid.scale
@@ -136,13 +146,13 @@ def ragged_l1_to_grid(
     size = np.abs(steps)
     excess = size - np.abs(wanted)
     limit = eps / grid.scale * (1 + BUDGET_TOLERANCE)
-    begin = np.cumsum(lengths) - lengths
-    needed = np.repeat(np.ceil(np.add.reduceat(size, begin) - limit), lengths)
+    needed = shape.repeated(np.ceil(shape.sums(size) - limit))
     outward = np.flatnonzero((excess > 0) & (needed > 0))
-    row = np.repeat(np.arange(len(lengths)), lengths)[outward]
+    row = shape.owners[outward]
     order = np.lexsort((-excess[outward], row))
+    outward, row = outward[order], row[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
-    back = outward[order[rank < needed[outward]]]
+    back = outward[rank < needed[outward]]
     steps[back] -= np.sign(steps[back])
     return grid.dequantize((start + steps).astype(grid.dtype))
 

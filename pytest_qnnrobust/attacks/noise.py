@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import checks
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
+from pytest_qnnrobust.attacks.geometry import cache_sized
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
 
@@ -35,13 +35,19 @@ class NoiseAttack(FixedBudgetAttack):
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = target.all_rows
         for repeat in range(self.repeats):
-            noisy = target.seal(x[rows] + self._noise(target, rows, streams), rows)
+            noisy = self._noisy(target, rows, streams)
             target.propose(rows, noisy)
             rows = rows[target.evaluate(noisy, rows).labels == y[rows]]
             target.progress(repeat + 1, self.repeats)
             if not len(rows):
                 return
 
-    def _noise(self, target: Target, rows: Rows, streams: Streams) -> NDArray[np.float64]:
+    def _noisy(self, target: Target, rows: Rows, streams: Streams) -> Float:
         draw = streams.in_ball if np.isinf(self.norm) else streams.on_sphere
-        return draw(rows, self.norm, *target.input_shape) * target.eps
+        noisy = np.empty((len(rows), *target.input_shape), np.float32)
+        for part in cache_sized(noisy.shape):
+            noise = draw(rows[part], self.norm, *target.input_shape)
+            noise *= target.eps
+            noise += target.x[rows[part]]
+            noisy[part] = target.seal(noise, rows[part])
+        return noisy

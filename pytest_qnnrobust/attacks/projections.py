@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.attacks.ragged import Ragged
+
 Array = NDArray[Any]
 Bounds = tuple[float, float]
-Lengths = NDArray[np.int64]
 
 FIRST = 128
 """How many of the largest slopes the L1 step looks at before it sorts them all."""
@@ -52,54 +53,54 @@ def l1_ball_step(x: Array, step: Array, eps: float, bounds: Bounds) -> Array:
     moved = np.empty_like(step)
     for start in range(0, len(step), BLOCK):
         rows = slice(start, start + BLOCK)
-        lengths = np.full(len(step[rows]), step.shape[1])
-        found = ragged_l1_ball_step(x[rows].ravel(), step[rows].ravel(), lengths, eps, bounds)
+        shape = Ragged(np.full(len(step[rows]), step.shape[1]))
+        found = ragged_l1_ball_step(x[rows].ravel(), step[rows].ravel(), shape, eps, bounds)
         moved[rows] = found.reshape(moved[rows].shape)
     return moved
 
 
-def ragged_l1_ball_step(
-    x: Array, step: Array, lengths: Lengths, eps: float, bounds: Bounds
-) -> Array:
-    """`l1_ball_step` for rows of `lengths` (n,) > 0 elements that stand one after the other."""
+def ragged_l1_ball_step(x: Array, step: Array, shape: Ragged, eps: float, bounds: Bounds) -> Array:
+    """`l1_ball_step` for the elements (m,) of rows that lie like `shape`."""
     direction = np.sign(step)
-    moved = _thresholded(np.abs(step), _room(x, direction, bounds), lengths, eps)
+    size, room = np.abs(step), _room(x, direction, bounds)
+    moved = _lowered(size, room, shape, _threshold(size, room, shape, eps))
     moved *= direction
     return moved
 
 
-def _thresholded(size: Array, room: Array, lengths: Lengths, eps: float) -> Array:
-    """clip(size - t, 0, room) with sums <= eps; where t > 0, they are eps less 1e-6 to 3e-6 of it.
+def _threshold(size: Array, room: Array, shape: Ragged, eps: float) -> Array:
+    """The t >= 0 of each row, (n,), with which the sum of clip(size - t, 0, room) is <= eps.
 
-    Newton's method, kept between the ends of a bisection: the sum falls with t, but is neither
-    convex nor concave, and where Newton creeps or cycles every other step halves.
+    Where t > 0, the sum is eps less 1e-6 to 3e-6 of it. Newton's method, kept between the ends of a
+    bisection: the sum falls with t, but is neither convex nor concave, and where Newton creeps or
+    cycles every other step halves. Two steps leave few elements that are larger than the lower end.
     """
-    starts, total = row_starts(lengths), eps * (1 - 2e-6)
-    beyond, moved = size.copy(), np.minimum(size, room)
-    norm = np.add.reduceat(moved, starts)
-    level = np.zeros_like(norm)
-    low, high, unfinished = level, np.maximum.reduceat(size, starts), norm > eps
+    total = size.dtype.type(eps * (1 - 2e-6))
+    level = low = np.zeros(len(shape), size.dtype)
+    high, unfinished = shape.largest(size), np.ones(len(shape), bool)
     for step in range(100):
-        excess = norm - size.dtype.type(total)
-        unfinished &= np.abs(excess) > 1e-6 * total
+        moved = _lowered(size, room, shape, level)
+        norm = shape.sums(moved)
+        excess = norm - total
+        unfinished &= np.abs(excess) > 1e-6 * total if step else norm > eps
         if not unfinished.any():
-            return np.asarray(moved)
+            return level
         over = excess > 0
         low, high = np.where(over, level, low), np.where(over, high, level)
-        moving = np.add.reduceat((moved > 0) & (beyond < room), starts, dtype=np.int32)
+        moving = shape.counts((moved > 0) & (moved < room))
         newton = level + excess / np.maximum(moving, 1).astype(size.dtype)
         inside = (newton > low) & (newton < high) & (step < 10 or step % 2 == 0)
         level = np.where(unfinished, np.where(inside, newton, (low + high) / 2), level)
-        np.subtract(size, np.repeat(level, lengths), out=beyond)
-        np.minimum(np.maximum(beyond, 0, out=moved), room, out=moved)
-        norm = np.add.reduceat(moved, starts)
-    level = np.where(unfinished, high, level)
-    return np.asarray(np.minimum(np.maximum(size - np.repeat(level, lengths), 0), room))
+        if step == 1:
+            kept, shape = shape.chosen(size > shape.repeated(low))
+            size, room = size[kept], room[kept]
+    return np.where(unfinished, high, level)
 
 
-def row_starts(lengths: Lengths) -> Lengths:
-    """Where rows of these lengths begin that stand one after the other."""
-    return np.cumsum(lengths) - lengths
+def _lowered(size: Array, room: Array, shape: Ragged, level: Array) -> Array:
+    """clip(size - level, 0, room), with the level of each row, (m,)."""
+    moved = size - shape.repeated(level)
+    return np.asarray(np.minimum(np.maximum(moved, 0, out=moved), room, out=moved))
 
 
 def row_dot(a: Array, b: Array) -> Array:

@@ -41,7 +41,7 @@ REDRAWS = 8
 AHEAD = 32
 """How many iterations of a sample are tried in one question at most."""
 
-PERIOD = 8
+PERIOD = 16
 """Iterations of a sample whose random numbers are drawn together."""
 
 EAGER = 50
@@ -116,10 +116,10 @@ class SquareAttack(FixedBudgetAttack):
         """The heights and widths of windows, and which of them an iteration has, (max_iter,)."""
         least = 1 if np.isinf(self.norm) else 3
         whole = self.max_iter if self.rescale else SCHEDULED
-        shares = (p_schedule(self.p_init, i, whole) for i in range(self.max_iter))
-        of_all = [window_size(share, image, least) for share in shares]
-        sizes = list(dict.fromkeys(of_all))
-        return sizes, np.array([sizes.index(size) for size in of_all], np.int64)
+        shares = [p_schedule(self.p_init, i, whole) for i in range(self.max_iter)]
+        sizes = {share: window_size(share, image, least) for share in dict.fromkeys(shares)}
+        stages = {size: stage for stage, size in enumerate(dict.fromkeys(sizes.values()))}
+        return list(stages), np.array([stages[sizes[share]] for share in shares], np.int64)
 
     def _tries(self, target: Target, rows: Rows, done: Rows) -> Rows:
         """How many iterations of each sample the next question holds."""
@@ -148,7 +148,8 @@ class _Numbers:
         """The numbers (n, each) of these iterations; iterations are reached in order."""
         period, step = np.divmod(iteration, PERIOD)
         kept = self._table.shape[1]
-        while len(behind := np.unique(rows[period >= self._drawn[rows]])):
+        while (late := period >= self._drawn[rows]).any():
+            behind = np.unique(rows[late])
             drawn = self._streams.uniform(behind, *self._table.shape[2:])
             self._table[behind, self._drawn[behind] % kept] = drawn
             self._drawn[behind] += 1
@@ -200,14 +201,15 @@ def _bumps(search: Search, rows: Rows, streams: Streams) -> Float:
     side = (min(height, width) // 5,) * 2
     if side[0] == 0:
         side = max(height // 5, 1), max(width // 5, 1)
+    down, along = height // side[0], width // side[1]
     top, left = height % side[0] // 2, width % side[1] // 2
+    numbers = streams.uniform(rows, down * along, channels + 1)
+    signs = np.where(numbers[:, :, :channels] >= 0.5, 1, -1).astype(np.float32)
+    bumps = two_bumps(*side, numbers[:, :, channels].ravel() < 0.5, search.norm)
+    grid = bumps.reshape(-1, down, along, *side, 1) * signs.reshape(-1, down, along, 1, 1, channels)
     delta = np.zeros((len(rows), *search.image), np.float32)
-    for row in range(top, height - side[0] + 1, side[0]):
-        for column in range(left, width - side[1] + 1, side[1]):
-            signs = streams.signs(rows, channels)[:, None, None, :]
-            upright = streams.uniform(rows, 1)[:, 0] < 0.5
-            bump = two_bumps(*side, upright, search.norm)[..., None] * signs
-            delta[:, row : row + side[0], column : column + side[1]] = bump
+    inside = delta[:, top : top + down * side[0], left : left + along * side[1]]
+    inside[:] = grid.swapaxes(2, 3).reshape(inside.shape)
     return search.displaced(rows, _of_length(delta, search))
 
 
@@ -218,10 +220,11 @@ def _redistribute(search: Search, rows: Rows, numbers: Double, size: Size) -> Fl
     spent = channel_mass(delta, 2.0).sum(axis=-1, keepdims=True)
     unused = np.maximum(search.eps**2 - spent, 0.0) / search.image[2]
     old = read(delta, first).astype(np.float64)
+    mass = channel_mass(old, 2.0)
     delta[first] = 0.0
     freed = channel_mass(read(delta, second), 2.0)
     delta[second] = 0.0
-    write(delta, first, refilled(old, freed, unused, numbers, 2.0))
+    write(delta, first, refilled(old, mass, freed, unused, numbers, 2.0))
     return search.displaced(rows, _of_length(delta, search))
 
 

@@ -55,7 +55,8 @@ def redistribute_steps(search: GridL2Search, rows: Rows, numbers: Double, size: 
     spent = search.spent[rows]
     unused = np.maximum(search.radius**2 - spent, 0.0) / search.image[2]
     unused = unused[:, None, None, None]
-    new = refilled(old, channel_mass(other, 2.0), unused, numbers, 2.0)
+    mass, freed = channel_mass(old, 2.0), channel_mass(other, 2.0)
+    new = refilled(old, mass, freed, unused, numbers, 2.0)
 
     rest = spent - _squares(old) - _squares(other)
     limit = np.sqrt(np.maximum((search.radius * (1 + BUDGET_TOLERANCE)) ** 2 - rest, 0.0))

@@ -37,10 +37,12 @@ class Search:
         fooled = scores.labels != target.y[each]
         loss = margin(scores.logits, target.y[each])
         better = np.flatnonzero(fooled | (loss > self._loss[each]))
-        owner, first = np.unique(np.repeat(np.arange(len(rows)), tries)[better], return_index=True)
-        first = better[first]
+        owner = np.repeat(np.arange(len(rows)), tries)[better]
+        leading = np.ones(len(owner), bool)
+        leading[1:] = owner[1:] != owner[:-1]
+        owner, first = owner[leading], better[leading]
         used = tries.copy()
-        used[owner] = count_up(tries)[first] + 1
+        used[owner] = first - (np.cumsum(tries) - tries)[owner] + 1
         target.queries[rows] -= tries - used
         kept = rows[owner]
         self._loss[kept] = loss[first]

@@ -126,22 +126,38 @@ def drawn_windows(numbers: Double, size: Size, image: Image) -> tuple[Window, Wi
 
 
 def refilled(
-    old: NDArray[Any], freed: Double, unused: Double, numbers: Double, norm: float
+    old: NDArray[Any], mass: Double, freed: Double, unused: Double, numbers: Double, norm: float
 ) -> NDArray[Any]:
     """What goes into windows that hold `old` (n, height, width, channels): a new pair of bumps.
 
     `numbers` are those of the iteration; they say how the bumps lie and the sign in each channel.
-    The shape of `old` is added; the mass is that of `old`, plus what is `freed` elsewhere and
-    `unused`, both (n, 1, 1, channels). In the precision of `old`.
+    The shape of `old` is added; the mass is the `mass` of `old`, plus what is `freed` elsewhere and
+    `unused`, all (n, 1, 1, channels). In the precision of `old`.
     """
     upright, signs = numbers[:, 4] < 0.5, np.where(numbers[:, 5:] < 0.5, -1.0, 1.0)
-    mass, (height, width) = channel_mass(old, norm), old.shape[1:3]
-    bumps = two_bumps(height, width, upright, norm).astype(old.dtype)
-    new = bumps[..., None] * signs[:, None, None, :].astype(old.dtype)
-    new += old / (1e-10 + mass ** (1 / norm))
+    _, height, width, channels = old.shape
+    lines = _bump_lines(height, width, channels, norm, old.dtype)[upright.astype(np.intp)]
+    lines *= _along_lines(signs[:, None, None, :].astype(old.dtype), width)
+    lines += old.reshape(lines.shape) / _along_lines(1e-10 + mass ** (1 / norm), width)
     wanted = (unused + (mass + freed)) ** (1 / norm)
-    new *= (wanted / (1e-10 + channel_mass(new, norm) ** (1 / norm))).astype(old.dtype)
-    return np.asarray(new)
+    new = lines.reshape(old.shape)
+    factor = wanted / (1e-10 + channel_mass(new, norm) ** (1 / norm))
+    lines *= _along_lines(factor.astype(old.dtype), width)
+    return new
+
+
+def _along_lines(values: NDArray[Any], width: int) -> NDArray[Any]:
+    """Values (n, 1, 1, channels) for every element of a line, (n, 1, width * channels)."""
+    return values.repeat(width, axis=2).reshape(len(values), 1, -1)
+
+
+@lru_cache(maxsize=256)
+def _bump_lines(
+    height: int, width: int, channels: int, norm: float, dtype: np.dtype[Any]
+) -> NDArray[Any]:
+    """`two_bumps` side by side and upright, the same in each channel: (2, height, w * channels)."""
+    pairs = two_bumps(height, width, np.array([False, True]), norm)
+    return pairs.astype(dtype).repeat(channels, axis=2)
 
 
 @lru_cache(maxsize=256)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,24 +27,27 @@ class Streams:
     """
 
     def __init__(self, seed: int, index: Sequence[int] | NDArray[Any]) -> None:
-        self._start([_generator(seed, int(i)) for i in index])
+        self._seed = seed
+        self._index = np.asarray(index, np.int64)
+        self._block = np.empty((len(self), BLOCK))
+        self._used = np.full(len(self), BLOCK)
+
+    @cached_property
+    def _generators(self) -> list[np.random.Generator]:
+        """Made when the first number is drawn: an attack that draws none need not wait for them."""
+        return [_generator(self._seed, int(i)) for i in self._index]
 
     def part(self, rows: Rows) -> Streams:
         """The streams of samples `rows` only, numbered from 0, from where they stand.
 
         A sample's stream is used through the part or through the whole, one after the other.
         """
-        part = Streams.__new__(Streams)
-        part._start([self._generators[row] for row in rows])
+        part = Streams(self._seed, self._index[rows])
+        part._generators = [self._generators[row] for row in rows]
         return part
 
-    def _start(self, generators: list[np.random.Generator]) -> None:
-        self._generators = generators
-        self._block = np.empty((len(generators), BLOCK))
-        self._used = np.full(len(generators), BLOCK)
-
     def __len__(self) -> int:
-        return len(self._generators)
+        return len(self._index)
 
     def uniform(self, rows: Rows, *shape: int) -> NDArray[np.float64]:
         """Uniform numbers in [0, 1): float64 (len(rows), *shape)."""

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pytest_qnnrobust.attacks import geometry
+from pytest_qnnrobust.attacks.ragged import Ragged
 from pytest_qnnrobust.metrics import lp_norm
 from tests.attacks.linear import grid_for
 
@@ -120,6 +121,22 @@ def test_a_batch_of_several_parts_goes_to_the_grid_points_of_each_row_alone(norm
     assert (whole != clean).any(axis=1).all()
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    arrays(np.float32, 12, elements=st.floats(-1, 1, width=32) | st.sampled_from([0.0, -0.0])),
+    st.floats(1e-46, 3),
+)
+def test_the_linf_box_ends_at_the_last_float32_values_within_the_budget(clean, eps):
+    bounds = (-1.0, 1.0)
+    least, most = geometry.linf_box(clean[None], eps, bounds)
+    lowest, highest = (clean.astype(np.float64) + way for way in (-eps, eps))
+    for end, limit, bound, way in ((least[0], lowest, -1, -np.inf), (most[0], highest, 1, np.inf)):
+        outside = np.nextafter(end, np.float32(way)).astype(np.float64)
+        inwards = -np.sign(way)
+        assert (inwards * (end.astype(np.float64) - limit) >= 0).all()
+        assert ((inwards * (outside - limit) < 0) | (end == bound)).all()
+
+
 def test_eight_of_255_hold_eight_steps_of_a_pixel_grid():
     grid = grid_for("int8", BOUNDS)
     assert geometry.whole_steps(8 / 255, grid) == 8
@@ -146,7 +163,8 @@ def test_rows_of_any_lengths_go_to_the_grid_points_of_each_alone(dtype, seed, ep
         wanted = rng.normal(size=(1, len(row))) * rng.integers(0, 2, len(row))
         fall, rise = geometry.rooms(row[None], BOUNDS)
         steps.append(geometry.l1_projection(wanted, fall, rise, eps * (1 - 1e-6))[0])
-    found = geometry.ragged_l1_to_grid(clean, np.concatenate(steps), lengths, eps, BOUNDS, grid)
+    shape = Ragged(lengths)
+    found = geometry.ragged_l1_to_grid(clean, np.concatenate(steps), shape, eps, BOUNDS, grid)
     np.testing.assert_array_equal(grid.snap(found), found)
     for row, step, point in zip(
         np.split(clean, starts), steps, np.split(found, starts), strict=True

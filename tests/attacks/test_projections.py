@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_qnnrobust.attacks import geometry, projections
+from pytest_qnnrobust.attacks.ragged import Ragged
 
 NORMS = [1.0, 2.0, np.inf]
 BOUNDS = [(0.0, 1.0), (-7.0, 2.5)]
@@ -144,14 +145,14 @@ def ragged_rows(draw):
 def test_rows_of_any_lengths_have_the_l1_projection_of_each_alone(dtype, case):
     x, step, lengths, eps, bounds = case
     x, step = x.astype(dtype), step.astype(dtype)
-    found = projections.ragged_l1_ball_step(x, step, lengths, eps, bounds)
+    found = projections.ragged_l1_ball_step(x, step, Ragged(lengths), eps, bounds)
     rounding = 100 * np.finfo(dtype).eps * (bounds[1] - bounds[0])
     assert found.dtype == dtype
     assert (x + found >= bounds[0] - rounding).all()
     assert (x + found <= bounds[1] + rounding).all()
     for end, length in zip(np.cumsum(lengths), lengths, strict=True):
         row = slice(end - length, end)
-        alone = projections.ragged_l1_ball_step(x[row], step[row], np.array([length]), eps, bounds)
+        alone = projections.ragged_l1_ball_step(x[row], step[row], Ragged([length]), eps, bounds)
         np.testing.assert_array_equal(found[row], alone)
         fall, rise = geometry.rooms(x[row][None].astype(np.float64), bounds)
         exact = geometry.l1_projection(step[row][None].astype(np.float64), fall, rise, eps)[0]
