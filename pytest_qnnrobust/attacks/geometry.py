@@ -22,7 +22,7 @@ Bounds = tuple[float, float]
 FIRST = 512
 """Roundings of a row that are looked at before all of them are sorted."""
 
-TOGETHER = 1 << 17
+TOGETHER = 1 << 16
 """Elements that are worked on together."""
 
 BUDGET_TOLERANCE = 1e-6
@@ -72,11 +72,16 @@ def linf_box(clean: NDArray[Any], eps: float, bounds: Bounds) -> tuple[Float, Fl
     low, high = float32_bounds(bounds)
     for part in cache_sized(clean.shape):
         start = np.asarray(clean[part], np.float64)
-        lowest, highest = start - eps, start + eps
-        least[part], most[part] = lowest, highest
-        _move_by_one(least[part], (least[part] < lowest).astype(np.int32))
-        _move_by_one(most[part], -(most[part] > highest).astype(np.int32))
-    return np.maximum(least, low, out=least), np.minimum(most, high, out=most)
+        bottom, top = least[part], most[part]
+        limit = start - eps
+        bottom[:] = limit
+        _move_by_one(bottom, (bottom < limit).astype(np.int32))
+        np.maximum(bottom, low, out=bottom)
+        np.add(start, eps, out=limit)
+        top[:] = limit
+        _move_by_one(top, -(top > limit).astype(np.int32))
+        np.minimum(top, high, out=top)
+    return least, most
 
 
 def _move_by_one(values: Float, up: NDArray[np.int32]) -> None:
