@@ -118,7 +118,7 @@ def _inside(model: Model, x: Float) -> Float:
         values = {"smallest": float(seen.min()), "largest": float(seen.max())}
         cure = "scale the data, or give the model its domain by with_bounds(low, high)"
         raise expected(f"x in [{low:g}, {high:g}]", cure=cure, error=DataError, **values)
-    return np.clip(x, np.float32(low), np.float32(high)) if model.grid is None else x
+    return np.clip(x, np.float32(low), np.float32(high), out=x) if model.grid is None else x
 
 
 def _index(index: NDArray[Any] | None, n: int) -> Labels:

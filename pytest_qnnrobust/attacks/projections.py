@@ -71,18 +71,23 @@ def ragged_l1_ball_step(x: Array, step: Array, shape: Ragged, eps: float, bounds
 def _threshold(size: Array, room: Array, shape: Ragged, eps: float) -> Array:
     """The t >= 0 of each row, (n,), with which the sum of clip(size - t, 0, room) is <= eps.
 
-    Where t > 0, the sum is eps less 1e-6 to 3e-6 of it. Newton's method, kept between the ends of a
-    bisection: the sum falls with t, but is neither convex nor concave, and where Newton creeps or
-    cycles every other step halves. Two steps leave few elements that are larger than the lower end.
+    Where t > 0, the sum is eps less 1e-6 to 3e-6 of it. The sum falls by one for each element that
+    is left, at most, which is a lower end for t and leaves few elements. From there Newton's
+    method, kept between the ends of a bisection: the sum is neither convex nor concave in t, and
+    where Newton creeps or cycles every other step halves.
     """
     total = size.dtype.type(eps * (1 - 2e-6))
-    level = low = np.zeros(len(shape), size.dtype)
-    high, unfinished = shape.largest(size), np.ones(len(shape), bool)
+    norm = shape.sums(np.minimum(size, room))
+    unfinished = norm > eps
+    least = (norm - total) / np.maximum(shape.counts(size > 0), 1).astype(size.dtype)
+    level = low = np.where(unfinished, least * size.dtype.type(1 - 1e-5), 0)
+    high = shape.largest(size)
+    kept, shape = shape.chosen(size > shape.repeated(low))
+    size, room = size[kept], room[kept]
     for step in range(100):
         moved = _lowered(size, room, shape, level)
-        norm = shape.sums(moved)
-        excess = norm - total
-        unfinished &= np.abs(excess) > 1e-6 * total if step else norm > eps
+        excess = shape.sums(moved) - total
+        unfinished &= np.abs(excess) > 1e-6 * total
         if not unfinished.any():
             return level
         over = excess > 0
@@ -91,9 +96,6 @@ def _threshold(size: Array, room: Array, shape: Ragged, eps: float) -> Array:
         newton = level + excess / np.maximum(moving, 1).astype(size.dtype)
         inside = (newton > low) & (newton < high) & (step < 10 or step % 2 == 0)
         level = np.where(unfinished, np.where(inside, newton, (low + high) / 2), level)
-        if step == 1:
-            kept, shape = shape.chosen(size > shape.repeated(low))
-            size, room = size[kept], room[kept]
     return np.where(unfinished, high, level)
 
 

@@ -13,8 +13,8 @@ Array = NDArray[Any]
 class Ragged:
     """How n rows lie in an array (m,): one after the other, or in pieces.
 
-    `lengths` int64 (n,), or (pieces, n): then all first pieces stand before all second ones. None
-    is empty. What is computed for a row is the same whatever rows stand beside it.
+    `lengths` int64 (n,), or (pieces, n): then all first pieces stand before all second ones; no
+    piece is empty. What is computed for a row is the same whatever rows stand beside it.
     """
 
     def __init__(self, lengths: ArrayLike) -> None:
