@@ -179,9 +179,13 @@ def run_ours(case: Case, name: str, attack: Attack, library: str = "ours") -> Me
 
 def fastest(run: Callable[[], AttackResult]) -> AttackResult:
     runs = [run()]
-    while len(runs) < TIMES and sum(done.seconds for done in runs) + runs[0].seconds <= ENOUGH:
-        runs.append(run())
+    runs += [run() for _ in range(further_runs(runs[0].seconds))]
     return min(runs, key=lambda done: done.seconds)
+
+
+def further_runs(seconds: float) -> int:
+    """How often a run that took so long is made again."""
+    return max(min(TIMES, int(ENOUGH / seconds)) - 1, 0)
 
 
 def warm_up(case: Case, attack: Attack) -> None:
@@ -206,9 +210,8 @@ def run_peer(
             x_adv = np.asarray(peer.generate(x[:attacked].copy(), y[:attacked]), np.float32)
             seconds = time.perf_counter() - started
             queries, gradients = peer.counter.queries, peer.counter.gradients
-            again = min(TIMES - 1, int((ENOUGH - seconds) / seconds))
-            rest = [timed(peer.generate, x[:attacked], y[:attacked]) for _ in range(again)]
-            seconds = min([seconds, *rest])
+            for _ in range(further_runs(seconds)):
+                seconds = min(seconds, timed(peer.generate, x[:attacked], y[:attacked]))
     except PeerTimeout:
         return replace(blank, error=f"stopped after {3 * limit + 120:.0f} s")
     except Exception as error:

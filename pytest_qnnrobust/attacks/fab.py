@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import checks
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
-from pytest_qnnrobust.attacks.projections import BLOCK, row_dot, row_norm, shortest_step
+from pytest_qnnrobust.attacks.geometry import cache_sized
+from pytest_qnnrobust.attacks.projections import row_dot, row_norm, shortest_step
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
@@ -149,7 +150,7 @@ class FAB(MinimalDistortionAttack):
         """What each point lacks to its nearest boundary, that one's slope, and if there is any."""
         n, m, size = slopes.shape
         strength = np.empty((n, m), np.float32)
-        for rows in _blocks(n):
+        for rows in cache_sized((n, size)):
             part = slopes[rows].reshape(-1, size)
             strength[rows] = row_norm(part, DUAL[self.norm]).reshape(-1, m)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -171,7 +172,7 @@ class FAB(MinimalDistortionAttack):
     ) -> Float:
         """Both projections, overshot and mixed (eq. 7 to 9), all (n, elements); not yet clipped."""
         moved = np.empty_like(point)
-        for rows in _blocks(len(point)):
+        for rows in cache_sized(point.shape):
             here, origin, across, wanted = point[rows], clean[rows], slope[rows], gap[rows]
             ahead = shortest_step(here, across, wanted, bounds, self.norm)
             wanted = wanted - row_dot(across, origin - here)
@@ -256,11 +257,6 @@ def _differences(classes: int) -> Float:
     unit = np.eye(classes, dtype=np.float32)
     every = unit[None] - unit[:, None]
     return every[~np.eye(classes, dtype=bool)].reshape(classes, classes - 1, classes)
-
-
-def _blocks(n: int) -> Iterator[slice]:
-    for start in range(0, n, BLOCK):
-        yield slice(start, start + BLOCK)
 
 
 def _column(values: NDArray[Any]) -> Float:

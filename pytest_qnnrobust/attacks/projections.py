@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.attacks.geometry import cache_sized
 from pytest_qnnrobust.attacks.ragged import Ragged
 
 Array = NDArray[Any]
@@ -18,9 +19,6 @@ Bounds = tuple[float, float]
 
 FIRST = 128
 """How many of the largest slopes the L1 step looks at before it sorts them all."""
-
-BLOCK = 32
-"""Rows whose arithmetic is done together, so that it stays in the cache."""
 
 
 def shortest_step(x: Array, slope: Array, gap: Array, bounds: Bounds, norm: float) -> Array:
@@ -51,8 +49,7 @@ def l1_ball_step(x: Array, step: Array, eps: float, bounds: Bounds) -> Array:
     below. Croce & Hein, "Mind the box" (2021), proposition 2.2.
     """
     moved = np.empty_like(step)
-    for start in range(0, len(step), BLOCK):
-        rows = slice(start, start + BLOCK)
+    for rows in cache_sized(step.shape):
         shape = Ragged(np.full(len(step[rows]), step.shape[1]))
         found = ragged_l1_ball_step(x[rows].ravel(), step[rows].ravel(), shape, eps, bounds)
         moved[rows] = found.reshape(moved[rows].shape)

@@ -42,7 +42,7 @@ class Search:
         leading[1:] = owner[1:] != owner[:-1]
         owner, first = owner[leading], better[leading]
         used = tries.copy()
-        used[owner] = first - (np.cumsum(tries) - tries)[owner] + 1
+        used[owner] = count_up(tries)[first] + 1
         target.queries[rows] -= tries - used
         kept = rows[owner]
         self._loss[kept] = loss[first]
