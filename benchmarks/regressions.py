@@ -22,10 +22,10 @@ import numpy as np
 
 from benchmarks.attacks import SHARED
 from pytest_qnnrobust import closing, results
+from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data import load_data
 from pytest_qnnrobust.options import Options, from_command
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import quiet
 from pytest_qnnrobust.tflite.convert import convert
 
 ATTACKS = ("fgsm", "pgd", "square-linf")

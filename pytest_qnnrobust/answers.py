@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.cache import ResultCache, answer_key
-from pytest_qnnrobust.models import Float, Gradient, Labels, Model, Wrapper
+from pytest_qnnrobust.models import Gradient, Model, Wrapper
+from pytest_qnnrobust.types import Float, Labels
 
 
 class Remembered(Wrapper):

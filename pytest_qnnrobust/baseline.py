@@ -16,12 +16,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import sequential, stats
 from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.domain import span
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.option_values import Limits, Loss
 from pytest_qnnrobust.results import DataRecord, Results, SequentialRecord
+from pytest_qnnrobust.statistics import paired, sequential
 from pytest_qnnrobust.verdicts import (
     Rule,
     Value,
@@ -205,8 +205,8 @@ def _watched(
     level = 1 - 2 * alpha
     bounds = sequential.confidence_sequence(sequential.gains(before[:n], now), level)
     low, high = (2 * float(side[-1]) - 1 for side in bounds)
-    interval = stats.Interval(low, high, level)
-    effect = stats.discordance(now, before[:n]).difference
+    interval = paired.Interval(low, high, level)
+    effect = paired.discordance(now, before[:n]).difference
     statement = (
         f"now {100 * np.mean(now):.1f} % against recorded {100 * np.mean(before[:n]):.1f} %, "
         f"difference {100 * effect:+.1f} points [{100 * interval.low:+.1f}, "
@@ -229,7 +229,7 @@ def _words(verdict: Verdict, same: bool, allowed: str) -> str:
 def _corrected(found: Sequence[CellComparison], rule: Rule) -> list[CellComparison]:
     """With the status that each compared cell has once Holm's method has seen all of them."""
     judged = [one for one in found if one.verdict is not None]
-    worse = stats.holm([_p_worse(one) for one in judged])
+    worse = paired.holm([_p_worse(one) for one in judged])
     status: Mapping[str, Status] = {
         one.name: "worse" if p <= rule.alpha else _short_of_worse(one)
         for one, p in zip(judged, worse, strict=True)

@@ -19,9 +19,10 @@ from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.options import INCONCLUSIVE
 from pytest_qnnrobust.results import SequentialRecord
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import WIDTHS, Defense, MissingError
+from pytest_qnnrobust.subjects import Defense, MissingError
 from pytest_qnnrobust.tflite.workload import Workload, workload
 from pytest_qnnrobust.tflite_models import IntegerModel
+from pytest_qnnrobust.types import WIDTHS
 
 QUESTIONS = 60_000
 """Questions that a width may be asked for its measured gradients."""
@@ -39,13 +40,13 @@ def require_selected(session: Session, *names: str) -> None:
 
 def comparable_models(session: Session) -> dict[str, Model]:
     """The models of all widths that there are; skips where there are fewer than two."""
-    found = {}
+    models: dict[str, Model] = {}
     for width in WIDTHS:
         with suppress(MissingError):
-            found[width] = session.subject(width).model
-    if len(found) < 2:
+            models[width] = session.subject(width).model
+    if len(models) < 2:
         pytest.skip("a comparison of widths needs two of them")
-    return found
+    return models
 
 
 def clean_baseline(

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.batching import BUCKETS, pad, side_by_side
+from pytest_qnnrobust.compute.batches import BUCKETS, pad, side_by_side
 from pytest_qnnrobust.losses import Loss, loss_named
-
-Float = NDArray[np.float32]
+from pytest_qnnrobust.types import Float
 
 SHARE = 32
 """Samples below which a second thread does not pay."""

@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import metrics, stats
+from pytest_qnnrobust import metrics
 from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
 from pytest_qnnrobust.attacks.registry import attack_id
 from pytest_qnnrobust.cache import ResultCache, labels_key, shard_key
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.statistics import paired
 
 Mode = Literal["direct", "transfer", "surrogate"]
 Elsewhere = Callable[[Model, Attack, NDArray[np.int64]], "AttackResult | None"]
@@ -126,9 +127,9 @@ class Outcome:
         """Share of all samples that the model classifies correctly under attack."""
         return metrics.adversarial_accuracy(self.label, self.clean_label, self.adv_label)
 
-    def interval(self, level: float = 0.95) -> stats.Interval:
+    def interval(self, level: float = 0.95) -> paired.Interval:
         """Clopper-Pearson interval of `accuracy`."""
-        return stats.proportion_interval(int(self.robust.sum()), len(self), level)
+        return paired.proportion_interval(int(self.robust.sum()), len(self), level)
 
     def mean_distance(self, norm: Literal["l0", "l1", "l2", "linf"]) -> float:
         """Mean over the samples that the attack fooled; NaN where there is none."""

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.losses import loss_named
-from pytest_qnnrobust.models import CHUNK, Float, GradientSource, Labels, Model, Wrapper
+from pytest_qnnrobust.models import CHUNK, Model, Wrapper
+from pytest_qnnrobust.types import Float, GradientSource, Labels
 
 SOURCES: tuple[GradientSource, ...] = ("straight-through", "surrogate", "finite-difference")
 

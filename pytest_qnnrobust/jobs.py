@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import Attack, AttackResult
-from pytest_qnnrobust.batching import share_processors
+from pytest_qnnrobust.compute.processors import share_processors
+from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import quiet
 
 LEAST = 4
 """Samples that are worth a question to a worker."""

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.child import TIMEOUT, Child, ChildError
 from pytest_qnnrobust.errors import ModelFileError, expected
-from pytest_qnnrobust.models import Float, GradientSource, InputGrid, Labels, Model, Width
+from pytest_qnnrobust.models import InputGrid, Model
 from pytest_qnnrobust.tflite.fixed_point import dequantize
 from pytest_qnnrobust.tflite.graph import Graph, Tensor
 from pytest_qnnrobust.tflite.plan import check_scale, final_softmax
+from pytest_qnnrobust.types import Float, GradientSource, Labels, Width
 
 LiteRtRuntime = Literal["litert", "litert-builtin"]
 SMALLEST_PROBABILITY = 2.0**-20

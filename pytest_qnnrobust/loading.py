@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_qnnrobust.errors import ModelFileError, expected
-from pytest_qnnrobust.models import Float, Labels, Model
+from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.tflite.flatbuffer import MAX_FILE_BYTES, read_graph
+from pytest_qnnrobust.types import Float, Labels
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 RUNTIMES = ("tflm", "litert", "litert-builtin")

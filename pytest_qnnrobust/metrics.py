@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.errors import expected
 
 Distance = NDArray[np.float64]
-Labels = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 NORMS: tuple[float, ...] = (0.0, 1.0, 2.0, np.inf)

@@ -14,12 +14,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import DataError, QnnRobustError, expected
 from pytest_qnnrobust.tflite import fixed_point
-
-Width = Literal["float32", "int16", "int8"]
-Runtime = Literal["tflm", "litert", "litert-builtin", "keras", "surrogate"]
-GradientSource = Literal["autodiff", "straight-through", "surrogate", "finite-difference"]
-Float = NDArray[np.float32]
-Labels = NDArray[np.int64]
+from pytest_qnnrobust.types import Float, GradientSource, Labels, Runtime, Width
 
 CHUNK = 256
 """Samples a model is given at once: larger batches are cut, so memory does not grow with N."""

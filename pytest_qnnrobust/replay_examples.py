@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust import baseline, closing, kept_examples, options
+from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.domain import TOLERANCE, UNIT, resolve_domain, span
 from pytest_qnnrobust.errors import DataError, expected
@@ -25,7 +26,7 @@ from pytest_qnnrobust.option_values import parse_squeezing
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.replay import Replayed
 from pytest_qnnrobust.session import SQUEEZED
-from pytest_qnnrobust.subjects import Subjects, quiet
+from pytest_qnnrobust.subjects import Subjects
 from pytest_qnnrobust.verdicts import Rule
 
 LABEL = (

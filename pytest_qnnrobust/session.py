@@ -25,6 +25,7 @@ from pytest_qnnrobust.attacks import (
 from pytest_qnnrobust.attacks.registry import attack_id
 from pytest_qnnrobust.cache import ResultCache
 from pytest_qnnrobust.closing import Gate, Recorded, judge, recorded, update
+from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data import Data
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import expected
@@ -40,15 +41,8 @@ from pytest_qnnrobust.results import (
     SequentialRecord,
 )
 from pytest_qnnrobust.stopping import Stopping, require_random_order, strictest
-from pytest_qnnrobust.subjects import (
-    NO_DATA,
-    WIDTHS,
-    Defense,
-    MissingError,
-    Subject,
-    Subjects,
-    quiet,
-)
+from pytest_qnnrobust.subjects import NO_DATA, Defense, MissingError, Subject, Subjects
+from pytest_qnnrobust.types import WIDTHS
 from pytest_qnnrobust.verdicts import Rule
 
 SAMPLES = {"smoke": 100, "standard": 120, "paper": 1000}

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import baseline, sequential
+from pytest_qnnrobust import baseline
 from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.option_values import Limits, Threshold
 from pytest_qnnrobust.results import DataRecord, Results, SequentialRecord
-from pytest_qnnrobust.sequential import Decision
+from pytest_qnnrobust.statistics import sequential
+from pytest_qnnrobust.statistics.sequential import Decision
 
 NEIGHBOURS = 6.0
 """Standard errors by which neighbours of one class may exceed what a random order has."""

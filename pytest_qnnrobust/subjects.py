@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.answers import remembered
-from pytest_qnnrobust.batching import share_processors
 from pytest_qnnrobust.cache import ResultCache, accepted_key, converted_key
+from pytest_qnnrobust.compute.processors import share_processors
+from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data import Data, load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError, expected
@@ -25,8 +22,8 @@ from pytest_qnnrobust.loading import Accepted, content_digest, load
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import DefendedFiles
 from pytest_qnnrobust.options import DIGITS, Options
+from pytest_qnnrobust.types import WIDTHS
 
-WIDTHS = ("float32", "int16", "int8")
 KERAS = (".keras", ".h5", ".hdf5")
 CALIBRATION_SAMPLES = 200
 
@@ -259,19 +256,3 @@ def _suffix(width: str) -> str:
 
 def _article(width: str) -> str:
     return "an" if width.startswith("i") else "a"
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep TensorFlow's warnings and start-up messages from the terminal, and from `-W error`."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w") as sink, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)

@@ -9,10 +9,10 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import stats
 from pytest_qnnrobust.defenses import Cost
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.statistics import paired
 from pytest_qnnrobust.tflite.workload import Workload
 from pytest_qnnrobust.verdicts import (
     Rule,
@@ -236,7 +236,7 @@ def no_extra_computation(
     extra = first / max(plain.multiply_accumulates, 1) - 1
     statement = f"{defended} against {plain}" + (f", and {before} ahead of it" if before else "")
     name = f"T10 {defense} adds no computation"
-    same = stats.Interval(extra, extra, rule.level)
+    same = paired.Interval(extra, extra, rule.level)
     value: Value = "holds" if extra <= 0 else "violated"
     return Verdict(name, value, statement, extra, same, 0.0, 0.0, 1, "of work")
 
@@ -263,7 +263,7 @@ def runs_beside(network: Workload, defense: Cost, rule: Rule, share: float = 0.1
     """
     part = defense.operations / max(network.multiply_accumulates, 1)
     statement = f"{defense}, {100 * part:.2g} % of {network} (at most {100 * share:g} %)"
-    exact = stats.Interval(part, part, rule.level)
+    exact = paired.Interval(part, part, rule.level)
     value: Value = "holds" if part <= share else "violated"
     name = "T8 feature squeezing runs beside the network"
     return Verdict(name, value, statement, part, exact, 0.0, 0.0, 1, "of work")

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.differentiable import Differentiable
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError
-from pytest_qnnrobust.models import Float, GradientSource, InputGrid, Labels, Model, Runtime, Width
+from pytest_qnnrobust.models import InputGrid, Model
 from pytest_qnnrobust.tflite.graph import Graph, Tensor
 from pytest_qnnrobust.tflite.interpreter import Interpreter
 from pytest_qnnrobust.tflite.plan import INTEGER_WIDTHS, check_signature, final_softmax
 from pytest_qnnrobust.tflite.surrogate import FloatTwin
-
-WIDTHS: dict[str, Width] = {"int8": "int8", "int16": "int16", "float32": "float32"}
+from pytest_qnnrobust.types import Float, GradientSource, Labels, Runtime, Width
 
 
 class IntegerModel(Model):
@@ -35,7 +34,7 @@ class IntegerModel(Model):
     ) -> None:
         self.interpreter = Interpreter(graph, scale_arithmetic)
         plan = self.interpreter.plan
-        self.width = WIDTHS[plan.input.dtype]
+        self.width = cast(Width, plan.input.dtype)
         self.grid = InputGrid(plan.input.scale, plan.input.zero_point, plan.input.dtype)
         super().__init__(name, self.interpreter.input_shape, plan.output.shape[1], self.grid.range)
 

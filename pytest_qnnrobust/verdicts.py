@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import stats
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.statistics import paired
 
 Value = Literal["holds", "violated", "inconclusive"]
 Unit = Literal[
@@ -69,7 +69,7 @@ class Verdict:
     value: Value
     statement: str
     effect: float
-    interval: stats.Interval
+    interval: paired.Interval
     p_value: float
     detectable: float
     n: int
@@ -101,7 +101,7 @@ class Verdict:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Verdict:
-        return cls(**{**values, "interval": stats.Interval(**values["interval"])})
+        return cls(**{**values, "interval": paired.Interval(**values["interval"])})
 
 
 def accuracy_at_least(
@@ -115,19 +115,19 @@ def accuracy_at_least(
 
     Each is a label and bool (N,), right or not. `parts`: of how many such claims this is one.
     """
-    pairs = stats.discordance(first[1], second[1])
-    holds = stats.paired_proportion_test(pairs, "greater", -rule.margin)
-    violated = stats.paired_proportion_test(pairs, "less", -rule.margin)
+    pairs = paired.discordance(first[1], second[1])
+    holds = paired.paired_proportion_test(pairs, "greater", -rule.margin)
+    violated = paired.paired_proportion_test(pairs, "less", -rule.margin)
     value, p_value = _decide(holds, violated, rule, parts)
-    interval = stats.difference_interval(pairs, rule.level)
+    interval = paired.difference_interval(pairs, rule.level)
     statement = (
         f"{first[0]} {_percent(first[1])} against {second[0]} {_percent(second[1])}, difference "
         f"{100 * pairs.difference:+.1f} points [{100 * interval.low:+.1f}, "
         f"{100 * interval.high:+.1f}] (paired, {p_text(p_value)}, n = {pairs.n})"
     )
     effect = pairs.difference
-    detectable = stats.detectable_difference(pairs.n, pairs.rate, rule.alpha)
-    needed = stats.samples_to_settle(pairs.n, effect, interval, -rule.margin)
+    detectable = paired.detectable_difference(pairs.n, pairs.rate, rule.alpha)
+    needed = paired.samples_to_settle(pairs.n, effect, interval, -rule.margin)
     return Verdict(
         name, value, statement, effect, interval, p_value, detectable, pairs.n, needed=needed
     )
@@ -137,19 +137,19 @@ def share_at_most(name: str, mask: tuple[str, NDArray[np.bool_]], rule: Rule) ->
     """No larger a share of the samples than the margin is marked; exact binomial tests."""
     marked = np.asarray(mask[1], bool)
     holds, violated = (
-        stats.proportion_test(int(marked.sum()), len(marked), rule.margin, side)
+        paired.proportion_test(int(marked.sum()), len(marked), rule.margin, side)
         for side in ("less", "greater")
     )
     value, p_value = _decide(holds, violated, rule)
-    interval = stats.proportion_interval(int(marked.sum()), len(marked), rule.level)
+    interval = paired.proportion_interval(int(marked.sum()), len(marked), rule.level)
     statement = (
         f"{mask[0]} {_percent(marked)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}], at "
         f"most {100 * rule.margin:g} % ({p_text(p_value)}, n = {len(marked)})"
     )
     effect = float(marked.mean()) if len(marked) else 0.0
     n = len(marked)
-    detectable = stats.detectable_proportion(n, rule.margin, rule.alpha)
-    needed = stats.samples_to_settle(n, effect, interval, rule.margin)
+    detectable = paired.detectable_proportion(n, rule.margin, rule.alpha)
+    needed = paired.samples_to_settle(n, effect, interval, rule.margin)
     return Verdict(name, value, statement, effect, interval, p_value, detectable, n, needed=needed)
 
 
@@ -169,18 +169,18 @@ def distance_at_least(
     if a.shape != b.shape:
         raise expected("distances of the same samples", first=a.shape, second=b.shape)
     shifted = a - (1 - rule.margin) * b
-    holds = stats.signed_rank_test(shifted, "greater")
-    violated = stats.signed_rank_test(shifted, "less")
+    holds = paired.signed_rank_test(shifted, "greater")
+    violated = paired.signed_rank_test(shifted, "less")
     value, p_value = _decide(holds, violated, rule, parts)
-    effect, interval = stats.location_interval(a - b, rule.level)
+    effect, interval = paired.location_interval(a - b, rule.level)
     statement = (
         f"{first[0]} {_median(a)} against {second[0]} {_median(b)} (medians), difference "
         f"{effect:+.3g} [{interval.low:+.3g}, {interval.high:+.3g}] "
         f"(paired, {p_text(p_value)}, n = {len(a)})"
     )
     n = len(a)
-    detectable = stats.detectable_shift(a - b, rule.alpha)
-    needed = stats.samples_to_settle(n, *stats.location_interval(shifted, rule.level))
+    detectable = paired.detectable_shift(a - b, rule.alpha)
+    needed = paired.samples_to_settle(n, *paired.location_interval(shifted, rule.level))
     return Verdict(name, value, statement, effect, interval, p_value, detectable, n, unit, needed)
 
 
@@ -218,18 +218,18 @@ def tends_to_be_greater(
     counting half.
     """
     a, b = (np.asarray(pair[1], np.float64) for pair in (first, second))
-    holds, violated = (stats.rank_sum_test(a, b, side) for side in ("greater", "less"))
+    holds, violated = (paired.rank_sum_test(a, b, side) for side in ("greater", "less"))
     value, p_value = _decide(holds, violated, rule)
-    share, interval = stats.superiority(a, b, rule.level)
+    share, interval = paired.superiority(a, b, rule.level)
     statement = (
         f"{first[0]} {_median(a)} against {second[0]} {_median(b)} (medians), greater in "
         f"{100 * share:.0f} % [{100 * interval.low:.0f}, {100 * interval.high:.0f}] of pairs "
         f"({p_text(p_value)}, n = {len(a)} and {len(b)})"
     )
-    centred = stats.Interval(interval.low - 0.5, interval.high - 0.5, interval.level)
-    detectable = stats.detectable_superiority(len(a), len(b), rule.alpha)
+    centred = paired.Interval(interval.low - 0.5, interval.high - 0.5, interval.level)
+    detectable = paired.detectable_superiority(len(a), len(b), rule.alpha)
     n = len(a) + len(b)
-    needed = stats.samples_to_settle(n, share - 0.5, centred)
+    needed = paired.samples_to_settle(n, share - 0.5, centred)
     return Verdict(
         name, value, statement, share - 0.5, centred, p_value, detectable, n, "of probability",
         needed,

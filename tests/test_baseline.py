@@ -10,7 +10,7 @@ import pytest
 from pytest_qnnrobust import baseline
 from pytest_qnnrobust.option_values import Limits, LossLimit, parse_limits
 from pytest_qnnrobust.results import Results
-from pytest_qnnrobust.stats import holm
+from pytest_qnnrobust.statistics.paired import holm
 from pytest_qnnrobust.verdicts import Rule
 from tests.test_results import run
 from tests.test_takeaways import outcome, share

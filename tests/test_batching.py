@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_qnnrobust import batching
+from pytest_qnnrobust.compute import batches
 
-BUCKETS = st.sampled_from([batching.BUCKETS, (8, 32, 64, 128), (1, 16)])
+BUCKETS = st.sampled_from([batches.BUCKETS, (8, 32, 64, 128), (1, 16)])
 
 
 @given(st.integers(1, 1500), BUCKETS)
 def test_pieces_hold_every_sample_once_in_a_known_size(n, buckets):
-    found = batching.pieces(n, buckets)
+    found = batches.pieces(n, buckets)
     rows = np.concatenate([np.arange(n)[rows] for rows, _ in found])
     np.testing.assert_array_equal(rows, np.arange(n))
     assert all(0 < rows.stop - rows.start <= size for rows, size in found)
@@ -24,26 +24,26 @@ def test_pieces_hold_every_sample_once_in_a_known_size(n, buckets):
 
 @given(st.integers(1, 1500), BUCKETS)
 def test_pieces_never_cost_more_than_one_padded_bucket(n, buckets):
-    computed = sum(size + batching.CALL for _, size in batching.pieces(n, buckets))
+    computed = sum(size + batches.CALL for _, size in batches.pieces(n, buckets))
     whole = -(-n // buckets[-1])
-    assert computed <= batching.bucket(n, buckets) + whole * batching.CALL
+    assert computed <= batches.bucket(n, buckets) + whole * batches.CALL
 
 
 @pytest.mark.parametrize(
     ("n", "sizes"), [(256, [256]), (77, [64, 16]), (153, [128, 32]), (9, [16])]
 )
 def test_little_is_padded(n, sizes):
-    assert [size for _, size in batching.pieces(n)] == sizes
+    assert [size for _, size in batches.pieces(n)] == sizes
 
 
 def test_the_next_larger_bucket():
-    assert [batching.bucket(n) for n in (1, 16, 17, 256, 257)] == [16, 16, 32, 256, 512]
+    assert [batches.bucket(n) for n in (1, 16, 17, 256, 257)] == [16, 16, 32, 256, 512]
 
 
 def test_padding_repeats_the_last_row():
     array = np.arange(6).reshape(3, 2)
-    np.testing.assert_array_equal(batching.pad(array, 5), array[[0, 1, 2, 2, 2]])
-    assert batching.pad(array, 3) is array
+    np.testing.assert_array_equal(batches.pad(array, 5), array[[0, 1, 2, 2, 2]])
+    assert batches.pad(array, 3) is array
 
 
 def test_products_use_one_thread_for_a_while():
@@ -54,6 +54,6 @@ def test_products_use_one_thread_for_a_while():
         return [library["num_threads"] for library in found if library["user_api"] == "blas"]
 
     before = threads()
-    with batching.one_blas_thread():
+    with batches.one_blas_thread():
         assert set(threads()) <= {1}
     assert threads() == before

@@ -22,7 +22,7 @@ from pytest_qnnrobust.results import (
     Results,
     SequentialRecord,
 )
-from pytest_qnnrobust.stats import Interval
+from pytest_qnnrobust.statistics.paired import Interval
 from pytest_qnnrobust.verdicts import Verdict
 from tests.test_takeaways import outcome, share
 

@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as hnp
 from scipy.integrate import quad
 from scipy.stats import binom
 
-from pytest_qnnrobust import sequential, stats
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.sequential import (
+from pytest_qnnrobust.statistics import paired, sequential
+from pytest_qnnrobust.statistics.sequential import (
     accuracy_at_least,
     confidence_sequence,
     gains,
@@ -181,7 +181,7 @@ def test_a_confidence_sequence_covers_the_mean_at_all_times_and_only_narrows():
 def test_a_confidence_sequence_is_wider_than_an_interval_and_agrees_with_the_test():
     right = rights(0.6, n=200, repeats=1)[0]
     low, high = confidence_sequence(right, 0.9)
-    fixed = stats.proportion_interval(int(right.sum()), 200, 0.9)
+    fixed = paired.proportion_interval(int(right.sum()), 200, 0.9)
     assert low[-1] < fixed.low < fixed.high < high[-1]
     assert high[-1] - low[-1] < 0.3
     for bound in (0.3, low[-1] - 0.002, low[-1] + 0.002, 0.6):

@@ -15,11 +15,11 @@ from pytest_qnnrobust.cli import main
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.stats import Interval
-from pytest_qnnrobust.subjects import WIDTHS
+from pytest_qnnrobust.statistics.paired import Interval
 from pytest_qnnrobust.tables import pictures, plan, published, render
 from pytest_qnnrobust.tables.measure import Conditions, Measured, measure
 from pytest_qnnrobust.tables.plan import TableCell
+from pytest_qnnrobust.types import WIDTHS
 
 HEADER = "source,dataset,defence,mode,attack,model,adversarial_accuracy_pct,l0,l1,l2,linf\n"
 DEEPFOOL = "Table 6,{0},none,transfer,deepfool,int8,78.4,3056.59,3.2,0.08,0.01\n"

@@ -13,16 +13,10 @@ from pytest_qnnrobust.attacks import checks, geometry, losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.climbs import Climb, L1Climb, L2Climb, LinfClimb, Plan
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import (
-    Float,
-    Labels,
-    Mask,
-    OutOfBudgetError,
-    Rows,
-    Target,
-)
+from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.models import Gradient
+from pytest_qnnrobust.types import Float, Labels
 
 RACE = 256
 """Climbs that run side by side at most, once a sample has more than one."""

@@ -21,9 +21,10 @@ from pytest_qnnrobust.attacks import art_estimators, checks
 from pytest_qnnrobust.attacks.art_estimators import ModelSource, SampleSource
 from pytest_qnnrobust.attacks.base import Attack, FixedBudgetAttack, MinimalDistortionAttack
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, OutOfBudgetError, Target
+from pytest_qnnrobust.attacks.target import OutOfBudgetError, Target
 from pytest_qnnrobust.errors import AttackError, QnnRobustError, expected
 from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.types import Float, Labels
 
 PREFIX = "art:"
 """What an id of an ART attack starts with, before the name of ART's class."""

@@ -17,9 +17,10 @@ from pytest_qnnrobust.attacks.base import FixedBudgetAttack, MinimalDistortionAt
 from pytest_qnnrobust.attacks.fab import FAB
 from pytest_qnnrobust.attacks.square import SquareAttack
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, OutOfBudgetError, Rows, Target
+from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import flat
 from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.types import Float, Labels
 
 VERSIONS: dict[str, tuple[str, ...]] = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import checks, geometry
 from pytest_qnnrobust.attacks.result import AttackResult, Recorder
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, OutOfBudgetError, Rows, Target
-from pytest_qnnrobust.batching import one_blas_thread
+from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
+from pytest_qnnrobust.compute.processors import one_blas_thread
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.types import Float, Labels
 
 Knowledge = Literal["white", "gray", "black"]
 Progress = Callable[[int, int, str], None]

@@ -11,8 +11,9 @@ from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.normals import channel_noise
 from pytest_qnnrobust.attacks.projections import row_dot, row_norm
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
+from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.types import Float, Labels
 
 TARGET_RATE = 0.25
 """Share of candidates that are to stay misclassified; delta grows above it and shrinks below."""

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import losses
 from pytest_qnnrobust.attacks.projections import row_dot
-from pytest_qnnrobust.attacks.target import Float, Mask, OutOfBudgetError, Rows, Target
+from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.types import Float
 
 Distance = Callable[[Float], Float]
 """Perturbations float32 (n, elements), in input units, to their sizes (n,)."""

@@ -11,7 +11,8 @@ from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.carlini import Descent, Nearest, column, margin_gradient
 from pytest_qnnrobust.attacks.carlini_polish import l0_plane, polish
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Target
+from pytest_qnnrobust.attacks.target import Mask, Target
+from pytest_qnnrobust.types import Float, Labels
 
 PIXEL_RANK = 3
 """Inputs of this many axes are images whose last axis holds the channels of a pixel."""

@@ -21,8 +21,9 @@ from pytest_qnnrobust.attacks.carlini import (
 )
 from pytest_qnnrobust.attacks.carlini_polish import lp_plane, polish
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Target
+from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.types import Float, Labels
 
 STRIDE = 0.6
 """Longest step of Adam, as a share of the RMS of the sample's smallest perturbation so far."""

@@ -17,7 +17,8 @@ from pytest_qnnrobust.attacks.carlini import (
 from pytest_qnnrobust.attacks.carlini_polish import lp_plane, polish
 from pytest_qnnrobust.attacks.projections import row_norm
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Target
+from pytest_qnnrobust.attacks.target import Target
+from pytest_qnnrobust.types import Float, Labels
 
 STRIDE = 0.2
 """Longest step of Adam, as a share of tau."""

@@ -8,8 +8,9 @@ import numpy as np
 
 from pytest_qnnrobust.attacks.carlini import Nearest, margin_gradient
 from pytest_qnnrobust.attacks.projections import row_dot, shortest_step
-from pytest_qnnrobust.attacks.target import Float, Mask, Rows, Target
+from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.types import Float
 
 Bounds = tuple[float, float]
 Plane = Callable[[Float, Float, Float, Bounds], Float]

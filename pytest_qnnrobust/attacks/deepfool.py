@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import checks, geometry
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Target
+from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.metrics import lp_norm
+from pytest_qnnrobust.types import Float, Labels
 
 TINY = 1e-12
 """Keeps the division by a gradient's length finite."""

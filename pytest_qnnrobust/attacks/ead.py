@@ -19,8 +19,9 @@ from pytest_qnnrobust.attacks.carlini import (
 )
 from pytest_qnnrobust.attacks.carlini_polish import elastic_plane, lp_plane, polish
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Target
+from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.types import Float, Labels
 
 DECISION_RULES = ("EN", "L1")
 

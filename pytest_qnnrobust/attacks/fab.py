@@ -14,8 +14,9 @@ from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.geometry import cache_sized
 from pytest_qnnrobust.attacks.projections import row_dot, row_norm, shortest_step
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
+from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.types import Float, Labels
 
 Planes = tuple[Float, Float]
 """f (n, m) and its gradients (n, m, elements): m linearized boundaries for each of n points."""

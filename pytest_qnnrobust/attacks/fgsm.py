@@ -10,7 +10,8 @@ from pytest_qnnrobust.attacks import checks, losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import steepest
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Target
+from pytest_qnnrobust.attacks.target import Target
+from pytest_qnnrobust.types import Float, Labels
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

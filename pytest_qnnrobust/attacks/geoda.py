@@ -18,8 +18,9 @@ from pytest_qnnrobust.attacks.starts import (
     to_boundary,
 )
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
+from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
+from pytest_qnnrobust.types import Float, Labels
 
 Double = NDArray[np.float64]
 

@@ -14,10 +14,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks.ragged import Ragged
 from pytest_qnnrobust.metrics import flat, lp_norm
 from pytest_qnnrobust.models import InputGrid
-
-Float = NDArray[np.float32]
-Double = NDArray[np.float64]
-Bounds = tuple[float, float]
+from pytest_qnnrobust.types import Bounds, Double, Float
 
 FIRST = 512
 """Roundings of a row that are looked at before all of them are sorted."""

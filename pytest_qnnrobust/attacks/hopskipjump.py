@@ -19,8 +19,9 @@ from pytest_qnnrobust.attacks.normals import (
 )
 from pytest_qnnrobust.attacks.starts import bisect, random_starts, step_out, to_boundary
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
+from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
+from pytest_qnnrobust.types import Float, Labels
 
 Double = NDArray[np.float64]
 

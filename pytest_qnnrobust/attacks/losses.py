@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.losses import TINY
+from pytest_qnnrobust.types import Labels
 
-Labels = NDArray[np.int64]
 Values = NDArray[np.float64]
 Loss = Callable[[NDArray[Any], Labels, Labels], Values]
 

@@ -10,7 +10,8 @@ from pytest_qnnrobust.attacks import checks
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import cache_sized
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
+from pytest_qnnrobust.attacks.target import Rows, Target
+from pytest_qnnrobust.types import Float, Labels
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

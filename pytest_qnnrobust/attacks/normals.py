@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Rows, Target
+from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
+from pytest_qnnrobust.types import Float
 
 QUESTION = 512
 """Most probes that one question to the model holds; a multiple of the model's chunk."""

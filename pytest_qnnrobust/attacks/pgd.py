@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import checks, geometry, losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
+from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.metrics import flat, lp_norm
+from pytest_qnnrobust.types import Bounds, Float, Labels
 
 SPARSITY = 0.05
 """Share of the elements that one L1 step moves: those with the largest gradients."""
@@ -166,7 +167,7 @@ class _Trace:
         return np.asarray(fooled)
 
 
-def _sparse(gradient: Float, point: Float, bounds: geometry.Bounds) -> Float:
+def _sparse(gradient: Float, point: Float, bounds: Bounds) -> Float:
     """The L1 unit vector along the largest elements of the gradient that have room to move."""
     slope = flat(gradient)
     fall, rise = geometry.rooms(flat(point), bounds)

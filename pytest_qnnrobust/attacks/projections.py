@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.geometry import cache_sized
 from pytest_qnnrobust.attacks.ragged import Ragged
+from pytest_qnnrobust.types import Bounds
 
 Array = NDArray[Any]
-Bounds = tuple[float, float]
 
 FIRST = 128
 """How many of the largest slopes the L1 step looks at before it sorts them all."""

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.geometry import cache_sized
-from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows
+from pytest_qnnrobust.attacks.target import Mask, Rows
 from pytest_qnnrobust.metrics import delta_distances
 from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.types import Float, Labels
 
 
 @dataclass(frozen=True, eq=False)

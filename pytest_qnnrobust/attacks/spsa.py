@@ -12,7 +12,8 @@ from pytest_qnnrobust.attacks import checks, geometry
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.losses import margin
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
+from pytest_qnnrobust.attacks.target import Rows, Target
+from pytest_qnnrobust.types import Float, Labels
 
 Double = NDArray[np.float64]
 

@@ -29,8 +29,9 @@ from pytest_qnnrobust.attacks.square_windows import (
     write,
 )
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
-from pytest_qnnrobust.batching import bucket
+from pytest_qnnrobust.attacks.target import Rows, Target
+from pytest_qnnrobust.compute.batches import bucket
+from pytest_qnnrobust.types import Float, Labels
 
 Double = NDArray[np.float64]
 Move = Callable[[Any, Rows, Double, Size], Float]

@@ -22,8 +22,9 @@ from pytest_qnnrobust.attacks.square_windows import (
     refilled,
     write,
 )
-from pytest_qnnrobust.attacks.target import Float, Rows, Target
+from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.types import Float
 
 Double = NDArray[np.float64]
 

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks.geometry import float32_bounds
 from pytest_qnnrobust.attacks.losses import margin
 from pytest_qnnrobust.attacks.square_windows import Window, image_shape, read, write
-from pytest_qnnrobust.attacks.target import Float, Mask, Rows, Target
+from pytest_qnnrobust.attacks.target import Mask, Rows, Target
+from pytest_qnnrobust.types import Float
 
 
 class Search:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Rows, Target
+from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import lp_norm
+from pytest_qnnrobust.types import Float
 
 START_BLOCK = 5
 """Random images that a sample tries at a time while it looks for a start."""

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import geometry
 from pytest_qnnrobust.metrics import flat
 from pytest_qnnrobust.models import Gradient, InputGrid, Model, Scores
+from pytest_qnnrobust.types import Float, Labels
 
-Float = NDArray[np.float32]
-Labels = NDArray[np.int64]
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Answer = TypeVar("Answer")

@@ -13,7 +13,8 @@ from pytest_qnnrobust.attacks.deepfool import nearest_boundary
 from pytest_qnnrobust.attacks.geometry import l2_projection
 from pytest_qnnrobust.attacks.losses import UNTARGETED
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Rows, Target
+from pytest_qnnrobust.attacks.target import Rows, Target
+from pytest_qnnrobust.types import Float, Labels
 
 Double = NDArray[np.float64]
 

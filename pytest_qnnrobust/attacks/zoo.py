@@ -13,9 +13,10 @@ from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.losses import margin
 from pytest_qnnrobust.attacks.square_windows import image_shape
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Float, Labels, Mask, Rows, Target
+from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.attacks.zoo_space import Space
 from pytest_qnnrobust.metrics import flat, lp_norm
+from pytest_qnnrobust.types import Float, Labels
 
 Double = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.quantizers import probes
 from pytest_qnnrobust.quantizers.base import Subject
 from pytest_qnnrobust.quantizers.laws import Law, Violation, in_channel, number, real
-from pytest_qnnrobust.stats import detectable_proportion, proportion_test
+from pytest_qnnrobust.statistics.paired import detectable_proportion, proportion_test
 
 SHARES = (0.5, 0.25, 0.75, 0.1, 0.9, 0.4, 0.6, 0.02)
 """Where between two neighbours the points lie."""

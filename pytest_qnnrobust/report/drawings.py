@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import stats
 from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.statistics import paired
 
 COLOURS = {"float32": "#1b6ca8", "int16": "#d1793f", "int8": "#3d8c40"}
 POINTS = 60
@@ -59,7 +59,7 @@ def _survivors(outcome: Outcome, sizes: NDArray[np.float64]) -> tuple[Any, Any, 
     nearest = np.where(outcome.fooled, outcome.l2, np.inf)
     nearest = np.where(outcome.clean_correct, nearest, -1.0)
     right = (nearest[None, :] > sizes[:, None]).sum(axis=1)
-    intervals = [stats.proportion_interval(int(n), len(outcome)) for n in right]
+    intervals = [paired.proportion_interval(int(n), len(outcome)) for n in right]
     share = 100 * right / max(len(outcome), 1)
     return share, *([100 * getattr(i, end) for i in intervals] for end in ("low", "high"))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.results import Results
-from pytest_qnnrobust.subjects import WIDTHS
+from pytest_qnnrobust.types import WIDTHS
 
 LIGHT, DARK = (247, 250, 252), (23, 78, 128)
 """Colours of accuracy 0 and 1; one hue, so that the order shows without colour, too."""

@@ -14,7 +14,8 @@ from pytest_qnnrobust.gathered import group_by_reason
 from pytest_qnnrobust.options import INCONCLUSIVE
 from pytest_qnnrobust.report.files import error_lines
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import NO_DATA, WIDTHS
+from pytest_qnnrobust.subjects import NO_DATA
+from pytest_qnnrobust.types import WIDTHS
 from pytest_qnnrobust.verdicts import Verdict
 
 WIDTH = 80

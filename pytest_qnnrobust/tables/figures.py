@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import stats
 from pytest_qnnrobust.report.drawings import COLOURS, pyplot
-from pytest_qnnrobust.subjects import WIDTHS
+from pytest_qnnrobust.statistics import paired
 from pytest_qnnrobust.tables.plan import TITLES
 from pytest_qnnrobust.tables.render import Row, attack_of, by_defence, title
+from pytest_qnnrobust.types import WIDTHS
 
 DOTS_PER_INCH = 130
 
@@ -45,7 +45,7 @@ def figure_1(path: Path, curves: Sequence[Curve]) -> None:
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(6.4, 4))
     for curve in curves:
-        points = [stats.proportion_interval(int(r.sum()), len(r)) for r in curve.right]
+        points = [paired.proportion_interval(int(r.sum()), len(r)) for r in curve.right]
         accuracy = [100 * float(r.mean()) for r in curve.right]
         low, high = ([100 * getattr(p, end) for p in points] for end in ("low", "high"))
         colour = COLOURS[curve.width]

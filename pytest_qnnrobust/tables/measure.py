@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import stats
-from pytest_qnnrobust.batching import share_processors
+from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.errors import AttackError, QnnRobustError
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.metrics import mean_distance
@@ -19,6 +18,7 @@ from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.option_values import Limit
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.statistics import paired
 from pytest_qnnrobust.subjects import MissingError
 from pytest_qnnrobust.tables.plan import PLAIN, SQUEEZING, TableCell
 from pytest_qnnrobust.tables.predicted_labels import move_wrong
@@ -38,7 +38,7 @@ class Measured:
     cell: TableCell
     n: int
     accuracy: float
-    interval: stats.Interval
+    interval: paired.Interval
     distances: Mapping[str, float]
     distances_all: Mapping[str, float]
     seconds: float
@@ -100,8 +100,8 @@ def _trained(session: Session, cell: TableCell, width: str) -> Model:
 
 
 def _measured(cell: TableCell, right: NDArray[np.bool_], attacked: Outcome | None) -> Measured:
-    interval = stats.proportion_interval(int(right.sum()), len(right))
-    percent = stats.Interval(100 * interval.low, 100 * interval.high, interval.level)
+    interval = paired.proportion_interval(int(right.sum()), len(right))
+    percent = paired.Interval(100 * interval.low, 100 * interval.high, interval.level)
     accuracy = 100 * float(right.mean())
     if attacked is None:
         return Measured(cell, len(right), accuracy, percent, {}, {}, 0.0)

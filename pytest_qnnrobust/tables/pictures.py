@@ -11,10 +11,11 @@ import numpy as np
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.models import Model
 from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import WIDTHS, MissingError
+from pytest_qnnrobust.subjects import MissingError
 from pytest_qnnrobust.tables.figures import Curve, Triplet
 from pytest_qnnrobust.tables.measure import Conditions
 from pytest_qnnrobust.tables.plan import FIGURE_1, GRIDS, PLAIN, TableCell
+from pytest_qnnrobust.types import WIDTHS
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 2.5, 3.75, 5.0, 7.5, 10.0)
 """Linf budgets of Figure 1 as multiples of PGD's: the paper's range, and on to two int8 steps."""
@@ -74,11 +75,11 @@ def triplets(session: Session, name: str, conditions: Conditions) -> list[Triple
 
 def _models(session: Session) -> dict[str, Model]:
     """The widths that there are; float32 is one of them."""
-    found = {}
+    models: dict[str, Model] = {}
     for width in WIDTHS:
         with suppress(MissingError):
-            found[width] = session.subject(width).model
-    return found
+            models[width] = session.subject(width).model
+    return models
 
 
 def _pgd(session: Session, strength: float) -> Attack:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pytest_qnnrobust.attacks.presets import BY_TRANSFER, DIRECTLY
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.subjects import WIDTHS
+from pytest_qnnrobust.types import WIDTHS
 
 How = Literal["clean", "direct", "transfer"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_qnnrobust.errors import DataError, expected
-from pytest_qnnrobust.subjects import WIDTHS
 from pytest_qnnrobust.tables.plan import TableCell
+from pytest_qnnrobust.types import WIDTHS
 
 COLUMNS = ("source", "dataset", "defence", "mode", "attack", "model", "adversarial_accuracy_pct")
 DISTANCES = ("l0", "l1", "l2", "linf")

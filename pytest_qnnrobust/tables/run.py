@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_qnnrobust.batching import share_processors
+from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.session import Session

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.batching import fitting, side_by_side
+from pytest_qnnrobust.compute.batches import fitting, side_by_side
 from pytest_qnnrobust.tflite.accumulate import Engine
 from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, Product, lower
 from pytest_qnnrobust.tflite.plan import Plan, Step

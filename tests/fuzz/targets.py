@@ -224,7 +224,7 @@ def results_seeds() -> list[bytes]:
         ModelRecord,
         Results,
     )
-    from pytest_qnnrobust.stats import Interval
+    from pytest_qnnrobust.statistics.paired import Interval
     from pytest_qnnrobust.verdicts import Verdict
 
     names = ("index", "label", "clean_label", "adv_label", "queries", "gradients")

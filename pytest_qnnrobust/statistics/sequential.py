@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.types import Double
 
-Float = NDArray[np.float64]
 Value = Literal["holds", "violated", "undecided"]
 
 FRACTIONS = (np.arange(32) + 0.5) / 32
@@ -49,7 +49,7 @@ class Decision:
         return 1 / self.p_value if self.p_value else float("inf")
 
 
-def log_capital(values: NDArray[Any], mean: float) -> Float:
+def log_capital(values: NDArray[Any], mean: float) -> Double:
     """Logarithm of the capital after each value (..., N) of bets against `mean` or less.
 
     Values and `mean` are in [0, 1]. A value above 0 cannot be where the mean is 0: the capital is
@@ -67,7 +67,7 @@ def log_capital(values: NDArray[Any], mean: float) -> Float:
     return np.asarray(total - np.log(len(FRACTIONS)))
 
 
-def p_values(values: NDArray[Any], mean: float) -> Float:
+def p_values(values: NDArray[Any], mean: float) -> Double:
     """p-value of `the mean is this or less` after each value (..., N); valid at any time."""
     largest = np.maximum.accumulate(log_capital(values, mean), axis=-1)
     return np.asarray(np.exp(-np.maximum(largest, 0.0)))
@@ -82,7 +82,7 @@ def mean_at_least(values: NDArray[Any], bound: float, alpha: float) -> Decision:
     x = np.asarray(values, np.float64)
     if x.ndim != 1 or not 0 < alpha < 1:
         raise expected("values (N,) and alpha in (0, 1)", shape=x.shape, alpha=alpha)
-    tests: dict[Value, Float] = {"holds": p_values(x, bound)}
+    tests: dict[Value, Double] = {"holds": p_values(x, bound)}
     tests["violated"] = p_values(1 - x, 1 - bound)
     first = {value: int(np.argmax(p <= alpha)) for value, p in tests.items() if _last(p) <= alpha}
     if not first:
@@ -103,7 +103,7 @@ def lost_at_most(
     return mean_at_least(gains(before, now), (1 - limit) / 2, alpha)
 
 
-def gains(before: NDArray[np.bool_], now: NDArray[np.bool_]) -> Float:
+def gains(before: NDArray[np.bool_], now: NDArray[np.bool_]) -> Double:
     """1 where only `now` is right, 0 where only `before` is, 1/2 where they agree."""
     first, second = np.asarray(before, bool), np.asarray(now, bool)
     if first.shape != second.shape:
@@ -111,7 +111,7 @@ def gains(before: NDArray[np.bool_], now: NDArray[np.bool_]) -> Float:
     return np.asarray((1 + second.astype(np.float64) - first) / 2)
 
 
-def confidence_sequence(values: NDArray[Any], level: float = 0.95) -> tuple[Float, Float]:
+def confidence_sequence(values: NDArray[Any], level: float = 0.95) -> tuple[Double, Double]:
     """Lower and upper bounds of the mean after each value (N,): all of them cover it together.
 
     Between the means that neither side's bets ever refused at (1 - level) / 2, rounded outwards to
@@ -124,7 +124,7 @@ def confidence_sequence(values: NDArray[Any], level: float = 0.95) -> tuple[Floa
     return low, np.maximum(1 - high, low)
 
 
-def _refused(x: Float, alpha: float) -> Float:
+def _refused(x: Double, alpha: float) -> Double:
     """The largest mean that was refused after each value; the smaller ones were, too."""
     known, which = np.unique(x, return_inverse=True)
     counts = np.cumsum(which[:, None] == np.arange(len(known)), axis=0)
@@ -139,5 +139,5 @@ def _refused(x: Float, alpha: float) -> Float:
     return np.maximum.accumulate(low) if len(x) else low
 
 
-def _last(p: Float) -> float:
+def _last(p: Double) -> float:
     return float(p[-1]) if len(p) else 1.0

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import ThreadpoolController
+
+from pytest_qnnrobust.compute.processors import thread_count, thread_pool
 
 BUCKETS = (16, 32, 64, 128, 256)
 """Batch sizes of a float network."""
 
 MAX_VALUES = 1 << 26
 """Values of an activation of a whole batch: 512 MiB in float64."""
-
-INTRAOP, INTEROP = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
-"""Where TensorFlow looks for its numbers of threads when it starts."""
 
 CALL = 8
 """What one more call costs, in samples of padding that it has to save."""
@@ -69,56 +64,8 @@ def side_by_side(
     ]
     if len(cut) == 1:
         return run(*cut[0])
-    parts = list(_threads().map(run, *zip(*cut, strict=True)))
+    parts = list(thread_pool().map(run, *zip(*cut, strict=True)))
     return [np.concatenate(results) for results in zip(*parts, strict=True)]
-
-
-@lru_cache(maxsize=1)
-def thread_count() -> int:
-    """Threads that TensorFlow may use, by its own settings or the processors there are."""
-    import tensorflow as tf
-
-    chosen = tf.config.threading.get_intra_op_parallelism_threads()
-    return int(chosen or os.environ.get(INTRAOP) or available_processors())
-
-
-def share_processors(workers: int) -> None:
-    """Leave this process its part of the processors, one of `workers` that compute side by side.
-
-    Nothing where TensorFlow is running already or the user set its threads in the environment.
-    """
-    if INTRAOP in os.environ:
-        return
-    threads = str(max(available_processors() // workers, 1))
-    os.environ.update({INTRAOP: threads, INTEROP: threads})
-
-
-def available_processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def one_blas_thread() -> AbstractContextManager[Any]:
-    """While this lasts, NumPy's products use the calling thread only.
-
-    OpenBLAS's threads spin for a while after each product, on the processors that TensorFlow
-    computes the next batch on: a fifth of its speed on two cores.
-    """
-    limit: AbstractContextManager[Any] = _loaded_libraries().limit(limits=1, user_api="blas")
-    return limit
-
-
-@lru_cache(maxsize=1)
-def _loaded_libraries() -> ThreadpoolController:
-    """Found once: the search takes 3 to 5 ms, a batch of noise 130. NumPy's is loaded by then."""
-    return ThreadpoolController()
-
-
-@lru_cache(maxsize=1)
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_count(), thread_name_prefix="qnn-shard")
 
 
 @lru_cache(maxsize=4096)

@@ -1,0 +1,1 @@
+"""What every computation shares: batch sizes, threads, a quiet terminal."""

@@ -1,0 +1,62 @@
+"""Processors and threads: how many this process may use, and sharing them with others."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import lru_cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+INTRAOP, INTEROP = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
+"""Where TensorFlow looks for its numbers of threads when it starts."""
+
+
+@lru_cache(maxsize=1)
+def thread_count() -> int:
+    """Threads that TensorFlow may use, by its own settings or the processors there are."""
+    import tensorflow as tf
+
+    chosen = tf.config.threading.get_intra_op_parallelism_threads()
+    return int(chosen or os.environ.get(INTRAOP) or available_processors())
+
+
+def share_processors(workers: int) -> None:
+    """Leave this process its part of the processors, one of `workers` that compute side by side.
+
+    Nothing where TensorFlow is running already or the user set its threads in the environment.
+    """
+    if INTRAOP in os.environ:
+        return
+    threads = str(max(available_processors() // workers, 1))
+    os.environ.update({INTRAOP: threads, INTEROP: threads})
+
+
+def available_processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """While this lasts, NumPy's products use the calling thread only.
+
+    OpenBLAS's threads spin for a while after each product, on the processors that TensorFlow
+    computes the next batch on: a fifth of its speed on two cores.
+    """
+    limit: AbstractContextManager[Any] = _loaded_libraries().limit(limits=1, user_api="blas")
+    return limit
+
+
+@lru_cache(maxsize=1)
+def _loaded_libraries() -> ThreadpoolController:
+    """Found once: the search takes 3 to 5 ms, a batch of noise 130. NumPy's is loaded by then."""
+    return ThreadpoolController()
+
+
+@lru_cache(maxsize=1)
+def thread_pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_count(), thread_name_prefix="qnn-shard")

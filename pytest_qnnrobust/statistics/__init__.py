@@ -1,0 +1,1 @@
+"""The tests and intervals that verdicts rest on."""

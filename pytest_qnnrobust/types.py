@@ -1,0 +1,26 @@
+"""Names and array types that the whole package shares."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+Width = Literal["float32", "int16", "int8"]
+"""The number format of a network: the dtype of its activations."""
+
+Runtime = Literal["tflm", "litert", "litert-builtin", "keras", "surrogate"]
+"""What computes a network's scores."""
+
+GradientSource = Literal["autodiff", "straight-through", "surrogate", "finite-difference"]
+"""Where a white-box attack has its gradients from."""
+
+Float = NDArray[np.float32]
+Double = NDArray[np.float64]
+Labels = NDArray[np.int64]
+Bounds = tuple[float, float]
+"""(low, high) of a model's real-valued input."""
+
+WIDTHS: tuple[Width, ...] = get_args(Width)
+"""From fine to coarse: the order of every table."""
