@@ -51,7 +51,8 @@ from benchmarks.table import Comparison
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks import Attack, FixedBudgetAttack
 from pytest_qnnrobust.metrics import norm_name
-from pytest_qnnrobust.models import Model, load_model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.load import load_model
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 NETWORKS = ("cifar_resnet", "cifar_adv_train", "cifar_distil", "cifar_ens_adv", "cifar_sat")

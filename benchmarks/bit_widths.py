@@ -42,7 +42,8 @@ from benchmarks.dorefa_networks import BITS, NAMES, mnist_a, resnet20, width_nam
 from pytest_qnnrobust import attacks, metrics, observations
 from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.evaluation import Cell, Evaluator, Outcome
-from pytest_qnnrobust.models import Model, load_model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.load import load_model
 from pytest_qnnrobust.verdicts import (
     Rule,
     Verdict,

@@ -32,7 +32,8 @@ from benchmarks.measure import Case, Counter
 from pytest_qnnrobust import attacks, gradient_metrics
 from pytest_qnnrobust.attacks import FixedBudgetAttack
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
-from pytest_qnnrobust.models import Model, load_model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.load import load_model
 
 PROFILE = "goliath-cifar10"
 

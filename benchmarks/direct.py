@@ -20,7 +20,8 @@ from benchmarks.attacks import Peers, chosen, compare, images, network_file, par
 from benchmarks.measure import Counter, Peer, Store
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks import Attack, FixedBudgetAttack
-from pytest_qnnrobust.models import Model, load_model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.load import load_model
 
 ATTACKS = ("square-linf", "square-l2", "boundary", "geoda", "zoo")
 WIDTHS = ("int8", "int16")

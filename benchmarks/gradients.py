@@ -28,8 +28,8 @@ from benchmarks.measure import Case, say
 from benchmarks.table import number, table
 from pytest_qnnrobust import attacks, metrics
 from pytest_qnnrobust.attacks import Attack
-from pytest_qnnrobust.gradient_sources import SOURCES
-from pytest_qnnrobust.models import load_model
+from pytest_qnnrobust.models.base import SOURCES
+from pytest_qnnrobust.models.load import load_model
 
 WIDTHS = ("int8", "int16")
 ATTACKS: dict[str, dict[str, object]] = {

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import metrics
 from pytest_qnnrobust.attacks import Attack, AttackResult, FixedBudgetAttack, geometry
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]

@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks.measure import Counter, Generate, Images, Labels
 from pytest_qnnrobust.attacks import Attack
-from pytest_qnnrobust.models import InputGrid, Model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.grid import InputGrid
 
 Builder = Callable[[Any, Attack], Generate]
 LARGEST = 64

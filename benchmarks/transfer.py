@@ -24,7 +24,8 @@ from benchmarks.measure import Case, Images
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks.losses import margin
 from pytest_qnnrobust.metrics import distances
-from pytest_qnnrobust.models import Model, load_model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.load import load_model
 
 
 @dataclass(frozen=True)

@@ -18,24 +18,24 @@ if TYPE_CHECKING:
     from pytest_qnnrobust.evaluation import Cell as Cell
     from pytest_qnnrobust.evaluation import Outcome as Outcome
     from pytest_qnnrobust.evaluation import evaluate as evaluate
-    from pytest_qnnrobust.models import Model as Model
-    from pytest_qnnrobust.models import load_model as load_model
+    from pytest_qnnrobust.models.base import Model as Model
+    from pytest_qnnrobust.models.convert import convert as convert
+    from pytest_qnnrobust.models.load import load_model as load_model
     from pytest_qnnrobust.quantizers.check import check_quantizer as check_quantizer
-    from pytest_qnnrobust.tflite.convert import convert as convert
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Cell": "evaluation",
     "Data": "data",
-    "Model": "models",
+    "Model": "models.base",
     "Outcome": "evaluation",
     "QnnRobustError": "errors",
     "check_quantizer": "quantizers.check",
-    "convert": "tflite.convert",
+    "convert": "models.convert",
     "evaluate": "evaluation",
     "load_data": "data",
-    "load_model": "models",
+    "load_model": "models.load",
 }
 _MODULES = ("attacks", "defenses", "strategies")
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.cache import ResultCache, answer_key
-from pytest_qnnrobust.models import Gradient, Model, Wrapper
+from pytest_qnnrobust.models.base import Gradient, Model, Wrapper
 from pytest_qnnrobust.types import Float, Labels
 
 

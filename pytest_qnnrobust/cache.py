@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import array_files
 from pytest_qnnrobust.attacks import Attack, AttackResult
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.loading import Accepted
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.lazy import FileFacts
 
 T = TypeVar("T")
 
@@ -38,10 +38,10 @@ PER_SAMPLE = {
 }
 """The arrays of an AttackResult and their types."""
 PACKAGE = Path(__file__).parent
-CHILDREN = ("litert_child", "hdf5_child")
+CHILDREN = ("models.litert_child", "models.hdf5_child")
 """Modules that none imports: they run in processes of their own."""
 
-RESULTS_FOLLOW_FROM = ("attacks", "defenses", "loading", "tflite.convert", *CHILDREN)
+RESULTS_FOLLOW_FROM = ("attacks", "defenses", "models.load", "models.convert", *CHILDREN)
 LIBRARIES = ("numpy", "scipy", "tensorflow", "keras", "tf-keras", "adversarial-robustness-toolbox")
 """Of other versions the numbers may be others."""
 
@@ -89,9 +89,9 @@ class ResultCache:
         """The float32 arrays stored under `key`, None where there are none of these shapes."""
         return self._read(key, partial(_floats, shapes=shapes))
 
-    def load_accepted(self, key: str) -> Accepted | None:
+    def load_facts(self, key: str) -> FileFacts | None:
         """What is stored under `key` of a file that was loaded; None where nothing sound is."""
-        return self._read(key, _accepted)
+        return self._read(key, _facts)
 
     def load_file(self, key: str) -> bytes | None:
         """The content of a file stored under `key`; None where nothing sound is."""
@@ -127,11 +127,11 @@ class ResultCache:
         """Keep float32 arrays by name under `key`; two processes that do so write the same."""
         self._store(key, arrays)
 
-    def store_accepted(self, key: str, accepted: Accepted) -> None:
+    def store_facts(self, key: str, facts: FileFacts) -> None:
         """Keep what a file turned out to hold."""
-        shape = np.asarray(accepted.input_shape, np.int64)
-        bounds = np.asarray(accepted.bounds, np.float64)
-        classes = np.asarray(accepted.classes, np.int64)
+        shape = np.asarray(facts.input_shape, np.int64)
+        bounds = np.asarray(facts.bounds, np.float64)
+        classes = np.asarray(facts.classes, np.int64)
         self._store(key, {"input_shape": shape, "classes": classes, "bounds": bounds})
 
     def store_file(self, key: str, content: bytes) -> None:
@@ -225,7 +225,7 @@ def _floats(
     return found
 
 
-def _accepted(found: dict[str, NDArray[Any]]) -> Accepted:
+def _facts(found: dict[str, NDArray[Any]]) -> FileFacts:
     shape, classes, bounds = found["input_shape"], found["classes"], found["bounds"]
     if [array.dtype.name for array in (shape, classes, bounds)] != ["int64", "int64", "float64"]:
         raise ValueError("no integers and bounds")
@@ -234,7 +234,7 @@ def _accepted(found: dict[str, NDArray[Any]]) -> Accepted:
     if classes < 2 or np.any(shape < 1) or not bounds[0] < bounds[1]:
         raise ValueError("no classifier")
     low, high = bounds.tolist()
-    return Accepted(tuple(shape.tolist()), int(classes), (low, high))
+    return FileFacts(tuple(shape.tolist()), int(classes), (low, high))
 
 
 def _file(found: dict[str, NDArray[Any]]) -> bytes:
@@ -244,14 +244,14 @@ def _file(found: dict[str, NDArray[Any]]) -> bytes:
     return content.tobytes()
 
 
-def accepted_key(content: str, suffix: str, runtime: str, scale_arithmetic: str) -> str:
+def facts_key(content: str, suffix: str, runtime: str, scale_arithmetic: str) -> str:
     """The digest of a file (`content` is its SHA-256, `suffix` how its name ends), of what it is to
     be loaded as, and of the code that does so."""
-    return _digest({"accepted": content, "as": [suffix, runtime, scale_arithmetic]})
+    return _digest({"facts": content, "as": [suffix, runtime, scale_arithmetic]})
 
 
 def converted_key(content: str, suffix: str, width: str, calibration: NDArray[Any]) -> str:
-    """The digest of a float file (see `accepted_key`), of the data that it is quantized with and of
+    """The digest of a float file (see `facts_key`), of the data that it is quantized with and of
     the code that does so."""
     return _digest({"converted": content, "as": [suffix, width], "with": _content(calibration)})
 

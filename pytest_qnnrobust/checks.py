@@ -15,13 +15,13 @@ from pytest_qnnrobust.attacks.geometry import whole_steps
 from pytest_qnnrobust.defenses import Defended
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.metrics import lp_norm
-from pytest_qnnrobust.models import Model
-from pytest_qnnrobust.options import INCONCLUSIVE
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.integer import IntegerModel
+from pytest_qnnrobust.options.resolve import INCONCLUSIVE
 from pytest_qnnrobust.results import SequentialRecord
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import Defense, MissingError
 from pytest_qnnrobust.tflite.workload import Workload, workload
-from pytest_qnnrobust.tflite_models import IntegerModel
 from pytest_qnnrobust.types import WIDTHS
 
 QUESTIONS = 60_000

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from pytest_qnnrobust import options
 from pytest_qnnrobust.errors import QnnRobustError, expected
-from pytest_qnnrobust.flags import OPTIONS
-from pytest_qnnrobust.option_values import Limit, parse_attacks, parse_count
+from pytest_qnnrobust.options.flags import OPTIONS
+from pytest_qnnrobust.options.values import Limit, parse_attacks, parse_count
 
 USAGE_ERROR = 4
 INTERRUPTED = 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_qnnrobust import baseline, results, suppressions
 from pytest_qnnrobust.baseline import CellComparison
-from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.options.resolve import Options
 from pytest_qnnrobust.results import CompareRecord, Results
 from pytest_qnnrobust.suppressions import Suppression
 from pytest_qnnrobust.verdicts import Rule

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.data_sources import Raw, read_source
 from pytest_qnnrobust.domain import OVERRIDE, Domain, resolve_domain, scale, span
 from pytest_qnnrobust.errors import DataError, expected
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 
 MAX_OUTSIDE = 0.25
 """Part of all float values that may lie outside of the models' input domain."""

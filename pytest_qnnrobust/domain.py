@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import DataError, expected
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 
 UNIT = (0.0, 1.0)
 USUAL: tuple[tuple[float, float], ...] = (UNIT, (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))

@@ -14,7 +14,7 @@ from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
 from pytest_qnnrobust.attacks.registry import attack_id
 from pytest_qnnrobust.cache import ResultCache, labels_key, shard_key
 from pytest_qnnrobust.errors import DataError, expected
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.statistics import paired
 
 Mode = Literal["direct", "transfer", "surrogate"]

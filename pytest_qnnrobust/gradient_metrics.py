@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.models import CHUNK, Model
+from pytest_qnnrobust.models.base import CHUNK, Model
 from pytest_qnnrobust.types import Float, Labels
 
 Double = NDArray[np.float64]

@@ -19,8 +19,8 @@ from pytest_qnnrobust.attacks import Attack, AttackResult
 from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.errors import QnnRobustError, expected
-from pytest_qnnrobust.models import Model
-from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.options.resolve import Options
 from pytest_qnnrobust.session import Session
 
 LEAST = 4

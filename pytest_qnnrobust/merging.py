@@ -12,7 +12,7 @@ import numpy as np
 from pytest_qnnrobust import provenance
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.flags import OPTIONS
+from pytest_qnnrobust.options.flags import OPTIONS
 from pytest_qnnrobust.results import ModelRecord, Results
 
 OF_A_PART = {"shard", "jobs", "no_cache", "cache_size"} | {

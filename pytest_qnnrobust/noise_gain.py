@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.metrics import lp_norm
-from pytest_qnnrobust.models import InputGrid, Model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.grid import InputGrid
+from pytest_qnnrobust.models.integer import IntegerModel
 from pytest_qnnrobust.tflite.fixed_point import dequantize
-from pytest_qnnrobust.tflite_models import IntegerModel
 
 Double = NDArray[np.float64]
 

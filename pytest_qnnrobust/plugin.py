@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_qnnrobust import ini, options
+from pytest_qnnrobust import options
+from pytest_qnnrobust.options import ini
 from pytest_qnnrobust.stash import (
     is_worker,
     load,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pytest_qnnrobust.attacks import Attack
     from pytest_qnnrobust.data import Data
     from pytest_qnnrobust.evaluation import Outcome
-    from pytest_qnnrobust.models import Model
+    from pytest_qnnrobust.models.base import Model
     from pytest_qnnrobust.session import Session
     from pytest_qnnrobust.subjects import Defense
 
@@ -65,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Runs before pytest's cache takes its folder from the root."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    chosen = config.stash[options_key] = options.resolve(config)
+    chosen = config.stash[options_key] = options.from_config(config)
     if chosen.jobs is not None and (is_worker(config) or config.getoption("numprocesses", None)):
         raise pytest.UsageError("expected one of --qnn-jobs and pytest-xdist's -n, got both")
     if config.args_source is not pytest.Config.ArgsSource.ARGS:

@@ -21,9 +21,9 @@ from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.domain import TOLERANCE, UNIT, resolve_domain, span
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.kept_examples import KeptExamples
-from pytest_qnnrobust.models import Model
-from pytest_qnnrobust.option_values import parse_squeezing
-from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options.values import parse_squeezing
 from pytest_qnnrobust.replay import Replayed
 from pytest_qnnrobust.session import SQUEEZED
 from pytest_qnnrobust.subjects import Subjects

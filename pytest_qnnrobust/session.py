@@ -31,9 +31,9 @@ from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import MODES, Cell, Elsewhere, Evaluator, Outcome
 from pytest_qnnrobust.gathered import Gathered
-from pytest_qnnrobust.models import Model
-from pytest_qnnrobust.option_values import Threshold
-from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options.values import Threshold
 from pytest_qnnrobust.results import (
     DataRecord,
     ModelRecord,

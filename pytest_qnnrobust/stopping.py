@@ -17,7 +17,7 @@ from pytest_qnnrobust import baseline
 from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.option_values import Limits, Threshold
+from pytest_qnnrobust.options.values import Limits, Threshold
 from pytest_qnnrobust.results import DataRecord, Results, SequentialRecord
 from pytest_qnnrobust.statistics import sequential
 from pytest_qnnrobust.statistics.sequential import Decision

@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.answers import remembered
-from pytest_qnnrobust.cache import ResultCache, accepted_key, converted_key
+from pytest_qnnrobust.cache import ResultCache, converted_key, facts_key
 from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data import Data, load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError, expected
-from pytest_qnnrobust.loading import Accepted, content_digest, load
-from pytest_qnnrobust.models import Model
-from pytest_qnnrobust.option_values import DefendedFiles
-from pytest_qnnrobust.options import DIGITS, Options
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.lazy import FileFacts
+from pytest_qnnrobust.models.load import content_digest, load_checked
+from pytest_qnnrobust.options.resolve import DIGITS, Options
+from pytest_qnnrobust.options.values import DefendedFiles
 from pytest_qnnrobust.types import WIDTHS
 
 KERAS = (".keras", ".h5", ".hdf5")
@@ -184,14 +185,14 @@ class Subjects:
     def _load_model(self, path: Path) -> Model:
         options = self.options
         runtime, scale_arithmetic = options.runtime, options.scale_arithmetic
-        key, accepted = "", None
+        key, facts = "", None
         if self._cache is not None:
-            key = accepted_key(content_digest(path), path.suffix, runtime, scale_arithmetic)
-            accepted = self._cache.load_accepted(key)
-        model = load(path, runtime=runtime, scale_arithmetic=scale_arithmetic, accepted=accepted)
-        if self._cache is not None and accepted is None and model.runtime != "tflm":
-            facts = Accepted(model.input_shape, model.classes, model.bounds)
-            self._cache.store_accepted(key, facts)
+            key = facts_key(content_digest(path), path.suffix, runtime, scale_arithmetic)
+            facts = self._cache.load_facts(key)
+        model = load_checked(path, runtime=runtime, scale_arithmetic=scale_arithmetic, facts=facts)
+        if self._cache is not None and facts is None and model.runtime != "tflm":
+            found = FileFacts(model.input_shape, model.classes, model.bounds)
+            self._cache.store_facts(key, found)
         if options.gradient is None or model.width == "float32":
             return model
         return model.with_gradient(options.gradient, options.probe_steps)
@@ -231,7 +232,7 @@ class Subjects:
 
     def _converted(self, path: Path, width: str, inputs: NDArray[np.float32]) -> bytes:
         """The `.tflite` of this width, from the cache where it is in it."""
-        from pytest_qnnrobust.tflite.convert import convert
+        from pytest_qnnrobust.models.convert import convert
 
         if self._cache is None:
             return convert(path, cast(Any, width), inputs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust import takeaways
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.verdicts import Verdict
 

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.models import InputGrid, Model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.session import Session
 
 pytestmark = [

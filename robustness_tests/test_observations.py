@@ -14,7 +14,7 @@ import pytest
 
 from pytest_qnnrobust import checks, observations
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import Defense
 

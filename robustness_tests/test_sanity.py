@@ -10,7 +10,7 @@ import pytest
 
 from pytest_qnnrobust import attacks, checks
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.verdicts import accuracy_at_least
 

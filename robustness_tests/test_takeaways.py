@@ -8,7 +8,7 @@ import pytest
 
 from pytest_qnnrobust import checks, gradient_metrics, noise_gain, takeaways
 from pytest_qnnrobust.evaluation import Outcome
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.session import Session
 
 pytestmark = pytest.mark.qnn_takeaway

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust import baseline
-from pytest_qnnrobust.option_values import Limits, LossLimit, parse_limits
+from pytest_qnnrobust.options.values import Limits, LossLimit, parse_limits
 from pytest_qnnrobust.results import Results
 from pytest_qnnrobust.statistics.paired import holm
 from pytest_qnnrobust.verdicts import Rule

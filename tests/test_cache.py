@@ -16,10 +16,10 @@ import pytest
 
 from pytest_qnnrobust import array_files, cache
 from pytest_qnnrobust.attacks import AttackResult, BoundaryAttack, SquareAttack
-from pytest_qnnrobust.cache import ResultCache, accepted_key, converted_key, shard_key
+from pytest_qnnrobust.cache import ResultCache, converted_key, facts_key, shard_key
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation import Evaluator
-from pytest_qnnrobust.loading import Accepted
+from pytest_qnnrobust.models.lazy import FileFacts
 from tests.attacks.linear import problem
 
 SQUARE = SquareAttack(eps=0.003, max_iter=6)
@@ -289,16 +289,16 @@ def test_no_samples(tmp_path):
     assert len(result) == 0
 
 
-ACCEPTED = Accepted((8, 8, 1), 10, (0.0, 255.0))
+ACCEPTED = FileFacts((8, 8, 1), 10, (0.0, 255.0))
 
 
 def test_what_is_known_of_a_file_comes_back_equal(tmp_path):
     kept = ResultCache(tmp_path)
-    kept.store_accepted("k", ACCEPTED)
+    kept.store_facts("k", ACCEPTED)
     kept.store_file("f", b"\0TFL3")
-    assert kept.load_accepted("k") == ACCEPTED
+    assert kept.load_facts("k") == ACCEPTED
     assert kept.load_file("f") == b"\0TFL3"
-    assert kept.load_accepted("f") is kept.load_file("k") is kept.load_accepted("other") is None
+    assert kept.load_facts("f") is kept.load_file("k") is kept.load_facts("other") is None
 
 
 def test_a_member_that_is_no_array_is_not_taken(tmp_path):
@@ -311,7 +311,7 @@ def test_a_member_that_is_no_array_is_not_taken(tmp_path):
     kept = ResultCache(tmp_path)
     assert kept.load_labels("k", 8) is None
     assert kept.load_floats("k", {"outputs": (8, 2)}) is None
-    assert kept.load_accepted("k") is kept.load_file("k") is kept.load("k", 8) is None
+    assert kept.load_facts("k") is kept.load_file("k") is kept.load("k", 8) is None
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,8 @@ def test_unsound_knowledge_of_a_file_is_not_taken(tmp_path, change):
     kept = ResultCache(tmp_path)
     array_files.write(tmp_path / "a.npz", sound)
     array_files.write(tmp_path / "b.npz", sound | change)
-    assert kept.load_accepted("a") == ACCEPTED
-    assert kept.load_accepted("b") is None
+    assert kept.load_facts("a") == ACCEPTED
+    assert kept.load_facts("b") is None
 
 
 def test_every_part_of_a_file_is_part_of_its_keys(monkeypatch):
@@ -344,11 +344,11 @@ def test_every_part_of_a_file_is_part_of_its_keys(monkeypatch):
 
     def keys():
         return [
-            accepted_key("00", ".keras", "tflm", "double"),
-            accepted_key("01", ".keras", "tflm", "double"),
-            accepted_key("00", ".h5", "tflm", "double"),
-            accepted_key("00", ".keras", "litert", "double"),
-            accepted_key("00", ".keras", "tflm", "float"),
+            facts_key("00", ".keras", "tflm", "double"),
+            facts_key("01", ".keras", "tflm", "double"),
+            facts_key("00", ".h5", "tflm", "double"),
+            facts_key("00", ".keras", "litert", "double"),
+            facts_key("00", ".keras", "tflm", "float"),
             converted_key("00", ".keras", "int8", x),
             converted_key("01", ".keras", "int8", x),
             converted_key("00", ".h5", "int8", x),
@@ -378,7 +378,18 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 def test_the_code_behind_a_result_is_part_of_its_key_and_the_report_is_not():
     names = {file.relative_to(cache.PACKAGE).as_posix() for file in cache.code_files()}
-    assert {"attacks/base.py", "attacks/zoo.py", "tflite/accumulate.py", "models.py"} <= names
-    assert {"keras_files.py", "batching.py", "defenses/defended.py", "loading.py"} <= names
-    assert {"tflite/convert.py", "gradient_sources.py", "litert_child.py", "hdf5_child.py"} <= names
-    assert not names & {"plugin.py", "session.py", "takeaways.py", "stats.py", "report/terminal.py"}
+    assert {"attacks/base.py", "attacks/zoo.py", "tflite/accumulate.py", "models/base.py"} <= names
+    assert {
+        "models/keras_files.py",
+        "compute/batches.py",
+        "defenses/defended.py",
+        "models/load.py",
+    } <= names
+    assert {"models/convert.py", "models/litert_child.py", "models/hdf5_child.py"} <= names
+    assert not names & {
+        "plugin.py",
+        "session.py",
+        "takeaways.py",
+        "statistics/paired.py",
+        "report/terminal.py",
+    }

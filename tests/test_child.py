@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import pytest_qnnrobust as qnn
-from pytest_qnnrobust.child import Child, ChildError
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError
-from pytest_qnnrobust.litert_child import Interpreters
+from pytest_qnnrobust.models.child import Child, ChildError
+from pytest_qnnrobust.models.litert_child import Interpreters
 
 MODULE = "tests.child_that_misbehaves"
 posix = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import DataError, ModelFileError, QnnRobustError
-from pytest_qnnrobust.tflite.convert import convert
+from pytest_qnnrobust.models.convert import convert
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 
 RNG = np.random.default_rng(0)

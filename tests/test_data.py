@@ -12,7 +12,8 @@ from pytest_qnnrobust.data import Data, load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.domain import resolve_domain, usual
 from pytest_qnnrobust.errors import DataError
-from pytest_qnnrobust.models import InputGrid, Model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.grid import InputGrid
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (6, 4, 4, 3), np.uint8)
@@ -256,7 +257,7 @@ class TestDomain:
         assert usual((0.0, 0.5)) == (0.0, 0.5)
 
     def test_cifar(self, shared: Path) -> None:
-        from pytest_qnnrobust.keras_models import load_keras
+        from pytest_qnnrobust.models.keras import load_keras
 
         model = load_keras(shared / "models" / "cifar_resnet_float.h5")
         data = load_data(shared / "data" / "cifar10_test.npz", model=model, limit=200)

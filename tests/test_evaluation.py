@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.errors import DataError, QnnRobustError
 from pytest_qnnrobust.evaluation import Cell, Evaluator, Outcome, evaluate
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 
 
 class Threshold(Model):

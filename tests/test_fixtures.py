@@ -13,8 +13,8 @@ import pytest
 
 from pytest_qnnrobust.demo import FILES, demo_path
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.keras_models import load_keras
-from pytest_qnnrobust.tflite.convert import convert
+from pytest_qnnrobust.models.convert import convert
+from pytest_qnnrobust.models.keras import load_keras
 
 SCRIPT = Path(__file__).resolve().parents[1] / "fixtures" / "build_digits.py"
 OPERATORS = [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.gradient_metrics import cosine_similarity, published_gradient, zero_density
-from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.models.grid import InputGrid
 from tests.attacks.linear import LinearModel
 
 GRID = InputGrid(1 / 255, -128, "int8")

@@ -8,7 +8,7 @@ import pytest
 from pytest_qnnrobust import attacks, load_model
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.losses import LOSSES
+from pytest_qnnrobust.models.losses import LOSSES
 from tests.attacks.linear import problem, quantized_problem
 
 SOURCES = ("straight-through", "surrogate", "finite-difference")

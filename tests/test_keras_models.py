@@ -15,10 +15,10 @@ import pytest
 
 from pytest_qnnrobust.attacks import losses
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.differentiable import Differentiable
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError
-from pytest_qnnrobust.keras_models import KerasModel, load_keras
-from pytest_qnnrobust.losses import LOSSES
+from pytest_qnnrobust.models.differentiable import Differentiable
+from pytest_qnnrobust.models.keras import KerasModel, load_keras
+from pytest_qnnrobust.models.losses import LOSSES
 from tests.attacks.linear import loss_slopes
 
 
@@ -266,7 +266,7 @@ class TestHostileFiles:
             load_keras(path)
 
     def test_zip_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pytest_qnnrobust.keras_files.MAX_BYTES", 1 << 20)
+        monkeypatch.setattr("pytest_qnnrobust.models.keras_files.MAX_BYTES", 1 << 20)
         with zipfile.ZipFile(tmp_path / "m.keras", "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("config.json", b" " * (2 << 20))
         with pytest.raises(ModelFileError) as error:

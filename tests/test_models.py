@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import pytest_qnnrobust as qnn
-from pytest_qnnrobust import loading
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, UnsupportedOperatorError
-from pytest_qnnrobust.loading import Accepted
-from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.models import load
+from pytest_qnnrobust.models.grid import InputGrid
+from pytest_qnnrobust.models.lazy import FileFacts
 from pytest_qnnrobust.tflite import fixed_point
 from pytest_qnnrobust.tflite.builder import GraphBuilder
 from tests.tflite.tflm import run_tflm
@@ -147,13 +147,13 @@ def test_bad_files_get_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_an_accepted_file_is_loaded_and_checked_at_the_first_question(
+def test_a_file_of_known_facts_is_loaded_and_checked_at_the_first_question(
     tmp_path: Path, digits: qnn.Data
 ) -> None:
     path = tmp_path / "m.keras"
     path.write_bytes(b"no network at all")
-    accepted = Accepted((8, 8, 1), 10, (0.0, 1.0))
-    model = loading.load(path, runtime="tflm", scale_arithmetic="double", accepted=accepted)
+    facts = FileFacts((8, 8, 1), 10, (0.0, 1.0))
+    model = load.load_checked(path, runtime="tflm", scale_arithmetic="double", facts=facts)
     assert (model.width, model.input_shape, model.classes) == ("float32", (8, 8, 1), 10)
     with pytest.raises(ModelFileError, match="not a readable Keras model"):
         model.classify(digits.x)
@@ -162,11 +162,11 @@ def test_an_accepted_file_is_loaded_and_checked_at_the_first_question(
         model.classify(digits.x)
 
 
-def test_an_accepted_model_answers_as_the_one_that_was_loaded(digits: qnn.Data) -> None:
+def test_a_lazy_model_answers_as_the_one_that_was_loaded(digits: qnn.Data) -> None:
     path = demo_path("digits_float.keras")
     whole = qnn.load_model(path)
-    accepted = Accepted(whole.input_shape, whole.classes, whole.bounds)
-    model = loading.load(path, runtime="tflm", scale_arithmetic="double", accepted=accepted)
+    facts = FileFacts(whole.input_shape, whole.classes, whole.bounds)
+    model = load.load_checked(path, runtime="tflm", scale_arithmetic="double", facts=facts)
     assert model.digest == whole.digest
     assert (model.runtime, model.differentiable) == (whole.runtime, whole.differentiable)
     assert (model.gradient_source, model.grid) == (whole.gradient_source, whole.grid)

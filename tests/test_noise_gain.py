@@ -10,7 +10,7 @@ import pytest
 from pytest_qnnrobust import load_model
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.noise_gain import layer_gains, quantizer_gain
 
 

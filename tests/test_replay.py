@@ -13,7 +13,7 @@ import pytest
 from pytest_qnnrobust import array_files, kept_examples, options, replay, results
 from pytest_qnnrobust.cli import REPLAY_OPTIONS, main
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.option_values import parse_defended, parse_limits, parse_thresholds
+from pytest_qnnrobust.options.values import parse_defended, parse_limits, parse_thresholds
 from pytest_qnnrobust.session import Session
 from tests.plugin.test_defended import broken_int8
 

@@ -13,7 +13,7 @@ import pytest
 from pytest_qnnrobust import options
 from pytest_qnnrobust.cli import main
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.option_values import Limit
+from pytest_qnnrobust.options.values import Limit
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.statistics.paired import Interval
 from pytest_qnnrobust.tables import pictures, plan, published, render

@@ -15,7 +15,7 @@ from pytest_qnnrobust.attacks.climbs import Climb, L1Climb, L2Climb, LinfClimb, 
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import lp_norm
-from pytest_qnnrobust.models import Gradient
+from pytest_qnnrobust.models.base import Gradient
 from pytest_qnnrobust.types import Float, Labels
 
 RACE = 256

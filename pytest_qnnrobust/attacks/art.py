@@ -23,7 +23,7 @@ from pytest_qnnrobust.attacks.base import Attack, FixedBudgetAttack, MinimalDist
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Target
 from pytest_qnnrobust.errors import AttackError, QnnRobustError, expected
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.types import Float, Labels
 
 PREFIX = "art:"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Target
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.types import Float, Labels
 
 

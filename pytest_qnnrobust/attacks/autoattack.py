@@ -19,7 +19,7 @@ from pytest_qnnrobust.attacks.square import SquareAttack
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.types import Float, Labels
 
 VERSIONS: dict[str, tuple[str, ...]] = {

@@ -17,7 +17,7 @@ from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.compute.processors import one_blas_thread
 from pytest_qnnrobust.errors import AttackError, expected
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.types import Float, Labels
 
 Knowledge = Literal["white", "gray", "black"]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import AttackError, DataError, QnnRobustError, expected
 from pytest_qnnrobust.metrics import norm_name
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.types import Float, Labels
 
 NORM_NAMES: dict[Any, float] = {"1": 1.0, "l1": 1.0, "2": 2.0, "l2": 2.0}

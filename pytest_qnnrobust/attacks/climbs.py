@@ -12,7 +12,7 @@ from pytest_qnnrobust.attacks.geometry import float32_bounds, linf_box
 from pytest_qnnrobust.attacks.projections import l1_ball_step, row_norm
 from pytest_qnnrobust.attacks.target import Mask, Rows
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.models import Gradient
+from pytest_qnnrobust.models.base import Gradient
 from pytest_qnnrobust.types import Bounds, Float, Labels
 
 MOMENTUM = 0.75

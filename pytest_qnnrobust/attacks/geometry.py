@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.ragged import Ragged
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.types import Bounds, Double, Float
 
 FIRST = 512

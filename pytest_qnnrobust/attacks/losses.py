@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.losses import TINY
+from pytest_qnnrobust.models.losses import TINY
 from pytest_qnnrobust.types import Labels
 
 Values = NDArray[np.float64]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks.geometry import cache_sized
 from pytest_qnnrobust.attacks.target import Mask, Rows
 from pytest_qnnrobust.metrics import delta_distances
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.types import Float, Labels
 
 

@@ -22,7 +22,7 @@ from pytest_qnnrobust.attacks.square_windows import (
 )
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.types import Float
 
 Double = NDArray[np.float64]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import geometry
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.models import Gradient, InputGrid, Model, Scores
+from pytest_qnnrobust.models.base import Gradient, Model, Scores
+from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.types import Float, Labels
 
 Rows = NDArray[np.int64]

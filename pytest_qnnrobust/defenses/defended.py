@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.defenses.feature_squeezing import FeatureSqueezing
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.models import Model, Wrapper
-from pytest_qnnrobust.tflite_models import IntegerModel
+from pytest_qnnrobust.models.base import Model, Wrapper
+from pytest_qnnrobust.models.integer import IntegerModel
 from pytest_qnnrobust.types import Float, Labels
 
 

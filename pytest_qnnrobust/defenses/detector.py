@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.defenses.defended import Defended
 from pytest_qnnrobust.defenses.feature_squeezing import FeatureSqueezing
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 
 SQUEEZERS = (FeatureSqueezing(4, 1), FeatureSqueezing(None, 2))
 """Colour depth alone and the window alone, as Xu et al. join them."""

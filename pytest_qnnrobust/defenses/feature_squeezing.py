@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.defenses.cost import Cost
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.models.grid import InputGrid
 
 Array = NDArray[Any]
 Bounds = tuple[float, float]

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.gathered import group_by_reason
-from pytest_qnnrobust.options import INCONCLUSIVE
+from pytest_qnnrobust.options.resolve import INCONCLUSIVE
 from pytest_qnnrobust.report.files import error_lines
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import NO_DATA

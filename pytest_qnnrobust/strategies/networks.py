@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.models.convert import convert
 from pytest_qnnrobust.strategies.arguments import check_range
 from pytest_qnnrobust.strategies.description import Described
 from pytest_qnnrobust.strategies.draws import Draw
-from pytest_qnnrobust.tflite.convert import convert
 
 LAYERS = ("relu", "conv", "depthwise", "max-pool", "average-pool", "residual", "dense")
 """Layers between input and head; those with a window keep small images alive by SAME padding."""

@@ -14,9 +14,9 @@ from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.errors import AttackError, QnnRobustError
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.metrics import mean_distance
-from pytest_qnnrobust.models import Model
-from pytest_qnnrobust.option_values import Limit
-from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options.values import Limit
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.statistics import paired
 from pytest_qnnrobust.subjects import MissingError

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from pytest_qnnrobust.attacks import Attack
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import MissingError
 from pytest_qnnrobust.tables.figures import Curve, Triplet

@@ -80,7 +80,7 @@ def plan_integer_graph(graph: Graph, settings: Settings) -> Plan:
     for tensor in (start, end):
         _check_quantized(tensor)
     steps = _prepare(graph, operators, start, settings)
-    _rehearse(graph, start, steps)
+    _dry_run(graph, start, steps)
     return Plan(graph, start, end, _logits(graph, steps, end), steps)
 
 
@@ -206,7 +206,7 @@ def _prepare(
     return tuple(steps)
 
 
-def _rehearse(graph: Graph, start: Tensor, steps: tuple[Step, ...]) -> None:
+def _dry_run(graph: Graph, start: Tensor, steps: tuple[Step, ...]) -> None:
     """Run every kernel on an empty batch: the file's shapes and types must be those it computes."""
     check_size(start, start.shape[1:])
     values = {start.index: np.zeros((0, *start.shape[1:]), start.dtype)}

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import losses
-from pytest_qnnrobust.models import InputGrid, Model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.types import Float, Labels
 
 

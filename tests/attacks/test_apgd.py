@@ -259,7 +259,7 @@ def curved_model():
     """A small random convolutional network, and noise with the labels that it gives."""
     import keras
 
-    from pytest_qnnrobust.keras_models import KerasModel
+    from pytest_qnnrobust.models.keras import KerasModel
 
     keras.utils.set_random_seed(7)
     network = keras.Sequential(

@@ -13,7 +13,7 @@ import pytest
 
 from pytest_qnnrobust.attacks import art
 from pytest_qnnrobust.errors import AttackError
-from pytest_qnnrobust.models import load_model
+from pytest_qnnrobust.models.load import load_model
 from tests.attacks.linear import problem, quantized_problem
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"

@@ -8,7 +8,7 @@ import pytest
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks import MinimalDistortionAttack
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.models import load_model
+from pytest_qnnrobust.models.load import load_model
 
 MINIMAL = [
     name

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust import attacks
-from pytest_qnnrobust.models import load_model
+from pytest_qnnrobust.models.load import load_model
 
 SETTINGS = {
     "square-linf": {"max_iter": 8},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_qnnrobust.defenses import Cost, FeatureSqueezing
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.models.grid import InputGrid
 
 UNIT = (0.0, 1.0)
 INT8 = InputGrid(1 / 255, -128, "int8")

@@ -20,7 +20,7 @@ import numpy as np
 import pytest_qnnrobust as qnn
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.keras_files import READ_WITHIN
+from pytest_qnnrobust.models.keras_files import READ_WITHIN
 from tests.fuzz import mutations
 from tests.fuzz.mutations import Mutation
 
@@ -155,11 +155,11 @@ def read_entry(path: Path) -> None:
     for name, array in (cache.load_floats(key, SCORES) or {}).items():
         if array.shape != SCORES[name] or array.dtype != np.float32:
             raise FindingError(f"{name} of shape {array.shape} and type {array.dtype}")
-    accepted = cache.load_accepted(key)
-    if accepted is not None:
-        low, high = accepted.bounds
-        if not (accepted.classes >= 2 and low < high and all(n > 0 for n in accepted.input_shape)):
-            raise FindingError(f"no classifier: {accepted}")
+    facts = cache.load_facts(key)
+    if facts is not None:
+        low, high = facts.bounds
+        if not (facts.classes >= 2 and low < high and all(n > 0 for n in facts.input_shape)):
+            raise FindingError(f"no classifier: {facts}")
     content = cache.load_file(key)
     if content is not None and not isinstance(content, bytes):
         raise FindingError(f"a file of type {type(content).__name__}")
@@ -292,7 +292,7 @@ def entry_seeds() -> list[bytes]:
     """An entry of each kind that a cache holds."""
     from pytest_qnnrobust.attacks import AttackResult
     from pytest_qnnrobust.cache import ResultCache
-    from pytest_qnnrobust.loading import Accepted
+    from pytest_qnnrobust.models.lazy import FileFacts
 
     integers = dict.fromkeys(("queries", "gradients", "clean_label", "adv_label"), np.arange(3))
     reals = dict.fromkeys(("l0", "l1", "l2", "linf"), np.linspace(0, 1, 3))
@@ -305,7 +305,7 @@ def entry_seeds() -> list[bytes]:
         cache.store("shard", result)
         cache.store_labels("labels", np.arange(3))
         cache.store_floats("scores", scores)
-        cache.store_accepted("accepted", Accepted((2, 2, 1), 10, (0.0, 1.0)))
+        cache.store_facts("accepted", FileFacts((2, 2, 1), 10, (0.0, 1.0)))
         cache.store_file("file", demo_path("digits_int8.tflite").read_bytes()[:500])
         return [path.read_bytes() for path in sorted(folder.glob("*.npz"))]
 

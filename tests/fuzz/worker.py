@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 MODULES = """
-    loading tflite_models litert_models keras_models keras_files data data_sources domain results
+    models.load models.integer models.litert models.keras models.keras_files data data_sources domain results
     evaluation suppressions cache tflite.flatbuffer tflite.graph tflite.plan tflite.kernels
     tflite.compiled tflite.lowering tflite.affine tflite.surrogate tflite.fixed_point
 """.split()  # noqa: SIM905

@@ -26,8 +26,7 @@ def _tensorflow_stays_imported() -> None:
     import scipy.stats  # noqa: F401
     import tensorflow  # noqa: F401
 
-    import pytest_qnnrobust.session
-    import pytest_qnnrobust.tflite.convert  # noqa: F401
+    import pytest_qnnrobust.models.convert  # noqa: F401
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust import attacks, checks
-from pytest_qnnrobust.models import InputGrid
+from pytest_qnnrobust.models.grid import InputGrid
 
 GRID = InputGrid(0.1, 0, "int8")
 CLEAN = np.full((2, 4), 0.5, np.float32)

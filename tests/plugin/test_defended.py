@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.tflite.convert import convert
+from pytest_qnnrobust.models.convert import convert
 from tests.plugin.conftest import summary
 
 FLOAT, INT16, INT8 = (

@@ -7,30 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qnnrobust import flags, option_values, options
-from pytest_qnnrobust.option_values import Threshold
+from pytest_qnnrobust import options
+from pytest_qnnrobust.options import flags, values
+from pytest_qnnrobust.options.values import Threshold
 
 
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [
-        (option_values.parse_eps, "8/255", 8 / 255),
-        (option_values.parse_eps, "0.03", 0.03),
-        (option_values.parse_domain, "-1,1", (-1.0, 1.0)),
-        (option_values.parse_domain, "0, 255", (0.0, 255.0)),
-        (option_values.parse_attacks, "pgd, square-linf", ("pgd", "square-linf")),
-        (option_values.parse_count, "12", 12),
-        (option_values.parse_seed, "0", 0),
-        (option_values.parse_size, "2G", 2 * 1024**3),
-        (option_values.parse_size, "1.5 MiB", 3 * 1024**2 // 2),
-        (option_values.parse_size, "500k", 500 * 1024),
-        (option_values.parse_size, "4096", 4096),
-        (option_values.parse_margin, "0", 0.0),
-        (option_values.parse_switch, "true", True),
-        (option_values.parse_switch, "off", False),
-        (option_values.parse_thresholds, "0.5", (Threshold("", 0.5),)),
+        (values.parse_eps, "8/255", 8 / 255),
+        (values.parse_eps, "0.03", 0.03),
+        (values.parse_domain, "-1,1", (-1.0, 1.0)),
+        (values.parse_domain, "0, 255", (0.0, 255.0)),
+        (values.parse_attacks, "pgd, square-linf", ("pgd", "square-linf")),
+        (values.parse_count, "12", 12),
+        (values.parse_seed, "0", 0),
+        (values.parse_size, "2G", 2 * 1024**3),
+        (values.parse_size, "1.5 MiB", 3 * 1024**2 // 2),
+        (values.parse_size, "500k", 500 * 1024),
+        (values.parse_size, "4096", 4096),
+        (values.parse_margin, "0", 0.0),
+        (values.parse_switch, "true", True),
+        (values.parse_switch, "off", False),
+        (values.parse_thresholds, "0.5", (Threshold("", 0.5),)),
         (
-            option_values.parse_thresholds,
+            values.parse_thresholds,
             "int8-pgd:1/2,int16:0",
             (Threshold("int8-pgd", 0.5), Threshold("int16", 0.0)),
         ),
@@ -43,27 +44,27 @@ def test_parsed(parse, text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("parse", "text", "rule"),
     [
-        (option_values.parse_eps, "eight", "8/255"),
-        (option_values.parse_eps, "1/0", "number"),
-        (option_values.parse_eps, "nan", "number"),
-        (option_values.parse_eps, "0", "eps > 0"),
-        (option_values.parse_eps, "-1", "eps > 0"),
-        (option_values.parse_domain, "1", "LOW,HIGH"),
-        (option_values.parse_domain, "1,1", "LOW < HIGH"),
-        (option_values.parse_attacks, " , ", "attack ids"),
-        (option_values.parse_count, "0", "integer >= 1"),
-        (option_values.parse_count, "1.5", "integer >= 1"),
-        (option_values.parse_seed, "-1", "integer >= 0"),
-        (option_values.parse_size, "0", "2G or 500M"),
-        (option_values.parse_size, "-1G", "2G or 500M"),
-        (option_values.parse_size, "2X", "2G or 500M"),
-        (option_values.parse_size, "big", "2G or 500M"),
-        (option_values.parse_fraction, "1", "between 0 and 1"),
-        (option_values.parse_margin, "1", r"\[0, 1\)"),
-        (option_values.parse_positive, "0", "> 0"),
-        (option_values.parse_switch, "maybe", "true or false"),
-        (option_values.parse_thresholds, "int8:1.5", r"\[0, 1\]"),
-        (option_values.one_of(flags.RUNTIMES), "quick", "tflm or litert or litert-builtin"),
+        (values.parse_eps, "eight", "8/255"),
+        (values.parse_eps, "1/0", "number"),
+        (values.parse_eps, "nan", "number"),
+        (values.parse_eps, "0", "eps > 0"),
+        (values.parse_eps, "-1", "eps > 0"),
+        (values.parse_domain, "1", "LOW,HIGH"),
+        (values.parse_domain, "1,1", "LOW < HIGH"),
+        (values.parse_attacks, " , ", "attack ids"),
+        (values.parse_count, "0", "integer >= 1"),
+        (values.parse_count, "1.5", "integer >= 1"),
+        (values.parse_seed, "-1", "integer >= 0"),
+        (values.parse_size, "0", "2G or 500M"),
+        (values.parse_size, "-1G", "2G or 500M"),
+        (values.parse_size, "2X", "2G or 500M"),
+        (values.parse_size, "big", "2G or 500M"),
+        (values.parse_fraction, "1", "between 0 and 1"),
+        (values.parse_margin, "1", r"\[0, 1\)"),
+        (values.parse_positive, "0", "> 0"),
+        (values.parse_switch, "maybe", "true or false"),
+        (values.parse_thresholds, "int8:1.5", r"\[0, 1\]"),
+        (values.one_of(flags.RUNTIMES), "quick", "tflm or litert or litert-builtin"),
     ],
 )
 def test_refused(parse, text: str, rule: str) -> None:
@@ -77,7 +78,7 @@ def resolved(pytester: pytest.Pytester):
 
     def resolve(*args: str) -> options.Options:
         config = pytester.parseconfig(*args)
-        return options.resolve(config)
+        return options.from_config(config)
 
     from importlib.metadata import entry_points
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.tflite.convert import convert
+from pytest_qnnrobust.models.convert import convert
 from tests.plugin.conftest import LOADED
 from tests.plugin.spread import measured
 
@@ -86,7 +86,7 @@ def test_a_cold_run_imports_it(gate, apart) -> None:
     assert "tensorflow" in imported.pop()
 
 
-def test_a_float_tflite_is_not_rehearsed_twice(run, gate, apart, tmp_path: Path) -> None:
+def test_a_float_tflite_is_given_no_second_dry_run(run, gate, apart, tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(convert(FLOAT, "float32"))
     for start in (run, apart):
         found = gate(start, f"--qnn-model={tmp_path / 'm.tflite'}", "-k", "test_direct")

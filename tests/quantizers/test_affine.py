@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.models.convert import convert
 from pytest_qnnrobust.quantizers import Affine, AffineQuantizer, affine_parameters
-from pytest_qnnrobust.tflite.convert import convert
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 
 SHAPE = (6, 6, 2)

@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks import bit_widths
 from benchmarks.dorefa_networks import BITS, CLIPPED, mnist_a, resnet20
-from pytest_qnnrobust.keras_models import KerasModel
-from pytest_qnnrobust.models import load_model
+from pytest_qnnrobust.models.keras import KerasModel
+from pytest_qnnrobust.models.load import load_model
 from tests.test_takeaways import outcome
 
 

@@ -11,8 +11,8 @@ import pytest
 from pytest_qnnrobust.data import load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import UnsupportedOperatorError
-from pytest_qnnrobust.models import load_model
-from pytest_qnnrobust.tflite.convert import convert
+from pytest_qnnrobust.models.convert import convert
+from pytest_qnnrobust.models.load import load_model
 from pytest_qnnrobust.tflite.surrogate import OPERATORS, FloatTwin
 from tests.tflite.cases import CASES
 from tests.tflite.test_kernels_against_tflm import one_operator, run_kernel

@@ -66,7 +66,7 @@ def prepare_reshape(operator: Operator, graph: Graph, settings: Settings) -> Res
 def _sample_shape(node: Node, values: Tensor, output: Tensor) -> tuple[int, ...]:
     """The output's shape without the batch axis; (-1,) where a rank-2 output is dynamic.
 
-    An input of unknown size is compared with a static output when the graph is rehearsed.
+    An input of unknown size is compared with a static output in the dry run.
     """
     if not output.shape or not values.shape:
         raise node.refuse("input and output with a batch axis", output, shape=output.shape)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.child import Answer
 from pytest_qnnrobust.compute.batches import bucket, pad
+from pytest_qnnrobust.models.child import Answer
 
 BUCKETS = (1, 16, 64, 256)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.compute.batches import BUCKETS, pad, side_by_side
-from pytest_qnnrobust.losses import Loss, loss_named
+from pytest_qnnrobust.models.losses import Loss, loss_named
 from pytest_qnnrobust.types import Float
 
 SHARE = 32

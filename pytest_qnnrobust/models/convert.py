@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import DataError, ModelFileError, expected
-from pytest_qnnrobust.keras_files import load_network
+from pytest_qnnrobust.models.keras_files import load_network
 
 WIDTHS = ("int8", "int16", "float32")
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_qnnrobust.child import Answer
-from pytest_qnnrobust.keras_files import check_hdf5
+from pytest_qnnrobust.models.child import Answer
+from pytest_qnnrobust.models.keras_files import check_hdf5
 
 
 def serve() -> Answer:

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pytest_qnnrobust.child import Child, ChildError
 from pytest_qnnrobust.errors import ModelFileError, expected
+from pytest_qnnrobust.models.child import Child, ChildError
 
 MAX_BYTES = 1 << 29
 """Uncompressed size that a model file may claim (512 MiB)."""
@@ -159,7 +159,7 @@ def _read_archive(path: Path) -> tuple[Any, str]:
                 raise _malformed(path.name, f"its members are not {', '.join(sorted(MEMBERS))}")
             config = json.loads(archive.read("config.json"))
             version = str(json.loads(archive.read("metadata.json"))["keras_version"])
-            _rehearse_hdf5(archive.read("model.weights.h5"), path.name)
+            _dry_run_hdf5(archive.read("model.weights.h5"), path.name)
     except ModelFileError:
         raise
     except Exception as error:
@@ -171,7 +171,7 @@ def _read_hdf5(path: Path) -> tuple[Any, str]:
     import h5py
 
     _check_size(path.stat().st_size, path.name)
-    _rehearse_hdf5(path.read_bytes(), path.name)
+    _dry_run_hdf5(path.read_bytes(), path.name)
     try:
         with h5py.File(path, "r") as file:
             if "model_config" not in file.attrs:
@@ -191,9 +191,9 @@ def _read_hdf5(path: Path) -> tuple[Any, str]:
     return config, version.decode() if isinstance(version, bytes) else str(version)
 
 
-def _rehearse_hdf5(content: bytes, name: str) -> None:
+def _dry_run_hdf5(content: bytes, name: str) -> None:
     """`check_hdf5` in another process: the HDF5 library may crash or hang on a broken file."""
-    child = Child("pytest_qnnrobust.hdf5_child", READ_WITHIN)
+    child = Child("pytest_qnnrobust.models.hdf5_child", READ_WITHIN)
     try:
         child.ask({"name": name}, content)
     except ChildError as error:

@@ -15,10 +15,11 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_qnnrobust import demo, ini
+from pytest_qnnrobust import demo
 from pytest_qnnrobust.errors import DataError, QnnRobustError, expected
-from pytest_qnnrobust.flags import OPTIONS, Option
-from pytest_qnnrobust.option_values import (
+from pytest_qnnrobust.options import ini
+from pytest_qnnrobust.options.flags import OPTIONS, Option
+from pytest_qnnrobust.options.values import (
     USUAL_LIMITS,
     DefendedFiles,
     Limits,
@@ -120,7 +121,7 @@ def add_options(parser: pytest.Parser) -> None:
         option.add_to(group, parser)
 
 
-def resolve(config: pytest.Config) -> Options:
+def from_config(config: pytest.Config) -> Options:
     """Join command line, ini file and defaults; pytest.UsageError, one line, on a bad value."""
     values: dict[str, Any] = {}
     gate = False
@@ -221,8 +222,8 @@ def _checked(options: Options) -> Options:
             raise pytest.UsageError(
                 f"--qnn-demo brings its own models and data; drop {option.flag}"
             )
-    squeezing = options.squeeze or demo.SQUEEZING
-    return replace(options, defended=(demo.defended(),), squeeze=squeezing)
+    squeezing = options.squeeze or Squeezing(*demo.SQUEEZING)
+    return replace(options, defended=(DefendedFiles(*demo.defended()),), squeeze=squeezing)
 
 
 def _check_defended(options: Options) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_qnnrobust.option_values import (
+from pytest_qnnrobust.options.values import (
     one_of,
     parse_attacks,
     parse_count,

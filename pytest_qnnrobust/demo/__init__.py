@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.option_values import DefendedFiles, Squeezing
 
 FILES = (
     "digits_float.keras",
@@ -25,21 +24,21 @@ EPS = {2.0: 0.5, math.inf: 0.1}
 ATTACKS = ("jsma", "cw-linf", "uap", "geoda")
 """Run beside the profile's attacks, so that every published finding is judged."""
 
-SQUEEZING = Squeezing(bit_depth=2, window=1)
-"""A window of more than one pixel blurs 8x8 pixels beyond recognition."""
+SQUEEZING = (2, 1)
+"""Colour bits and median window: a wider one blurs 8x8 pixels beyond recognition."""
 
 
-def defended() -> DefendedFiles:
-    """The digits network after PGD adversarial training, in three widths."""
-    return DefendedFiles("pgd", tuple(demo_path(name) for name in FILES if "pgd" in name))
+def defended() -> tuple[str, tuple[Path, ...]]:
+    """Name and files of the digits network after PGD adversarial training, in three widths."""
+    return "pgd", tuple(demo_path(name) for name in FILES if "pgd" in name)
 
 
 def demo_path(name: str) -> Path:
     """The path of one embedded file, one of `FILES`."""
     if name not in FILES:
         raise expected(f"an embedded file, one of {', '.join(FILES)}", name=name)
-    package = Path(__file__).resolve().parent
-    for folder in (package / "_fixtures", package.parent / "fixtures"):
+    here = Path(__file__).resolve().parent
+    for folder in (here / "fixtures", here.parents[1] / "fixtures"):
         if (folder / name).is_file():
             return folder / name
     raise expected(

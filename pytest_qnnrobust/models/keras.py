@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from pytest_qnnrobust.differentiable import Differentiable
 from pytest_qnnrobust.errors import ModelFileError, expected
-from pytest_qnnrobust.keras_files import load_network
-from pytest_qnnrobust.models import Model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.differentiable import Differentiable
+from pytest_qnnrobust.models.keras_files import load_network
 from pytest_qnnrobust.tflite.plan import MAX_ACTIVATION
 from pytest_qnnrobust.types import Float, Labels
 

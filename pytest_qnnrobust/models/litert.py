@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.child import TIMEOUT, Child, ChildError
 from pytest_qnnrobust.errors import ModelFileError, expected
-from pytest_qnnrobust.models import InputGrid, Model
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.child import TIMEOUT, Child, ChildError
+from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.tflite.fixed_point import dequantize
 from pytest_qnnrobust.tflite.graph import Graph, Tensor
 from pytest_qnnrobust.tflite.plan import check_scale, final_softmax
@@ -70,7 +71,7 @@ class LiteRtModel(Model):
             return real, np.log(np.maximum(real, SMALLEST_PROBABILITY))
         return real, real
 
-    def rehearse(self) -> None:
+    def dry_run(self) -> None:
         """Raise ModelFileError where TFLite cannot run the file."""
         self._invoke(np.zeros((1, *self.input_shape), self._graph.input.dtype))
 
@@ -79,7 +80,7 @@ class LiteRtModel(Model):
 
     @cached_property
     def surrogate(self) -> Model:
-        from pytest_qnnrobust.tflite_models import float_twin
+        from pytest_qnnrobust.models.float_graph import float_twin
 
         twin = float_twin(self.name, self._graph)
         twin.digest = f"{self.digest}-surrogate" if self.digest else None
@@ -100,7 +101,7 @@ class _Interpreter:
     def __init__(
         self, name: str, data: bytes, graph: Graph, runtime: LiteRtRuntime, timeout: float
     ) -> None:
-        self.child = Child("pytest_qnnrobust.litert_child", timeout)
+        self.child = Child("pytest_qnnrobust.models.litert_child", timeout)
         self._file = f"{name}.tflite"
         self._data = data
         self._graph = graph
