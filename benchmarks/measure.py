@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust import metrics
-from pytest_qnnrobust.attacks import Attack, AttackResult, FixedBudgetAttack, geometry
+from pytest_qnnrobust.attacks import Attack, AttackResult, FixedBudgetAttack
+from pytest_qnnrobust.attacks.geometry import grids
 from pytest_qnnrobust.models.base import Model
 
 Images = NDArray[np.float32]
@@ -57,7 +58,7 @@ class Case:
         if not isinstance(attack, FixedBudgetAttack):
             return grid.snap(x_adv)
         ball = (attack.norm, attack.eps, self.model.bounds, grid)
-        return geometry.project_to_grid(x_adv, clean, *ball)
+        return grids.project_to_grid(x_adv, clean, *ball)
 
     def first(self, images: int) -> Case:
         return replace(self, x=self.x[:images], y=self.y[:images])

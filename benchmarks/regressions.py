@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.attacks import SHARED
 from pytest_qnnrobust import closing, results
 from pytest_qnnrobust.compute.quiet import quiet
-from pytest_qnnrobust.data import load_data
+from pytest_qnnrobust.data.samples import load_data
 from pytest_qnnrobust.models.convert import convert
 from pytest_qnnrobust.options.resolve import Options, from_command
 from pytest_qnnrobust.session import Session

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.attacks import FILES, chosen, images, network_file, parser, peers, take_settings
 from benchmarks.measure import Case, Images
 from pytest_qnnrobust import attacks
-from pytest_qnnrobust.attacks.losses import margin
+from pytest_qnnrobust.attacks.score_losses import margin
 from pytest_qnnrobust.metrics import distances
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.load import load_model

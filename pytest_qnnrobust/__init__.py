@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pytest_qnnrobust import attacks as attacks
     from pytest_qnnrobust import defenses as defenses
     from pytest_qnnrobust import strategies as strategies
-    from pytest_qnnrobust.data import Data as Data
-    from pytest_qnnrobust.data import load_data as load_data
+    from pytest_qnnrobust.data.samples import Data as Data
+    from pytest_qnnrobust.data.samples import load_data as load_data
     from pytest_qnnrobust.errors import QnnRobustError as QnnRobustError
     from pytest_qnnrobust.evaluation import Cell as Cell
     from pytest_qnnrobust.evaluation import Outcome as Outcome
@@ -27,14 +27,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Cell": "evaluation",
-    "Data": "data",
+    "Data": "data.samples",
     "Model": "models.base",
     "Outcome": "evaluation",
     "QnnRobustError": "errors",
     "check_quantizer": "quantizers.check",
     "convert": "models.convert",
     "evaluate": "evaluation",
-    "load_data": "data",
+    "load_data": "data.samples",
     "load_model": "models.load",
 }
 _MODULES = ("attacks", "defenses", "strategies")

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import Attack
-from pytest_qnnrobust.attacks.geometry import whole_steps
+from pytest_qnnrobust.attacks.geometry.grids import whole_steps
 from pytest_qnnrobust.defenses import Defended
 from pytest_qnnrobust.evaluation import Outcome
 from pytest_qnnrobust.metrics import lp_norm

@@ -7,7 +7,7 @@ from contextlib import suppress
 from importlib import metadata
 
 import pytest_qnnrobust
-from pytest_qnnrobust.data import Data
+from pytest_qnnrobust.data.samples import Data
 from pytest_qnnrobust.results import DataRecord, ModelRecord
 from pytest_qnnrobust.subjects import Subjects
 from pytest_qnnrobust.types import WIDTHS

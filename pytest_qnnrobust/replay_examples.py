@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import baseline, closing, kept_examples, options
 from pytest_qnnrobust.compute.quiet import quiet
+from pytest_qnnrobust.data.domain import TOLERANCE, UNIT, resolve_domain, span
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
-from pytest_qnnrobust.domain import TOLERANCE, UNIT, resolve_domain, span
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.kept_examples import KeptExamples
 from pytest_qnnrobust.models.base import Model

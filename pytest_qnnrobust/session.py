@@ -26,7 +26,7 @@ from pytest_qnnrobust.attacks.registry import attack_id
 from pytest_qnnrobust.cache import ResultCache
 from pytest_qnnrobust.closing import Gate, Recorded, judge, recorded, update
 from pytest_qnnrobust.compute.quiet import quiet
-from pytest_qnnrobust.data import Data
+from pytest_qnnrobust.data.samples import Data
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import MODES, Cell, Elsewhere, Evaluator, Outcome

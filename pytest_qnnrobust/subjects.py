@@ -15,7 +15,7 @@ from pytest_qnnrobust.answers import remembered
 from pytest_qnnrobust.cache import ResultCache, converted_key, facts_key
 from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.compute.quiet import quiet
-from pytest_qnnrobust.data import Data, load_data
+from pytest_qnnrobust.data.samples import Data, load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError, expected
 from pytest_qnnrobust.models.base import Model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ Runtime = Literal["tflm", "litert", "litert-builtin", "keras", "surrogate"]
 GradientSource = Literal["autodiff", "straight-through", "surrogate", "finite-difference"]
 """Where a white-box attack has its gradients from."""
 
+Array = NDArray[Any]
 Float = NDArray[np.float32]
 Double = NDArray[np.float64]
 Labels = NDArray[np.int64]

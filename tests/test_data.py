@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.data import Data, load_data
+from pytest_qnnrobust.data.domain import resolve_domain, usual
+from pytest_qnnrobust.data.samples import Data, load_data
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.domain import resolve_domain, usual
 from pytest_qnnrobust.errors import DataError
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.grid import InputGrid
@@ -424,7 +424,7 @@ class TestBadSources:
         assert self.refusal(tmp_path / "d.npz").startswith("d.npz cannot be read: ")
 
     def test_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pytest_qnnrobust.data_sources.MAX_BYTES", 1 << 20)
+        monkeypatch.setattr("pytest_qnnrobust.data.sources.MAX_BYTES", 1 << 20)
         np.savez_compressed(tmp_path / "d.npz", x=np.zeros((2048, 1024), np.uint8), y=LABELS)
         message = self.refusal(tmp_path / "d.npz")
         assert message.startswith("expected at most 1 MiB of uncompressed data, got data='d.npz'")
@@ -480,7 +480,7 @@ class TestBadSources:
         assert self.refusal(folder).startswith("a/0.png cannot be read: cannot identify image file")
 
     def test_image_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pytest_qnnrobust.data_sources.MAX_PIXELS", 15)
+        monkeypatch.setattr("pytest_qnnrobust.data.sources.MAX_PIXELS", 15)
         assert self.refusal(write_images(tmp_path / "d", {"a": 1})) == (
             "expected images of at most 15 pixels, got file='a/0.png', size=(4, 4)"
         )

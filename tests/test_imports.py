@@ -16,7 +16,7 @@ ORDER = (
     "errors types compute",
     "demo metrics statistics tflite",
     "options models quantizers",
-    "data data_sources domain defenses attacks strategies",
+    "data defenses attacks strategies",
     "cache array_files answers evaluation",
     "verdicts takeaways observations gradient_metrics noise_gain",
     "results example_images kept_examples",

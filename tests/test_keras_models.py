@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks import losses
+from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError
 from pytest_qnnrobust.models.differentiable import Differentiable
@@ -137,7 +137,7 @@ class TestDerivatives:
         result = digits.loss_gradient(x, y, loss, rival)
         logits, jacobian = digits.jacobian(x)
         np.testing.assert_allclose(
-            result.loss, losses.value(loss, logits, y, rival), rtol=1e-5, atol=1e-6
+            result.loss, score_losses.value(loss, logits, y, rival), rtol=1e-5, atol=1e-6
         )
         slopes = loss_slopes(loss, logits.astype(np.float64), y, rival)
         expected = np.einsum("nk,nkhwc->nhwc", slopes, jacobian)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pytest_qnnrobust.attacks.apgd import APGD, APGDT
-from pytest_qnnrobust.attacks.art import ArtAttack, ArtBudgetAttack
+from pytest_qnnrobust.attacks.art.wrapper import ArtAttack, ArtBudgetAttack
 from pytest_qnnrobust.attacks.autoattack import AutoAttack
 from pytest_qnnrobust.attacks.base import (
     Attack,
@@ -11,19 +10,21 @@ from pytest_qnnrobust.attacks.base import (
     MinimalDistortionAttack,
     Progress,
 )
-from pytest_qnnrobust.attacks.boundary import BoundaryAttack
-from pytest_qnnrobust.attacks.carlini_l0 import CarliniL0
-from pytest_qnnrobust.attacks.carlini_l2 import CarliniL2
-from pytest_qnnrobust.attacks.carlini_linf import CarliniLinf
-from pytest_qnnrobust.attacks.deepfool import DeepFool
-from pytest_qnnrobust.attacks.ead import EAD
-from pytest_qnnrobust.attacks.fab import FAB
-from pytest_qnnrobust.attacks.fgsm import FGSM
-from pytest_qnnrobust.attacks.geoda import GeoDA
-from pytest_qnnrobust.attacks.hopskipjump import HopSkipJump
-from pytest_qnnrobust.attacks.jsma import JSMA
+from pytest_qnnrobust.attacks.carlini.ead import EAD
+from pytest_qnnrobust.attacks.carlini.l0 import CarliniL0
+from pytest_qnnrobust.attacks.carlini.l2 import CarliniL2
+from pytest_qnnrobust.attacks.carlini.linf import CarliniLinf
+from pytest_qnnrobust.attacks.decisions.boundary import BoundaryAttack
+from pytest_qnnrobust.attacks.decisions.geoda import GeoDA
+from pytest_qnnrobust.attacks.decisions.hopskipjump import HopSkipJump
+from pytest_qnnrobust.attacks.gradient.apgd import APGD, APGDT
+from pytest_qnnrobust.attacks.gradient.deepfool import DeepFool
+from pytest_qnnrobust.attacks.gradient.fab import FAB
+from pytest_qnnrobust.attacks.gradient.fgsm import FGSM
+from pytest_qnnrobust.attacks.gradient.jsma import JSMA
+from pytest_qnnrobust.attacks.gradient.pgd import BIM, PGD
+from pytest_qnnrobust.attacks.gradient.uap import UAP
 from pytest_qnnrobust.attacks.noise import NoiseAttack
-from pytest_qnnrobust.attacks.pgd import BIM, PGD
 from pytest_qnnrobust.attacks.presets import PRESETS
 from pytest_qnnrobust.attacks.registry import (
     NAMES,
@@ -36,12 +37,11 @@ from pytest_qnnrobust.attacks.registry import (
     preset,
 )
 from pytest_qnnrobust.attacks.result import AttackResult
-from pytest_qnnrobust.attacks.spsa import SPSA
-from pytest_qnnrobust.attacks.square import SquareAttack
+from pytest_qnnrobust.attacks.scores.spsa import SPSA
+from pytest_qnnrobust.attacks.scores.zoo import ZOO
+from pytest_qnnrobust.attacks.square.attack import SquareAttack
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
-from pytest_qnnrobust.attacks.uap import UAP
-from pytest_qnnrobust.attacks.zoo import ZOO
 
 __all__ = [
     "APGD",

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import checks, losses
-from pytest_qnnrobust.attacks.apgd import APGD, APGDT
+from pytest_qnnrobust.attacks import score_losses, validation
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack, MinimalDistortionAttack
-from pytest_qnnrobust.attacks.fab import FAB
-from pytest_qnnrobust.attacks.square import SquareAttack
+from pytest_qnnrobust.attacks.gradient.apgd import APGD, APGDT
+from pytest_qnnrobust.attacks.gradient.fab import FAB
+from pytest_qnnrobust.attacks.square.attack import SquareAttack
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import flat
@@ -43,7 +43,7 @@ class WithinBudget(FixedBudgetAttack):
     def _validate(self) -> None:
         super()._validate()
         if not isinstance(self.attack, MinimalDistortionAttack):
-            raise checks.conflict("attack to be a MinimalDistortionAttack", attack=self.attack)
+            raise validation.conflict("attack to be a MinimalDistortionAttack", attack=self.attack)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         part = target.part(target.all_rows)
@@ -88,8 +88,8 @@ class AutoAttack(FixedBudgetAttack):
 
     def _validate(self) -> None:
         super()._validate()
-        checks.choice(tuple(VERSIONS), version=self.version)
-        checks.flag(early_stop=self.early_stop)
+        validation.choice(tuple(VERSIONS), version=self.version)
+        validation.flag(early_stop=self.early_stop)
 
     def stages(self) -> list[Stage]:
         """The attacks of the cascade, in order."""
@@ -157,7 +157,7 @@ def _survivors(target: Target, rows: Rows, held: Float, best: NDArray[np.float64
     every sample of the batch, has not come nearer to zero.
     """
     scores = target.evaluate(target.seal(target.proposals[rows], rows), rows)
-    margin = losses.margin(scores.logits, target.y[rows])
+    margin = score_losses.margin(scores.logits, target.y[rows])
     fooled = scores.labels != target.y[rows]
     worse = ~fooled & (margin <= best[rows])
     target.propose(rows[worse], held[worse])

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import checks, geometry
+from pytest_qnnrobust.attacks import validation
+from pytest_qnnrobust.attacks.geometry import grids
 from pytest_qnnrobust.attacks.result import AttackResult, Recorder
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
@@ -81,9 +82,9 @@ class Attack(ABC):
         if gradient is not None:
             model = model.with_gradient(gradient, probe_steps)
         deadline = None if time_budget is None else time.perf_counter() + time_budget
-        checks.call_arguments(seed, query_budget, time_budget, batch_size)
+        validation.call_arguments(seed, query_budget, time_budget, batch_size)
         self.check(model)
-        x, y, index = checks.samples(model, x, y, index)
+        x, y, index = validation.samples(model, x, y, index)
         recorder = Recorder(model, x, y)
         attacked = np.flatnonzero(recorder.clean_label == y)
         size = max(len(attacked), 1) if self.universal else min(batch_size, self.batch)
@@ -174,13 +175,13 @@ class FixedBudgetAttack(Attack):
     eps: float
 
     def _validate(self) -> None:
-        object.__setattr__(self, "norm", checks.norm(self.norm, self.norms))
-        checks.positive(eps=self.eps, cure="eps is in model input units")
+        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
+        validation.positive(eps=self.eps, cure="eps is in model input units")
 
     def check(self, model: Model) -> None:
         super().check(model)
         diameter = _diameter(model, self.norm)
-        if self.eps > diameter * (1 + geometry.BUDGET_TOLERANCE):
+        if self.eps > diameter * (1 + grids.BUDGET_TOLERANCE):
             rule = f"eps to be in (0, {diameter:g}]"
             cure = f"eps is in model input units, and this model's input is in {model.bounds}"
             raise expected(rule, eps=self.eps, cure=cure, error=AttackError)
@@ -188,7 +189,7 @@ class FixedBudgetAttack(Attack):
     def ball(self, model: Model) -> tuple[float, float]:
         eps = self.eps
         if model.grid is not None and np.isinf(self.norm):
-            eps = min(eps, geometry.whole_steps(eps, model.grid) * model.grid.scale)
+            eps = min(eps, grids.whole_steps(eps, model.grid) * model.grid.scale)
         return self.norm, eps
 
     def _grade(self, target: Target, rows: Rows, recorder: Recorder) -> None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import checks
+from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
-from pytest_qnnrobust.attacks.geometry import cache_sized
+from pytest_qnnrobust.attacks.geometry.balls import cache_sized
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.types import Float, Labels
@@ -31,7 +31,7 @@ class NoiseAttack(FixedBudgetAttack):
 
     def _validate(self) -> None:
         super()._validate()
-        checks.count(repeats=self.repeats)
+        validation.count(repeats=self.repeats)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = target.all_rows

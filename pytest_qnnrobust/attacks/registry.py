@@ -7,29 +7,29 @@ from typing import Any
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import art
-from pytest_qnnrobust.attacks.apgd import APGD, APGDT
-from pytest_qnnrobust.attacks.art import ArtAttack, ArtBudgetAttack
+from pytest_qnnrobust.attacks.art import wrapper
+from pytest_qnnrobust.attacks.art.wrapper import ArtAttack, ArtBudgetAttack
 from pytest_qnnrobust.attacks.autoattack import AutoAttack
 from pytest_qnnrobust.attacks.base import Attack, MinimalDistortionAttack
-from pytest_qnnrobust.attacks.boundary import BoundaryAttack
-from pytest_qnnrobust.attacks.carlini_l0 import CarliniL0
-from pytest_qnnrobust.attacks.carlini_l2 import CarliniL2
-from pytest_qnnrobust.attacks.carlini_linf import CarliniLinf
-from pytest_qnnrobust.attacks.deepfool import DeepFool
-from pytest_qnnrobust.attacks.ead import EAD
-from pytest_qnnrobust.attacks.fab import FAB
-from pytest_qnnrobust.attacks.fgsm import FGSM
-from pytest_qnnrobust.attacks.geoda import GeoDA
-from pytest_qnnrobust.attacks.hopskipjump import HopSkipJump
-from pytest_qnnrobust.attacks.jsma import JSMA
+from pytest_qnnrobust.attacks.carlini.ead import EAD
+from pytest_qnnrobust.attacks.carlini.l0 import CarliniL0
+from pytest_qnnrobust.attacks.carlini.l2 import CarliniL2
+from pytest_qnnrobust.attacks.carlini.linf import CarliniLinf
+from pytest_qnnrobust.attacks.decisions.boundary import BoundaryAttack
+from pytest_qnnrobust.attacks.decisions.geoda import GeoDA
+from pytest_qnnrobust.attacks.decisions.hopskipjump import HopSkipJump
+from pytest_qnnrobust.attacks.gradient.apgd import APGD, APGDT
+from pytest_qnnrobust.attacks.gradient.deepfool import DeepFool
+from pytest_qnnrobust.attacks.gradient.fab import FAB
+from pytest_qnnrobust.attacks.gradient.fgsm import FGSM
+from pytest_qnnrobust.attacks.gradient.jsma import JSMA
+from pytest_qnnrobust.attacks.gradient.pgd import BIM, PGD
+from pytest_qnnrobust.attacks.gradient.uap import UAP
 from pytest_qnnrobust.attacks.noise import NoiseAttack
-from pytest_qnnrobust.attacks.pgd import BIM, PGD
 from pytest_qnnrobust.attacks.presets import GOLIATH, PRESETS, Settings
-from pytest_qnnrobust.attacks.spsa import SPSA
-from pytest_qnnrobust.attacks.square import SquareAttack
-from pytest_qnnrobust.attacks.uap import UAP
-from pytest_qnnrobust.attacks.zoo import ZOO
+from pytest_qnnrobust.attacks.scores.spsa import SPSA
+from pytest_qnnrobust.attacks.scores.zoo import ZOO
+from pytest_qnnrobust.attacks.square.attack import SquareAttack
 from pytest_qnnrobust.errors import AttackError, expected
 
 BUDGETS = ("smoke", "standard", "paper")
@@ -278,7 +278,7 @@ def preset(name: str, profile: str = "paper", span: float = 1.0, **overrides: An
             f"profile to be one of {_listed(PROFILES)}", profile=profile, error=AttackError
         )
     if name.startswith(ART):
-        return art.create(name.removeprefix(ART), **overrides)
+        return wrapper.create(name.removeprefix(ART), **overrides)
     entry = _entry(name)
     known = tuple(f.name for f in fields(entry.attack))
     for setting in overrides:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks.geometry import cache_sized
+from pytest_qnnrobust.attacks.geometry.balls import cache_sized
 from pytest_qnnrobust.attacks.target import Mask, Rows
 from pytest_qnnrobust.metrics import delta_distances
 from pytest_qnnrobust.models.base import Model

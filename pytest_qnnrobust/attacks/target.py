@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import geometry
+from pytest_qnnrobust.attacks.geometry import balls, grids
 from pytest_qnnrobust.metrics import flat
 from pytest_qnnrobust.models.base import Gradient, Model, Scores
 from pytest_qnnrobust.models.grid import InputGrid
@@ -98,7 +98,7 @@ class Target:
     @cached_property
     def box(self) -> tuple[Float, Float]:
         """Lowest and highest value of every element within `eps` (Linf) and the bounds."""
-        return geometry.linf_box(self.x, self.eps, self.bounds)
+        return balls.linf_box(self.x, self.eps, self.bounds)
 
     def evaluate(self, x: Float, rows: Rows | None = None) -> Scores:
         """Labels and logits of inputs (n, *input_shape); one query each."""
@@ -167,12 +167,12 @@ class Target:
         """Into the eps ball around the clean samples and into the bounds; float32."""
         clean = self.x if rows is None else self.x[rows]
         if np.isinf(self.eps):
-            return np.clip(np.asarray(x, np.float32), *geometry.float32_bounds(self.bounds))
+            return np.clip(np.asarray(x, np.float32), *balls.float32_bounds(self.bounds))
         if np.isinf(self.norm):
             low, high = self.box
             chosen = slice(None) if rows is None else rows
             return np.clip(np.asarray(x, np.float32), low[chosen], high[chosen])
-        return geometry.project(x, clean, self.norm, self.eps, self.bounds)
+        return balls.project(x, clean, self.norm, self.eps, self.bounds)
 
     def seal(self, x: NDArray[Any], rows: Rows | None = None) -> Float:
         """What grading makes of a proposal: `project`, then onto the grid of a quantized input."""
@@ -182,7 +182,7 @@ class Target:
             return self._nearest(self.project(x, rows), self.grid)
         clean = self.x if rows is None else self.x[rows]
         bounds = self.bounds
-        return geometry.project_to_grid(x, clean, self.norm, self.eps, bounds, self.grid)
+        return grids.project_to_grid(x, clean, self.norm, self.eps, bounds, self.grid)
 
     def propose(self, rows: Rows, x_adv: NDArray[Any]) -> None:
         """Keep the best input found so far for each of these samples; NaN is not kept."""
@@ -220,7 +220,7 @@ class Target:
             self.on_progress(step / steps)
 
     def _nearest(self, x: Float, grid: InputGrid) -> Float:
-        low, high = geometry.integer_bounds(self.bounds, grid)
+        low, high = grids.integer_bounds(self.bounds, grid)
         return grid.dequantize(np.clip(grid.quantize(x), low, high))
 
     def _timed(self, ask: Callable[..., Answer], *arguments: Any) -> Answer:

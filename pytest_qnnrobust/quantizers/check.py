@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.quantizers.base import Subject, prepare
-from pytest_qnnrobust.quantizers.claims import (
+from pytest_qnnrobust.quantizers.claimed_laws import (
     FitInvariant,
     Nested,
     OnePiece,

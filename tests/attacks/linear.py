@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import losses
+from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.types import Float, Labels
@@ -43,7 +43,7 @@ class LinearModel(Model):
         self, x: Float, y: Labels, rival: Labels, loss: str
     ) -> tuple[Float, Float, Float]:
         logits = self._logits(x)
-        value = losses.value(loss, logits, y, rival)
+        value = score_losses.value(loss, logits, y, rival)
         slopes = loss_slopes(loss, logits.astype(np.float64), y, rival)
         gradient = (slopes[:, :, None] * self.weights).sum(axis=1).reshape(x.shape)
         return logits, value.astype(np.float32), gradient.astype(np.float32)

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks.apgd import APGD, APGDT
+from pytest_qnnrobust.attacks.gradient.apgd import APGD, APGDT
 from pytest_qnnrobust.errors import AttackError
 from pytest_qnnrobust.metrics import lp_norm
 from tests.attacks import laws

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks import art
+from pytest_qnnrobust.attacks.art import wrapper
 from pytest_qnnrobust.errors import AttackError
 from pytest_qnnrobust.models.load import load_model
 from tests.attacks.linear import problem, quantized_problem
@@ -51,13 +51,13 @@ QUICK = {
 @pytest.mark.parametrize("width", MODELS)
 def test_our_model_as_a_classifier_answers_as_the_model_does(width):
     model, x, y = MODELS[width]()
-    classifier = art.classifier(model)
+    classifier = wrapper.classifier(model)
     assert classifier.nb_classes == model.classes
     assert classifier.input_shape == model.input_shape
     np.testing.assert_array_equal(classifier.clip_values, np.float32(model.bounds))
     np.testing.assert_array_equal(classifier.predict(x, batch_size=3), model.logits(x))
     np.testing.assert_array_equal(
-        art.classifier(model, output="tensor").predict(x), model.predict(x)
+        wrapper.classifier(model, output="tensor").predict(x), model.predict(x)
     )
     one_hot = np.eye(model.classes)[y]
     expected = model.loss_gradient(x, y)
@@ -77,19 +77,19 @@ def test_our_model_as_a_classifier_answers_as_the_model_does(width):
     "file", ["digits_float.keras", "digits_int16.tflite", "digits_int8.tflite"]
 )
 def test_a_network_from_a_file_is_attacked_from_both_sides(file):
-    from art.attacks.evasion import FastGradientMethod
+    from wrapper.attacks.evasion import FastGradientMethod
 
     model = load_model(FIXTURES / file, bounds=(0.0, 255.0))
     data = np.load(FIXTURES / "digits.npz")
     x, y = data["x"][:8].astype(np.float32), data["y"][:8].astype(np.int64)
-    classifier = art.classifier(model)
+    classifier = wrapper.classifier(model)
     np.testing.assert_array_equal(classifier.predict(x), model.logits(x))
     gradient = model.loss_gradient(x, y).gradient
     assert gradient.any()
     np.testing.assert_array_equal(classifier.loss_gradient(x, y), gradient)
     eps = 0.3 * (model.bounds[1] - model.bounds[0])
     by_hand = FastGradientMethod(classifier, eps=eps).generate(x, y)
-    result = art.create("FastGradientMethod", eps=eps)(model, x, y)
+    result = wrapper.create("FastGradientMethod", eps=eps)(model, x, y)
     assert (model.classify(by_hand) != y).sum() >= 4
     assert result.success.sum() >= 4
     assert (result.linf <= eps * (1 + 1e-6)).all()
@@ -97,7 +97,7 @@ def test_a_network_from_a_file_is_attacked_from_both_sides(file):
 
 def test_gradients_of_probabilities_are_those_of_their_values():
     model, x, _ = problem((6,), classes=3)
-    classifier = art.classifier(model, output="probabilities")
+    classifier = wrapper.classifier(model, output="probabilities")
     np.testing.assert_allclose(classifier.predict(x).sum(axis=1), 1.0, rtol=1e-6)
     gradient = classifier.class_gradient(x)
     step = np.float32(1e-2)
@@ -110,7 +110,7 @@ def test_gradients_of_probabilities_are_those_of_their_values():
 
 def test_a_soft_label_mixes_the_gradients_of_its_classes():
     model, x, _ = problem((6,), classes=3)
-    classifier = art.classifier(model)
+    classifier = wrapper.classifier(model)
     share = np.tile(np.float32([0.5, 0.25, 0.25]), (len(x), 1))
     parts = [classifier.loss_gradient(x, np.full(len(x), k)) * share[0, k] for k in range(3)]
     np.testing.assert_allclose(classifier.loss_gradient(x, share), sum(parts), atol=1e-5)
@@ -119,15 +119,15 @@ def test_a_soft_label_mixes_the_gradients_of_its_classes():
 def test_a_model_without_gradients_is_a_black_box_to_art():
     model, _, _ = problem()
     model.differentiable = False
-    assert not hasattr(art.classifier(model), "class_gradient")
-    assert not hasattr(art.classifier(problem()[0], output="tensor"), "loss_gradient")
+    assert not hasattr(wrapper.classifier(model), "class_gradient")
+    assert not hasattr(wrapper.classifier(problem()[0], output="tensor"), "loss_gradient")
 
 
 @pytest.mark.parametrize("width", MODELS)
 @pytest.mark.parametrize("name", QUICK)
 def test_art_attacks_are_graded_and_do_not_depend_on_the_batch(name, width):
     model, x, y = MODELS[width](samples=4)
-    attack = art.create(name, **QUICK[name])
+    attack = wrapper.create(name, **QUICK[name])
     whole = attack(model, x, y, seed=3)
     np.testing.assert_array_equal(whole.success, model.classify(whole.x_adv) != y)
     assert whole.success.any()
@@ -147,7 +147,10 @@ def test_art_attacks_are_graded_and_do_not_depend_on_the_batch(name, width):
 def test_other_shapes_and_domains(shape, bounds):
     for model, x, y in (problem(shape, 12, bounds), quantized_problem("int8", shape, 2, bounds)):
         eps = 0.2 * (bounds[1] - bounds[0])
-        for attack in (art.create("FastGradientMethod", eps=eps), art.create("HopSkipJump")):
+        for attack in (
+            wrapper.create("FastGradientMethod", eps=eps),
+            wrapper.create("HopSkipJump"),
+        ):
             result = attack(model, x[:2], y[:2], query_budget=60)
             np.testing.assert_array_equal(result.success, model.classify(result.x_adv) != y[:2])
             assert result.success.all()
@@ -155,14 +158,14 @@ def test_other_shapes_and_domains(shape, bounds):
 
 @pytest.mark.parametrize("width", MODELS)
 def test_an_art_attack_run_by_hand_finds_what_the_graded_one_returns(width):
-    from art.attacks.evasion import ProjectedGradientDescentNumpy
+    from wrapper.attacks.evasion import ProjectedGradientDescentNumpy
 
     model, x, y = MODELS[width]()
     settings = {"eps": 0.03, "eps_step": 0.01, "max_iter": 4}
-    by_hand = ProjectedGradientDescentNumpy(art.classifier(model), verbose=False, **settings)
+    by_hand = ProjectedGradientDescentNumpy(wrapper.classifier(model), verbose=False, **settings)
     seen = x if model.grid is None else model.grid.snap(x)
     found = by_hand.generate(seen, np.eye(model.classes)[y])
-    result = art.create("ProjectedGradientDescentNumpy", **settings)(model, x, y)
+    result = wrapper.create("ProjectedGradientDescentNumpy", **settings)(model, x, y)
     step = 0 if model.grid is None else model.grid.scale
     np.testing.assert_allclose(result.x_adv, found, atol=1e-6 + step)
 
@@ -172,20 +175,20 @@ def test_one_linear_step_flips_exactly_the_samples_within_reach():
     distance = model.distance(x, np.inf)
     eps = float(np.median(distance))
     clear = np.abs(distance - eps) > 0.02 * eps
-    result = art.create("FastGradientMethod", eps=eps)(model, x, y)
+    result = wrapper.create("FastGradientMethod", eps=eps)(model, x, y)
     np.testing.assert_array_equal(result.success[clear], (distance < eps)[clear])
 
 
 def test_deepfool_of_art_reaches_the_closed_form_distance():
     model, x, y = problem()
-    result = art.create("DeepFool", epsilon=1e-4)(model, x, y)
+    result = wrapper.create("DeepFool", epsilon=1e-4)(model, x, y)
     assert result.success.all()
     np.testing.assert_allclose(result.l2, model.distance(x, 2.0), rtol=0.01)
 
 
 def test_a_targeted_attack_aims_at_the_runner_up():
     model, x, y = problem(classes=12)
-    result = art.create("FastGradientMethod", eps=0.2, targeted=True)(model, x, y)
+    result = wrapper.create("FastGradientMethod", eps=0.2, targeted=True)(model, x, y)
     logits = model.logits(x)
     logits[np.arange(len(x)), y] = -np.inf
     assert result.success.all()
@@ -201,7 +204,7 @@ def test_global_random_state_is_left_alone():
     np.random.seed(7)
     random.seed(7)
     random_state = np.random.RandomState
-    art.create("BoundaryAttack", **QUICK["BoundaryAttack"])(model, x, y)
+    wrapper.create("BoundaryAttack", **QUICK["BoundaryAttack"])(model, x, y)
     assert np.random.RandomState is random_state
     np.testing.assert_array_equal(np.random.uniform(size=3), expected[0])
     assert random.random() == expected[1]
@@ -209,20 +212,20 @@ def test_global_random_state_is_left_alone():
 
 def test_each_sample_spends_its_own_budget_and_keeps_what_it_saw():
     model, x, y = problem()
-    result = art.create("HopSkipJump")(model, x, y, query_budget=150)
+    result = wrapper.create("HopSkipJump")(model, x, y, query_budget=150)
     assert (result.queries <= 150).all()
     assert result.exhausted.all()
     assert result.success.all()
-    free = art.create("DeepFool")(model, x, y)
+    free = wrapper.create("DeepFool")(model, x, y)
     enough = int((free.queries + free.gradients).max())
-    capped = art.create("DeepFool")(model, x, y, query_budget=enough)
+    capped = wrapper.create("DeepFool")(model, x, y, query_budget=enough)
     np.testing.assert_array_equal(capped.x_adv, free.x_adv)
     assert not capped.exhausted.any()
 
 
 def test_a_time_budget_that_is_over_marks_every_sample():
     model, x, y = problem()
-    result = art.create("HopSkipJump")(model, x, y, time_budget=1e-9)
+    result = wrapper.create("HopSkipJump")(model, x, y, time_budget=1e-9)
     assert result.exhausted.all()
     assert not result.success.any()
 
@@ -237,7 +240,7 @@ def test_ctrl_c_inside_art_keeps_finished_samples_and_what_was_seen():
             raise KeyboardInterrupt
         return evaluate(batch)
 
-    attack = art.create("HopSkipJump", max_iter=1, init_eval=4, max_eval=8)
+    attack = wrapper.create("HopSkipJump", max_iter=1, init_eval=4, max_eval=8)
     attack(model, x[:1], y[:1])
     model._evaluate = interrupted
     result = attack(model, x, y)
@@ -250,7 +253,7 @@ def test_ctrl_c_inside_art_keeps_finished_samples_and_what_was_seen():
 
 def test_queries_and_gradients_are_those_of_the_model_without_the_grading():
     model, x, y = problem()
-    result = art.create("DeepFool")(model, x, y)
+    result = wrapper.create("DeepFool")(model, x, y)
     assert model.queries == result.queries.sum() + 2 * len(x)
     assert model.gradients == result.gradients.sum()
 
@@ -258,7 +261,7 @@ def test_queries_and_gradients_are_those_of_the_model_without_the_grading():
 def test_progress_bars_are_off(capfd):
     model, x, y = problem(samples=2)
     for name in ("DeepFool", "UniversalPerturbation"):
-        art.create(name)(model, x, y)
+        wrapper.create(name)(model, x, y)
     assert capfd.readouterr() == ("", "")
 
 
@@ -279,60 +282,64 @@ BAD = [
 @pytest.mark.parametrize(("name", "settings", "text"), BAD)
 def test_a_bad_setting_is_one_clear_line(name, settings, text):
     with pytest.raises(AttackError, match=re.escape(text)) as caught:
-        art.create(f"art:{name}", **settings)
+        wrapper.create(f"art:{name}", **settings)
     assert "\n" not in str(caught.value)
 
 
 def test_a_white_box_attack_needs_gradients():
     model, x, y = problem()
     model.differentiable = False
-    assert art.create("HopSkipJump", max_iter=1)(model, x[:1], y[:1]).success.all()
+    assert wrapper.create("HopSkipJump", max_iter=1)(model, x[:1], y[:1]).success.all()
     for name in ("NewtonFool", "UniversalPerturbation"):
         with pytest.raises(AttackError, match="differentiable model for ArtAttack"):
-            art.create(name)(model, x, y)
+            wrapper.create(name)(model, x, y)
 
 
 def test_a_failure_inside_art_is_one_line():
     model, x, y = problem()
     with pytest.raises(AttackError, match="ART's VirtualAdversarialMethod failed with TypeError: "):
-        art.ArtAttack(attack="VirtualAdversarialMethod")(model, x, y)
+        wrapper.ArtAttack(attack="VirtualAdversarialMethod")(model, x, y)
 
 
 def test_knowledge_follows_from_what_art_asks_for():
     known = {"NewtonFool": "white", "SquareAttack": "gray", "HopSkipJump": "black"}
     for name, knowledge in known.items():
-        assert art.ArtAttack(attack=name).knowledge == knowledge
+        assert wrapper.ArtAttack(attack=name).knowledge == knowledge
 
 
 def test_repr_rebuilds_the_attack():
     params = {"attacker_params": {"eps": 0.1}, "attacker": "fgsm", "norm": np.inf}
     for attack in (
-        art.create("UniversalPerturbation", **params),
-        art.create("SquareAttack", norm="l2", eps=0.5),
-        art.ArtBudgetAttack(attack="NewtonFool", eps=0.1, settings={"eta": np.float64(0.1)}),
+        wrapper.create("UniversalPerturbation", **params),
+        wrapper.create("SquareAttack", norm="l2", eps=0.5),
+        wrapper.ArtBudgetAttack(attack="NewtonFool", eps=0.1, settings={"eta": np.float64(0.1)}),
     ):
-        rebuilt = eval(repr(attack), {"np": np} | vars(art))
+        rebuilt = eval(repr(attack), {"np": np} | vars(wrapper))
         assert rebuilt == attack
         assert hash(rebuilt) == hash(attack)
     assert repr(attack).endswith("attack='NewtonFool', settings={'eta': 0.1}, output='logits')")
 
 
 def test_create_passes_the_budget_to_art_and_to_the_grading():
-    attack = art.create("art:FastGradientMethod", norm="l2", eps=0.5)
+    attack = wrapper.create("art:FastGradientMethod", norm="l2", eps=0.5)
     assert (attack.norm, attack.eps) == (2.0, 0.5)
     assert dict(attack.settings) == {"norm": 2.0, "eps": 0.5}
-    attack = art.create("NewtonFool", eps=0.5)
+    attack = wrapper.create("NewtonFool", eps=0.5)
     assert (attack.norm, attack.eps, dict(attack.settings)) == (np.inf, 0.5, {})
     assert attack.id == "art:NewtonFool"
-    assert art.create("HopSkipJump").norm == 2.0
+    assert wrapper.create("HopSkipJump").norm == 2.0
 
 
 def test_another_budget_moves_its_step_in_proportion():
-    attack = art.create("ProjectedGradientDescent", eps=0.2, eps_step=0.05, max_iter=7).within(0.02)
-    assert attack == art.create("ProjectedGradientDescent", eps=0.02, eps_step=0.005, max_iter=7)
-    default = art.create("FastGradientMethod").within(0.03)
+    attack = wrapper.create("ProjectedGradientDescent", eps=0.2, eps_step=0.05, max_iter=7).within(
+        0.02
+    )
+    assert attack == wrapper.create(
+        "ProjectedGradientDescent", eps=0.02, eps_step=0.005, max_iter=7
+    )
+    default = wrapper.create("FastGradientMethod").within(0.03)
     assert (default.eps, dict(default.settings)["eps_step"]) == (0.03, pytest.approx(0.01))
-    without = art.create("NewtonFool")
+    without = wrapper.create("NewtonFool")
     assert without.within(0.03) is without
 
 
@@ -342,12 +349,12 @@ def test_art_is_imported_only_when_it_is_used():
 
 
 def test_without_art_one_line_says_how_to_get_it(monkeypatch):
-    art._classes.cache_clear()
+    wrapper._classes.cache_clear()
     monkeypatch.setitem(sys.modules, "art.attacks.evasion", None)
     with pytest.raises(AttackError, match="pip install adversarial-robustness-toolbox"):
-        art.create("NewtonFool")
+        wrapper.create("NewtonFool")
     monkeypatch.undo()
-    assert art.create("NewtonFool")
+    assert wrapper.create("NewtonFool")
 
 
 NOT_RUN = {
@@ -358,12 +365,12 @@ NOT_RUN = {
 """What stands in the way of ART's attacks that do not run here: other packages, or ART itself."""
 
 
-@pytest.mark.parametrize("name", art.available())
+@pytest.mark.parametrize("name", wrapper.available())
 def test_every_attack_of_art_runs_by_its_name_alone_or_says_in_a_line_why_not(name):
     model, x, y = problem((6, 6, 1), classes=3, samples=1)
     failure = ""
     try:
-        result = art.create(f"art:{name}")(model, x, y, query_budget=2000)
+        result = wrapper.create(f"art:{name}")(model, x, y, query_budget=2000)
     except AttackError as error:
         failure = str(error)
     if failure:

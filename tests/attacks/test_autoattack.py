@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust.attacks import SquareAttack
-from pytest_qnnrobust.attacks.apgd import APGD, APGDT
 from pytest_qnnrobust.attacks.autoattack import AutoAttack, WithinBudget, stage_accuracies
-from pytest_qnnrobust.attacks.fab import FAB
+from pytest_qnnrobust.attacks.gradient.apgd import APGD, APGDT
+from pytest_qnnrobust.attacks.gradient.fab import FAB
 from pytest_qnnrobust.errors import AttackError
 from tests.attacks import laws
 from tests.attacks.linear import problem, quantized_problem

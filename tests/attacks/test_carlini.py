@@ -7,10 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks import DeepFool, losses
-from pytest_qnnrobust.attacks.carlini_l0 import CarliniL0
-from pytest_qnnrobust.attacks.carlini_l2 import CarliniL2
-from pytest_qnnrobust.attacks.carlini_linf import CarliniLinf
+from pytest_qnnrobust.attacks import DeepFool, score_losses
+from pytest_qnnrobust.attacks.carlini.l0 import CarliniL0
+from pytest_qnnrobust.attacks.carlini.l2 import CarliniL2
+from pytest_qnnrobust.attacks.carlini.linf import CarliniLinf
 from pytest_qnnrobust.errors import AttackError
 from tests.attacks.laws import CASES, case, honest, same_in_any_batch, stops_at_its_budget
 from tests.attacks.linear import problem, quantized_problem
@@ -125,7 +125,7 @@ def test_whole_pixels_are_dropped_unless_channels_are_independent():
 def test_confidence_is_the_margin_of_the_result(attack):
     model, x, y = problem((6, 5, 1), 3, samples=6)
     result = attack(confidence=0.7)(model, x, y)
-    margin = losses.margin(model.logits(result.x_adv), y)
+    margin = score_losses.margin(model.logits(result.x_adv), y)
     assert result.success.all()
     assert (margin >= 0.7 - 1e-5).all()
     assert margin.max() <= 0.8

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks.geoda import GeoDA
-from pytest_qnnrobust.attacks.hopskipjump import HopSkipJump
-from pytest_qnnrobust.attacks.normals import Gains, probe_normals, unit, visible
-from pytest_qnnrobust.attacks.starts import propose_nearer, random_starts, to_boundary
+from pytest_qnnrobust.attacks.decisions.geoda import GeoDA
+from pytest_qnnrobust.attacks.decisions.hopskipjump import HopSkipJump
+from pytest_qnnrobust.attacks.decisions.normals import Gains, probe_normals, unit, visible
+from pytest_qnnrobust.attacks.decisions.starts import propose_nearer, random_starts, to_boundary
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.metrics import lp_norm, norm_name

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks import losses
-from pytest_qnnrobust.attacks.carlini_l2 import CarliniL2
-from pytest_qnnrobust.attacks.carlini_polish import elastic_plane
-from pytest_qnnrobust.attacks.ead import EAD
+from pytest_qnnrobust.attacks import score_losses
+from pytest_qnnrobust.attacks.carlini.ead import EAD
+from pytest_qnnrobust.attacks.carlini.l2 import CarliniL2
+from pytest_qnnrobust.attacks.carlini.polish import elastic_plane
 from pytest_qnnrobust.errors import AttackError
 from tests.attacks.laws import CASES, case, honest, same_in_any_batch, stops_at_its_budget
 from tests.attacks.linear import problem
@@ -159,7 +159,7 @@ def test_l1_weighs_more_with_beta_and_with_its_decision_rule(steps):
 def test_confidence_is_the_margin_of_the_result():
     model, x, y = problem((6, 5, 1), 3, samples=6)
     result = EAD(confidence=0.7)(model, x, y)
-    margin = losses.margin(model.logits(result.x_adv), y)
+    margin = score_losses.margin(model.logits(result.x_adv), y)
     assert (margin >= 0.7 - 1e-5).all()
     assert margin.max() <= 0.75
 

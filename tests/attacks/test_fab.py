@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust.attacks import PGD, DeepFool
-from pytest_qnnrobust.attacks.fab import FAB
+from pytest_qnnrobust.attacks.gradient.fab import FAB
 from pytest_qnnrobust.errors import AttackError
 from pytest_qnnrobust.metrics import norm_name
 from tests.attacks.linear import LinearModel, problem, quantized_problem
@@ -38,13 +38,13 @@ class CurvedModel(LinearModel):
         return self._logits(x), sums.reshape(*sums.shape[:2], *self.input_shape).astype(np.float32)
 
     def _loss_gradient(self, x, y, rival, loss):
-        from pytest_qnnrobust.attacks import losses
+        from pytest_qnnrobust.attacks import score_losses
         from tests.attacks.linear import loss_slopes
 
         logits = self._logits(x)
         weights = loss_slopes(loss, logits.astype(np.float64), y, rival)
         gradient = self._jacobian(x, weights[:, None])[1][:, 0]
-        return logits, losses.value(loss, logits, y, rival).astype(np.float32), gradient
+        return logits, score_losses.value(loss, logits, y, rival).astype(np.float32), gradient
 
 
 def curved(samples: int = 30, seed: int = 0):

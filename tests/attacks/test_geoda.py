@@ -7,8 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks import geometry
-from pytest_qnnrobust.attacks.geoda import SEARCH, GeoDA, Ray, frequency_noise, query_schedule
+from pytest_qnnrobust.attacks.decisions.geoda import (
+    SEARCH,
+    GeoDA,
+    Ray,
+    frequency_noise,
+    query_schedule,
+)
+from pytest_qnnrobust.attacks.geometry.steepest import steepest
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.errors import AttackError
@@ -80,7 +86,7 @@ def test_rays_are_the_steepest_points_of_their_ball(norm):
         length = np.full(4, share * 20 ** (1 / norm) / 2)
         points = ray.at(target.all_rows, length)
         reached = lp_norm(points - x, norm)
-        steep = geometry.steepest(normals.reshape(x.shape), x, norm, reached.max(), (0.0, 1.0))
+        steep = steepest(normals.reshape(x.shape), x, norm, reached.max(), (0.0, 1.0))
         gain = ((points - x).reshape(4, -1) * normals).sum(axis=1)
         same = np.isclose(reached, reached.max(), rtol=1e-6)
         best = (steep.reshape(4, -1) * normals).sum(axis=1)

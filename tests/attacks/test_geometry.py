@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pytest_qnnrobust.attacks import geometry
-from pytest_qnnrobust.attacks.ragged import Ragged
+from pytest_qnnrobust.attacks.geometry import balls, grids
+from pytest_qnnrobust.attacks.geometry.ragged import Ragged
+from pytest_qnnrobust.attacks.geometry.steepest import steepest
 from pytest_qnnrobust.metrics import lp_norm
 from tests.attacks.linear import grid_for
 
@@ -30,13 +31,13 @@ def pictures(n=3, size=7):
     st.floats(1e-9, 2),
 )
 def test_projected_points_are_inside_ball_and_bounds_to_the_last_bit(clean, x, norm, eps):
-    inside = geometry.project(x, clean, norm, eps, BOUNDS)
+    inside = balls.project(x, clean, norm, eps, BOUNDS)
     assert inside.dtype == np.float32
     assert (lp_norm(inside.astype(np.float64) - clean, norm) <= eps).all()
     assert (inside >= 0).all()
     assert (inside <= 1).all()
     np.testing.assert_allclose(
-        geometry.project(inside, clean, norm, eps, BOUNDS), inside, rtol=0, atol=2e-7
+        balls.project(inside, clean, norm, eps, BOUNDS), inside, rtol=0, atol=2e-7
     )
 
 
@@ -62,7 +63,7 @@ def test_l1_projection_is_soft_thresholding_at_the_level_that_bisection_finds(
         low, high = np.where(too_long, middle, low), np.where(too_long, high, middle)
     level = np.where(shrunk(np.zeros(2)).sum(axis=1) > eps, high, 0.0)
     expected = np.sign(delta) * shrunk(level)
-    found = geometry.l1_projection(delta, fall, rise, eps)
+    found = balls.l1_projection(delta, fall, rise, eps)
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
@@ -75,7 +76,7 @@ def test_l1_projection_is_soft_thresholding_at_the_level_that_bisection_finds(
     st.integers(0, 1000),
 )
 def test_no_other_step_raises_a_linear_function_more(slope, clean, norm, eps, seed):
-    step = geometry.steepest(slope, clean, norm, eps, BOUNDS)
+    step = steepest(slope, clean, norm, eps, BOUNDS)
     assert (lp_norm(step, norm) <= eps * (1 + 1e-9)).all()
     assert ((clean + step >= -1e-12) & (clean + step <= 1 + 1e-12)).all()
     gain = (slope * step).sum(axis=1)
@@ -98,11 +99,11 @@ def test_no_other_step_raises_a_linear_function_more(slope, clean, norm, eps, se
 def test_grid_points_stay_inside_the_ball_and_lose_little(dtype, x, clean, norm, eps):
     grid = grid_for(dtype, BOUNDS)
     clean = grid.snap(clean)
-    found = geometry.project_to_grid(x, clean, norm, eps, BOUNDS, grid)
+    found = grids.project_to_grid(x, clean, norm, eps, BOUNDS, grid)
     steps = grid.quantize(found).astype(int) - grid.quantize(clean)
     np.testing.assert_array_equal(grid.snap(found), found)
-    assert (lp_norm(steps * grid.scale, norm) <= eps * (1 + geometry.BUDGET_TOLERANCE)).all()
-    free = geometry.project(x, clean, norm, eps, BOUNDS)
+    assert (lp_norm(steps * grid.scale, norm) <= eps * (1 + grids.BUDGET_TOLERANCE)).all()
+    free = balls.project(x, clean, norm, eps, BOUNDS)
     assert np.abs(found - free).max() <= grid.scale * 1.001
 
 
@@ -110,13 +111,13 @@ def test_grid_points_stay_inside_the_ball_and_lose_little(dtype, x, clean, norm,
 def test_a_batch_of_several_parts_goes_to_the_grid_points_of_each_row_alone(norm):
     rng = np.random.default_rng(0)
     grid = grid_for("int8", BOUNDS)
-    clean = grid.snap(rng.random((11, geometry.TOGETHER // 4)))
+    clean = grid.snap(rng.random((11, balls.TOGETHER // 4)))
     x = clean + rng.normal(0, 0.02, clean.shape)
     eps = {1.0: 300.0, 2.0: 3.0, np.inf: 0.03}[norm]
-    whole = geometry.project_to_grid(x, clean, norm, eps, BOUNDS, grid)
+    whole = grids.project_to_grid(x, clean, norm, eps, BOUNDS, grid)
     for row in range(len(x)):
         part = slice(row, row + 1)
-        alone = geometry.project_to_grid(x[part], clean[part], norm, eps, BOUNDS, grid)
+        alone = grids.project_to_grid(x[part], clean[part], norm, eps, BOUNDS, grid)
         np.testing.assert_array_equal(whole[part], alone)
     assert (whole != clean).any(axis=1).all()
 
@@ -128,7 +129,7 @@ def test_a_batch_of_several_parts_goes_to_the_grid_points_of_each_row_alone(norm
 )
 def test_the_linf_box_ends_at_the_last_float32_values_within_the_budget(clean, eps):
     bounds = (-1.0, 1.0)
-    least, most = geometry.linf_box(clean[None], eps, bounds)
+    least, most = balls.linf_box(clean[None], eps, bounds)
     lowest, highest = (clean.astype(np.float64) + way for way in (-eps, eps))
     for end, limit, bound, way in ((least[0], lowest, -1, -np.inf), (most[0], highest, 1, np.inf)):
         outside = np.nextafter(end, np.float32(way)).astype(np.float64)
@@ -139,12 +140,12 @@ def test_the_linf_box_ends_at_the_last_float32_values_within_the_budget(clean, e
 
 def test_eight_of_255_hold_eight_steps_of_a_pixel_grid():
     grid = grid_for("int8", BOUNDS)
-    assert geometry.whole_steps(8 / 255, grid) == 8
-    assert geometry.whole_steps(7.99 / 255, grid) == 7
+    assert grids.whole_steps(8 / 255, grid) == 8
+    assert grids.whole_steps(7.99 / 255, grid) == 7
 
 
 def test_bounds_that_float32_cannot_hold_are_narrowed():
-    low, high = geometry.float32_bounds((0.1, 0.3))
+    low, high = balls.float32_bounds((0.1, 0.3))
     assert 0.1 <= float(low) < 0.1 + 1e-8
     assert 0.3 - 3e-8 < float(high) <= 0.3
 
@@ -161,13 +162,13 @@ def test_rows_of_any_lengths_go_to_the_grid_points_of_each_alone(dtype, seed, ep
     steps = []
     for row in np.split(clean.astype(np.float64), starts):
         wanted = rng.normal(size=(1, len(row))) * rng.integers(0, 2, len(row))
-        fall, rise = geometry.rooms(row[None], BOUNDS)
-        steps.append(geometry.l1_projection(wanted, fall, rise, eps * (1 - 1e-6))[0])
+        fall, rise = balls.rooms(row[None], BOUNDS)
+        steps.append(balls.l1_projection(wanted, fall, rise, eps * (1 - 1e-6))[0])
     shape = Ragged(lengths)
-    found = geometry.ragged_l1_to_grid(clean, np.concatenate(steps), shape, eps, BOUNDS, grid)
+    found = grids.ragged_l1_to_grid(clean, np.concatenate(steps), shape, eps, BOUNDS, grid)
     np.testing.assert_array_equal(grid.snap(found), found)
     for row, step, point in zip(
         np.split(clean, starts), steps, np.split(found, starts), strict=True
     ):
-        alone = geometry.project_to_grid((row + step)[None], row[None], 1.0, eps, BOUNDS, grid)
+        alone = grids.project_to_grid((row + step)[None], row[None], 1.0, eps, BOUNDS, grid)
         np.testing.assert_array_equal(point, alone[0])

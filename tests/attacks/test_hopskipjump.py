@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks.hopskipjump import Arc, HopSkipJump, sideways
-from pytest_qnnrobust.attacks.normals import channel_noise
+from pytest_qnnrobust.attacks.decisions.hopskipjump import Arc, HopSkipJump, sideways
+from pytest_qnnrobust.attacks.decisions.normals import channel_noise
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.errors import AttackError

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from pytest_qnnrobust.attacks.jsma import JSMA, SALIENCIES, best_pair, steepest_pair
+from pytest_qnnrobust.attacks.gradient.jsma import JSMA, SALIENCIES, best_pair, steepest_pair
 from pytest_qnnrobust.errors import AttackError
 from tests.attacks import laws
 from tests.attacks.linear import LinearModel, problem, quantized_problem

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust.attacks import PGD
-from pytest_qnnrobust.attacks.pgd import BIM
+from pytest_qnnrobust.attacks.gradient.pgd import BIM
 from pytest_qnnrobust.errors import AttackError
 from tests.attacks import laws
 from tests.attacks.linear import problem, quantized_problem

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_qnnrobust.attacks import geometry, projections
-from pytest_qnnrobust.attacks.ragged import Ragged
+from pytest_qnnrobust.attacks.geometry import balls, hyperplanes
+from pytest_qnnrobust.attacks.geometry.ragged import Ragged
 
 NORMS = [1.0, 2.0, np.inf]
 BOUNDS = [(0.0, 1.0), (-7.0, 2.5)]
@@ -66,7 +66,7 @@ def least_norm(x, slope, gap, bounds, norm):
 def test_the_step_is_the_shortest_onto_the_plane_inside_the_box(norm, case):
     x, slope, gap, bounds = case
     gaps = np.array([gap])
-    step = projections.shortest_step(x[None], slope[None], gaps, bounds, norm)[0]
+    step = hyperplanes.shortest_step(x[None], slope[None], gaps, bounds, norm)[0]
     assert slope @ step == pytest.approx(gap, abs=1e-9)
     assert (x + step >= bounds[0] - 1e-9).all()
     assert (x + step <= bounds[1] + 1e-9).all()
@@ -81,7 +81,7 @@ def test_out_of_reach_the_step_ends_in_the_nearest_corner(norm, sign):
     x, slope = rng.uniform(size=(2, 3, 300))
     slope -= 0.5
     slope[:, :20] = 0.0
-    step = projections.shortest_step(x, slope, np.full(3, sign * 1e4), (0.0, 1.0), norm)
+    step = hyperplanes.shortest_step(x, slope, np.full(3, sign * 1e4), (0.0, 1.0), norm)
     corner = np.where(sign * slope > 0, 1.0, 0.0)
     np.testing.assert_allclose((x + step)[:, 20:], corner[:, 20:], atol=1e-9)
     assert not step[:, :20].any()
@@ -91,7 +91,7 @@ def test_out_of_reach_the_step_ends_in_the_nearest_corner(norm, sign):
 def test_no_gap_no_step_and_no_slope_no_step(norm):
     x = np.full((2, 5), 0.5)
     slope = np.array([np.ones(5), np.zeros(5)])
-    step = projections.shortest_step(x, slope, np.array([0.0, 1.0]), (0.0, 1.0), norm)
+    step = hyperplanes.shortest_step(x, slope, np.array([0.0, 1.0]), (0.0, 1.0), norm)
     np.testing.assert_array_equal(step, 0.0)
 
 
@@ -101,15 +101,15 @@ def test_single_precision_is_near_double_and_independent_of_the_batch(norm):
     x = np.clip(rng.uniform(-0.2, 1.2, (9, 3072)), 0, 1).astype(np.float32)
     slope = rng.normal(size=x.shape).astype(np.float32)
     gap = rng.uniform(-300, 300, 9).astype(np.float32)
-    step = projections.shortest_step(x, slope, gap, (0.0, 1.0), norm)
+    step = hyperplanes.shortest_step(x, slope, gap, (0.0, 1.0), norm)
     assert step.dtype == np.float32
-    exact = projections.shortest_step(*(a.astype(float) for a in (x, slope, gap)), (0.0, 1.0), norm)
+    exact = hyperplanes.shortest_step(*(a.astype(float) for a in (x, slope, gap)), (0.0, 1.0), norm)
     np.testing.assert_allclose(
         np.linalg.norm(step, norm, axis=1), np.linalg.norm(exact, norm, axis=1), rtol=1e-4
     )
     for row in range(9):
         alone = slice(row, row + 1)
-        single = projections.shortest_step(x[alone], slope[alone], gap[alone], (0.0, 1.0), norm)
+        single = hyperplanes.shortest_step(x[alone], slope[alone], gap[alone], (0.0, 1.0), norm)
         np.testing.assert_array_equal(single[0], step[row])
 
 
@@ -119,8 +119,8 @@ def test_the_fast_l1_projection_is_the_exact_one(seed, eps, size):
     rng = np.random.default_rng(seed)
     x = np.clip(rng.uniform(-0.3, 1.3, (5, size)), 0, 1)
     step = rng.normal(size=x.shape) * rng.integers(0, 2, x.shape)
-    found = projections.l1_ball_step(x, step, eps, (0.0, 1.0))
-    exact = geometry.l1_projection(step, *geometry.rooms(x, (0.0, 1.0)), eps)
+    found = balls.l1_ball_step(x, step, eps, (0.0, 1.0))
+    exact = balls.l1_projection(step, *balls.rooms(x, (0.0, 1.0)), eps)
     assert (np.abs(found).sum(axis=1) <= eps).all()
     np.testing.assert_allclose(found, exact, atol=1e-5 * eps)
 
@@ -145,16 +145,16 @@ def ragged_rows(draw):
 def test_rows_of_any_lengths_have_the_l1_projection_of_each_alone(dtype, case):
     x, step, lengths, eps, bounds = case
     x, step = x.astype(dtype), step.astype(dtype)
-    found = projections.ragged_l1_ball_step(x, step, Ragged(lengths), eps, bounds)
+    found = balls.ragged_l1_ball_step(x, step, Ragged(lengths), eps, bounds)
     rounding = 100 * np.finfo(dtype).eps * (bounds[1] - bounds[0])
     assert found.dtype == dtype
     assert (x + found >= bounds[0] - rounding).all()
     assert (x + found <= bounds[1] + rounding).all()
     for end, length in zip(np.cumsum(lengths), lengths, strict=True):
         row = slice(end - length, end)
-        alone = projections.ragged_l1_ball_step(x[row], step[row], Ragged([length]), eps, bounds)
+        alone = balls.ragged_l1_ball_step(x[row], step[row], Ragged([length]), eps, bounds)
         np.testing.assert_array_equal(found[row], alone)
-        fall, rise = geometry.rooms(x[row][None].astype(np.float64), bounds)
-        exact = geometry.l1_projection(step[row][None].astype(np.float64), fall, rise, eps)[0]
+        fall, rise = balls.rooms(x[row][None].astype(np.float64), bounds)
+        exact = balls.l1_projection(step[row][None].astype(np.float64), fall, rise, eps)[0]
         assert np.abs(found[row]).sum(dtype=np.float64) <= eps * (1 + 1e-6)
         np.testing.assert_allclose(found[row], exact, atol=1e-5 * eps + rounding)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_qnnrobust.attacks.ragged import Ragged
+from pytest_qnnrobust.attacks.geometry.ragged import Ragged
 
 
 @st.composite

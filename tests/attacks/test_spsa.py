@@ -7,8 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks.pgd import PGD
-from pytest_qnnrobust.attacks.spsa import SPSA
+from pytest_qnnrobust.attacks.gradient.pgd import PGD
+from pytest_qnnrobust.attacks.scores.spsa import SPSA
 from pytest_qnnrobust.errors import AttackError
 from tests.attacks import laws
 from tests.attacks.linear import problem

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks import SquareAttack, square
-from pytest_qnnrobust.attacks import square_windows as windows
+from pytest_qnnrobust.attacks import SquareAttack
+from pytest_qnnrobust.attacks.square import attack as square_attack
+from pytest_qnnrobust.attacks.square import windows
 from tests.attacks.linear import problem, quantized_problem
 
 NORMS = [1, 2, np.inf]
@@ -160,7 +161,7 @@ def test_iterations_tried_ahead_change_neither_results_nor_counts(monkeypatch, n
     attack = SquareAttack(norm=norm, eps=eps, max_iter=120, p_init=0.3)
     ahead = [attack(model, x, y, seed=2, batch_size=size) for size in (64, 7, 1)]
     asked = model.queries
-    monkeypatch.setattr(square, "EAGER", 10**9)
+    monkeypatch.setattr(square_attack, "EAGER", 10**9)
     sequential = attack(model, x, y, seed=2)
     assert model.queries - asked == sequential.queries.sum() + 2 * len(x)
     assert sequential.success.sum() > 0 or sequential.queries.max() == 121

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_qnnrobust.attacks import geometry
-from pytest_qnnrobust.attacks import square_windows as windows
-from pytest_qnnrobust.attacks.square_l1 import L1Search, refill
+from pytest_qnnrobust.attacks.geometry import balls
+from pytest_qnnrobust.attacks.square import windows
+from pytest_qnnrobust.attacks.square.l1 import L1Search, refill
 from pytest_qnnrobust.attacks.target import Target
 from tests.attacks.linear import problem, quantized_problem
 
@@ -58,8 +58,8 @@ def dense_step(clean, best, numbers, size, eps):
     new = bumps[..., None] * np.where(numbers[5:] < 0.5, -1, 1) + old / (1e-10 + mass)
     new *= (unused / channels + mass + freed) / (1e-10 + np.abs(new).sum(axis=(0, 1)))
     delta[first] = new * channels
-    fall, rise = geometry.rooms(clean.astype(np.float64), (0.0, 1.0))
-    return geometry.l1_projection(delta[None], fall[None], rise[None], eps)[0], delta == 0
+    fall, rise = balls.rooms(clean.astype(np.float64), (0.0, 1.0))
+    return balls.l1_projection(delta[None], fall[None], rise[None], eps)[0], delta == 0
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_qnnrobust.attacks import SquareAttack, geometry
-from pytest_qnnrobust.attacks import square_windows as windows
-from pytest_qnnrobust.attacks.square_l2 import GridL2Search, redistribute_steps
+from pytest_qnnrobust.attacks import SquareAttack
+from pytest_qnnrobust.attacks.geometry import grids
+from pytest_qnnrobust.attacks.square import windows
+from pytest_qnnrobust.attacks.square.l2 import GridL2Search, redistribute_steps
 from pytest_qnnrobust.attacks.target import Target
 from tests.attacks.linear import quantized_problem
 
@@ -74,7 +75,7 @@ def test_a_candidate_is_the_authors_update_in_whole_steps_within_the_budget(case
         wanted, still = authors_step(before, drawn, size, eps / grid.scale)
         np.testing.assert_array_equal(point[still], best[still])
         steps = np.rint((point - clean) / grid.scale)
-        limit = eps / grid.scale * (1 + geometry.BUDGET_TOLERANCE)
+        limit = eps / grid.scale * (1 + grids.BUDGET_TOLERANCE)
         assert np.sqrt((steps**2).sum()) <= limit * (1 + 1e-12)
         low, high = np.rint(-clean / grid.scale), np.rint((1 - clean) / grid.scale)
         nearest = np.clip(np.rint(wanted), low, high)
@@ -102,5 +103,5 @@ def test_the_budget_is_used_to_the_step(dtype, slack):
     model, x, y = quantized_problem(dtype, (10, 10, 3), 2, samples=6)
     result = SquareAttack(norm=2, eps=0.05, max_iter=40, p_init=0.5)(model, x, y)
     assert (~result.success).sum() >= 3
-    assert (result.l2 <= 0.05 * (1 + geometry.BUDGET_TOLERANCE)).all()
+    assert (result.l2 <= 0.05 * (1 + grids.BUDGET_TOLERANCE)).all()
     np.testing.assert_allclose(result.l2[~result.success], 0.05, rtol=slack)

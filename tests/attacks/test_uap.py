@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks.uap import INNER, UAP
+from pytest_qnnrobust.attacks.gradient.uap import INNER, UAP
 from pytest_qnnrobust.errors import AttackError
 from tests.attacks import laws
 from tests.attacks.linear import LinearModel, problem, quantized_problem

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks import zoo
-from pytest_qnnrobust.attacks.zoo import ZOO
-from pytest_qnnrobust.attacks.zoo_space import Space, interpolation
+from pytest_qnnrobust.attacks.scores import zoo
+from pytest_qnnrobust.attacks.scores.zoo import ZOO
+from pytest_qnnrobust.attacks.scores.zoo_space import Space, interpolation
 from pytest_qnnrobust.errors import AttackError
 from tests.attacks import laws
 from tests.attacks.linear import LinearModel, grid_for, problem

@@ -15,9 +15,10 @@ from random import Random
 from typing import Any
 
 MODULES = """
-    models.load models.integer models.litert models.keras models.keras_files data data_sources domain results
-    evaluation suppressions cache tflite.flatbuffer tflite.graph tflite.plan tflite.kernels
-    tflite.compiled tflite.lowering tflite.affine tflite.surrogate tflite.fixed_point
+    models.load models.integer models.float_graph models.litert models.keras models.keras_files
+    data.samples data.sources data.domain results evaluation suppressions cache
+    tflite.flatbuffer tflite.graph tflite.plan tflite.kernels tflite.compiled tflite.lowering
+    tflite.affine tflite.surrogate tflite.fixed_point
 """.split()  # noqa: SIM905
 LARGEST = 1 << 18
 ROOM = 3000

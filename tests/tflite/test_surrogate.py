@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.data import load_data
+from pytest_qnnrobust.data.samples import load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import UnsupportedOperatorError
 from pytest_qnnrobust.models.convert import convert

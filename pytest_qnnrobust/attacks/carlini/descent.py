@@ -1,0 +1,285 @@
+"""What the three Carlini and Wagner attacks and EAD share: tanh space, Adam, the nearest point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import score_losses
+from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot
+from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
+from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.types import Float
+
+Distance = Callable[[Float], Float]
+"""Perturbations float32 (n, elements), in input units, to their sizes (n,)."""
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+SMOOTHER = 0.999999
+"""Keeps arctanh finite for elements on a bound; the value of the authors' code."""
+
+LARGEST_CONST = 1e10
+REPEATING_STEPS = 10
+PROGRESS = 0.9999
+MIN_CHECK = 5
+"""Adam needs a few steps before a loss that rose once says anything."""
+
+ROUNDING = 1e-5
+"""A margin of a float network, relative to its largest logit, that another batch may turn."""
+
+
+class TanhSpace:
+    """The change of variable of section V.B: x = middle + half * tanh(w), inside the bounds."""
+
+    def __init__(self, bounds: tuple[float, float]) -> None:
+        self.middle = np.float32((bounds[0] + bounds[1]) / 2)
+        self.half = np.float32((bounds[1] - bounds[0]) / 2)
+
+    def variables(self, x: Float) -> Float:
+        """w of inputs in the bounds."""
+        unit = (x - self.middle) / self.half
+        np.clip(unit, -1, 1, out=unit)
+        unit *= np.float32(SMOOTHER)
+        return np.asarray(np.arctanh(unit, out=unit))
+
+    def inputs(self, w: Float) -> tuple[Float, Float]:
+        """The inputs of variables w, and their derivative half * (1 - tanh(w)^2)."""
+        slope = np.tanh(w)
+        x = slope * self.half
+        x += self.middle
+        slope *= slope
+        np.subtract(1, slope, out=slope)
+        slope *= self.half
+        return x, slope
+
+
+class Adam:
+    """Kingma and Ba (2015) on rows of float32 variables (n, elements), in place.
+
+    Each row has its own step count, so that rows may start over at different times.
+    """
+
+    def __init__(self, like: Float) -> None:
+        self._first = np.zeros_like(like)
+        self._second = np.zeros_like(like)
+        self._steps = np.zeros(len(like), np.int64)
+
+    def descend(self, variables: Float, gradient: Float, rate: float | Float) -> None:
+        """One step of `rate`, one number or (n,); overwrites `gradient`."""
+        self._steps += 1
+        self._first *= np.float32(BETA_1)
+        self._first += np.float32(1 - BETA_1) * gradient
+        self._second *= np.float32(BETA_2)
+        np.square(gradient, out=gradient)
+        gradient *= np.float32(1 - BETA_2)
+        self._second += gradient
+        np.multiply(self._second, column(1 / (1 - BETA_2**self._steps)), out=gradient)
+        np.sqrt(gradient, out=gradient)
+        gradient += np.float32(EPSILON)
+        np.divide(self._first, gradient, out=gradient)
+        gradient *= column(rate / (1 - BETA_1**self._steps))
+        variables -= gradient
+
+    def restart(self, rows: Rows | Mask) -> None:
+        """Forget the past of these rows."""
+        self._first[rows] = 0
+        self._second[rows] = 0
+        self._steps[rows] = 0
+
+    def keep(self, rows: Rows | Mask) -> None:
+        """Drop all other rows."""
+        self._first = self._first[rows]
+        self._second = self._second[rows]
+        self._steps = self._steps[rows]
+
+
+class ConstSearch:
+    """The binary search over the constant c of every sample, as the authors' code does it.
+
+    Times ten until a descent succeeds, then halfway between the largest that failed and the
+    smallest that succeeded; where there are ten steps or more, the last repeats the latter.
+    """
+
+    def __init__(self, samples: int, initial: float, steps: int) -> None:
+        self._const = np.full(samples, initial)
+        self._low = np.zeros(samples)
+        self._high = np.full(samples, np.inf)
+        self._steps = steps
+
+    def begin(self, step: int) -> NDArray[np.float64]:
+        """The constants (n,) of this step."""
+        if step == self._steps - 1 and self._steps >= REPEATING_STEPS:
+            self._const = np.minimum(self._high, LARGEST_CONST)
+        return self._const
+
+    def narrow(self, found: Mask) -> None:
+        """Go on from whether the descents with the present constants succeeded, (n,)."""
+        self._high = np.where(found, np.minimum(self._high, self._const), self._high)
+        self._low = np.where(found, self._low, np.maximum(self._low, self._const))
+        open_ended = np.isinf(self._high)
+        between = (self._low + np.where(open_ended, self._low, self._high)) / 2
+        wider = np.minimum(10 * self._const, LARGEST_CONST)
+        self._const = np.where(open_ended, wider, between)
+
+
+class Stagnation:
+    """Which descents go on: with `abort_early`, those that got on in the last tenth of them.
+
+    A sample that is out of budget, and whose loss is NaN, does not go on.
+    """
+
+    def __init__(self, samples: int, max_iter: int, abort_early: bool) -> None:
+        self._abort_early = abort_early
+        self._every = max(MIN_CHECK, -(-max_iter // 10))
+        self._before = np.full(samples, np.inf)
+
+    def going(self, iteration: int, loss: NDArray[Any]) -> Mask:
+        """Of the rows that went on last time, those that still do, by their loss (n,)."""
+        kept: Mask = np.isfinite(loss)
+        if self._abort_early and iteration % self._every == 0:
+            kept &= loss <= PROGRESS * self._before
+            self._before = loss
+        self._before = self._before[kept]
+        return kept
+
+
+class Nearest:
+    """The nearest misclassified point of every sample, over everything that was visited.
+
+    With a `confidence`, points whose margin reaches it come before all that do not. A point is
+    judged as graded: sealed, and classified by the target.
+    """
+
+    def __init__(self, target: Target, distance: Distance, confidence: float) -> None:
+        self._target = target
+        self._measure = distance
+        self._confidence = confidence
+        self._reached = np.zeros(len(target), bool)
+        self.distance = np.full(len(target), np.inf, np.float32)
+
+    @property
+    def found(self) -> Rows:
+        """The samples that have such a point."""
+        return np.flatnonzero(np.isfinite(self.distance))
+
+    def offer(self, rows: Rows, points: Float, margin: Float) -> Mask:
+        """Keep what is nearer; true where the point (n, *input_shape) counts as adversarial.
+
+        `margin` (n,) is the margin that the model gave at the points: those it calls adversarial
+        and that would be an improvement are asked again, sealed, for one query.
+        """
+        fooled = margin >= self._confidence
+        promising = np.flatnonzero(margin >= 0)
+        if not len(promising):
+            return fooled
+        sealed = self._target.seal(points[promising], rows[promising])
+        nearer = self._improves(rows[promising], sealed, fooled[promising])
+        promising = promising[nearer]
+        if len(promising):
+            fooled[promising] = self.judge(rows[promising], sealed[nearer])[0]
+        return fooled
+
+    def judge(self, rows: Rows, sealed: Float) -> tuple[Mask, Float]:
+        """Ask the target about sealed points, one query each, and keep what is nearer.
+
+        Returns whether they are adversarial with the wanted confidence, and their margins.
+        """
+        try:
+            scores = self._target.evaluate(sealed, rows)
+        except OutOfBudgetError:
+            _raise_if_over(self._target)
+            return np.zeros(len(rows), bool), np.full(len(rows), np.nan, np.float32)
+        y = self._target.y[rows]
+        margin = score_losses.margin(scores.logits, y).astype(np.float32)
+        fooled = scores.labels != y
+        if self._target.grid is None:
+            fooled &= margin > ROUNDING * np.abs(scores.logits).max(axis=1)
+        sure = fooled & (margin >= self._confidence) if self._confidence else fooled
+        size = self.sizes(rows, sealed)
+        better = fooled & self._improves(rows, sealed, sure)
+        kept = rows[better]
+        self._reached[kept] |= sure[better]
+        self.distance[kept] = size[better]
+        self._target.propose(kept, sealed[better])
+        return sure, margin
+
+    def _improves(self, rows: Rows, sealed: Float, sure: Mask) -> Mask:
+        nearer = self.sizes(rows, sealed) < self.distance[rows]
+        reached = self._reached[rows]
+        return np.where(sure, nearer | ~reached, nearer & ~reached)
+
+    def sizes(self, rows: Rows, points: Float) -> Float:
+        """The distances of points (n, *input_shape) from their clean images."""
+        return self._measure(flat(points) - flat(self._target.x)[rows])
+
+
+class Descent:
+    """Samples that descend in tanh space side by side, each at its own stage.
+
+    A stage ends solved, with a harder problem at the same constant, or after its iterations, with
+    the same problem at a larger constant; both go on from the present point.
+    The arrays are those of `rows`: variables `w` and `clean` inputs (n, elements), `const` (n,).
+    """
+
+    def __init__(self, target: Target, nearest: Nearest, const: float, factor: float) -> None:
+        self._target = target
+        self._factor = np.float32(factor)
+        self._iteration = np.zeros(len(target), np.int64)
+        self.nearest = nearest
+        self.space = TanhSpace(target.bounds)
+        self.rows = target.all_rows
+        self.clean = flat(target.x)
+        self.w = self.space.variables(self.clean)
+        self.adam = Adam(self.w)
+        self.const = np.full(len(target), const, np.float32)
+
+    def points(self) -> tuple[Float, Float, Float]:
+        """The present inputs, as the model takes them and flat, and their derivative by w."""
+        points, slope = self.space.inputs(self.w)
+        return points.reshape(-1, *self._target.input_shape), points, slope
+
+    def advance(self, solved: Mask, iterations: int) -> None:
+        """Begin new stages where the last one was solved, or has had its iterations."""
+        self._iteration[solved] = 0
+        self.adam.restart(solved)
+        spent = self._iteration >= iterations
+        self.const[spent] *= self._factor
+        self._iteration[spent] = 0
+        self._iteration += 1
+
+    def keep(self, kept: Mask) -> None:
+        """Drop the samples that are done."""
+        if kept.all():
+            return
+        self.rows, self.clean, self.w = self.rows[kept], self.clean[kept], self.w[kept]
+        self.const, self._iteration = self.const[kept], self._iteration[kept]
+        self.adam.keep(kept)
+
+
+def margin_gradient(target: Target, points: Float, rows: Rows) -> tuple[Float, Float]:
+    """The margin (n,) at points and its gradient (n, elements); one gradient each."""
+    try:
+        found = target.loss_gradient(points, rows, loss="margin")
+    except OutOfBudgetError:
+        _raise_if_over(target)
+        return np.full(len(rows), np.nan, np.float32), np.zeros_like(flat(points))
+    return found.loss, flat(found.gradient)
+
+
+def _raise_if_over(target: Target) -> None:
+    """Samples out of budget end alone: the others of the batch go on, until there are none."""
+    if target.exhausted.all():
+        raise OutOfBudgetError
+
+
+def squared_length(delta: Float) -> Float:
+    """Squared L2 norms (n,) of float32 (n, elements)."""
+    return row_dot(delta, delta)
+
+
+def column(values: Any) -> NDArray[np.float32]:
+    """One number a row (n,) as float32 (n, 1)."""
+    return np.asarray(values, np.float32).reshape(-1, 1)

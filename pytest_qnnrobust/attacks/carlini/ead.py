@@ -1,0 +1,148 @@
+"""EAD: the elastic-net attack, for perturbations that are small in L1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import validation
+from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
+from pytest_qnnrobust.attacks.carlini.descent import (
+    ConstSearch,
+    Nearest,
+    Stagnation,
+    column,
+    margin_gradient,
+    squared_length,
+)
+from pytest_qnnrobust.attacks.carlini.polish import elastic_plane, lp_plane, polish
+from pytest_qnnrobust.attacks.streams import Streams
+from pytest_qnnrobust.attacks.target import Mask, Target
+from pytest_qnnrobust.metrics import flat
+from pytest_qnnrobust.types import Float, Labels
+
+DECISION_RULES = ("EN", "L1")
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class EAD(MinimalDistortionAttack):
+    """Chen, Sharma, Zhang, Yi, Hsieh, "EAD: Elastic-Net Attacks to Deep Neural Networks" (2018).
+
+    Algorithm 1: FISTA minimizes c * max(confidence - margin, 0) + beta * |delta|_1 + |delta|^2
+    (eq. 7), delta in units of the input span: a gradient step of `learning_rate`, falling with the
+    square root of the steps left, a soft threshold at beta inside the bounds (its operator
+    S_beta), and momentum. `binary_search_steps` descents of `max_iter` steps look for c as C&W-L2
+    does, with its `abort_early`. `decision_rule` says which adversarial point is the nearest: "EN"
+    by beta * L1 + L2^2, "L1" by L1 (section 4.1). Both sequences of FISTA count, not only the last.
+
+    Beyond the original: `polish_steps` rounds bring the result down the boundary
+    (`carlini_polish.polish`) in L1, or for "EN" in polish_sparsity * beta * L1 + L2^2: 1 ends at
+    the smallest elastic net, more is nearer in L1 and little farther in L2. 0 leaves them out.
+    A sample that never reaches `confidence` keeps its nearest misclassified point.
+
+    White-box, L1. At most binary_search_steps * max_iter + 1 gradients and twice as many queries,
+    and one of each a polish step.
+    """
+
+    knowledge = "white"
+    norms = (1.0,)
+
+    confidence: float = 0.0
+    beta: float = 0.001
+    learning_rate: float = 0.01
+    max_iter: int = 100
+    binary_search_steps: int = 10
+    initial_const: float = 0.01
+    decision_rule: str = "EN"
+    abort_early: bool = True
+    polish_steps: int = 20
+    polish_sparsity: float = 20.0
+
+    def _validate(self) -> None:
+        validation.not_negative(confidence=self.confidence, beta=self.beta)
+        validation.not_negative(polish_sparsity=self.polish_sparsity)
+        validation.positive(learning_rate=self.learning_rate, initial_const=self.initial_const)
+        validation.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
+        validation.choice(DECISION_RULES, decision_rule=self.decision_rule)
+        validation.flag(abort_early=self.abort_early)
+        validation.count(least=0, polish_steps=self.polish_steps)
+
+    def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
+        search = _Search(self, target)
+        const = ConstSearch(len(target), self.initial_const, self.binary_search_steps)
+        for step in range(self.binary_search_steps):
+            const.narrow(search.descend(const.begin(step)))
+            target.progress(step + 1, self.binary_search_steps)
+        weight = self.polish_sparsity * self.beta * target.span
+        plane = lp_plane(1.0) if self.decision_rule == "L1" else elastic_plane(weight)
+        polish(target, search.nearest, plane, self.polish_steps, self.confidence)
+
+
+class _Search:
+    """Descents from the clean images; their common first gradient is asked for once.
+
+    Inputs are taken in units of the span, from the lower bound: 0..1.
+    """
+
+    def __init__(self, attack: EAD, target: Target) -> None:
+        self._attack = attack
+        self._target = target
+        self.nearest = Nearest(target, self._distance, attack.confidence)
+        self._clean = margin_gradient(target, target.x, target.all_rows)
+
+    def descend(self, const: NDArray[np.float64]) -> Mask:
+        """`max_iter` steps of FISTA; which samples met an adversarial iterate on the way.
+
+        Points ahead of the iterates are kept where they are nearer, but do not decide: a constant
+        of which they alone are adversarial is too small, and its iterates end farther away.
+        """
+        attack, target = self._attack, self._target
+        span, low = np.float32(target.span), np.float32(target.bounds[0])
+        found = np.zeros(len(target), bool)
+        rows, clean = target.all_rows, flat(target.x)
+        fall, rise = (low - clean) / span, (low + span - clean) / span
+        stagnation = Stagnation(len(rows), attack.max_iter, attack.abort_early)
+        last, ahead = np.zeros_like(clean), np.zeros_like(clean)
+        margin, gradient = self._clean[0], self._clean[1].copy()
+        for iteration in range(attack.max_iter):
+            rate = np.float32(attack.learning_rate * np.sqrt(1 - iteration / attack.max_iter))
+            pull = np.where(margin > attack.confidence, 0, const[rows])
+            loss = squared_length(ahead) + pull * (attack.confidence - margin)
+            loss += attack.beta * np.abs(ahead).sum(axis=1)
+            kept = stagnation.going(iteration, loss)
+            if not kept.any():
+                break
+            if not kept.all():
+                rows, clean, fall, rise = rows[kept], clean[kept], fall[kept], rise[kept]
+                last, ahead = last[kept], ahead[kept]
+                gradient, pull = gradient[kept], pull[kept]
+            gradient *= column(rate * span * pull)
+            ahead *= 1 - 2 * rate
+            ahead += gradient
+            delta = self._shrink(ahead, fall, rise)
+            ahead = delta - last
+            ahead *= np.float32(iteration / (iteration + 3))
+            ahead += delta
+            last = delta
+            delta = clean + span * last
+            shaped = delta.reshape(-1, *target.input_shape)
+            found[rows] |= self.nearest.judge(rows, target.seal(shaped, rows))[0]
+            shaped = (clean + span * ahead).reshape(-1, *target.input_shape)
+            margin, gradient = margin_gradient(target, shaped, rows)
+            self.nearest.offer(rows, shaped, margin)
+        return found
+
+    def _shrink(self, delta: Float, fall: Float, rise: Float) -> Float:
+        """Soft threshold at beta, inside the bounds: the paper's operator S_beta."""
+        beta = np.float32(self._attack.beta)
+        shrunk = delta - np.clip(delta, -beta, beta)
+        return np.clip(shrunk, fall, rise, out=shrunk)
+
+    def _distance(self, delta: Float) -> Float:
+        span = np.float32(self._target.span)
+        l1 = np.abs(delta).sum(axis=1) / span
+        if self._attack.decision_rule == "L1":
+            return np.asarray(l1)
+        return np.asarray(np.float32(self._attack.beta) * l1 + squared_length(delta) / span**2)

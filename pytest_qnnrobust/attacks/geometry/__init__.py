@@ -1,0 +1,1 @@
+"""Balls, bounds and input grids: the geometry that attacks share."""

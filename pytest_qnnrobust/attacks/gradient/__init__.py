@@ -1,0 +1,1 @@
+"""White-box attacks that follow a gradient of the loss or the logits."""
