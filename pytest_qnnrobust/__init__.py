@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from pytest_qnnrobust.data.samples import Data as Data
     from pytest_qnnrobust.data.samples import load_data as load_data
     from pytest_qnnrobust.errors import QnnRobustError as QnnRobustError
-    from pytest_qnnrobust.evaluation import Cell as Cell
-    from pytest_qnnrobust.evaluation import Outcome as Outcome
-    from pytest_qnnrobust.evaluation import evaluate as evaluate
+    from pytest_qnnrobust.evaluation.cells import Cell as Cell
+    from pytest_qnnrobust.evaluation.cells import Outcome as Outcome
+    from pytest_qnnrobust.evaluation.evaluator import evaluate as evaluate
     from pytest_qnnrobust.models.base import Model as Model
     from pytest_qnnrobust.models.convert import convert as convert
     from pytest_qnnrobust.models.load import load_model as load_model
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Cell": "evaluation",
+    "Cell": "evaluation.cells",
     "Data": "data.samples",
     "Model": "models.base",
-    "Outcome": "evaluation",
+    "Outcome": "evaluation.cells",
     "QnnRobustError": "errors",
     "check_quantizer": "quantizers.check",
     "convert": "models.convert",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.evaluator",
     "load_data": "data.samples",
     "load_model": "models.load",
 }

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.data.domain import span
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.options.values import Limits, Loss
 from pytest_qnnrobust.results import DataRecord, Results, SequentialRecord
 from pytest_qnnrobust.statistics import paired, sequential

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.attacks.geometry.grids import whole_steps
 from pytest_qnnrobust.defenses import Defended
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.integer import IntegerModel
@@ -78,7 +78,7 @@ def measured_gradient(session: Session, model: Model) -> NDArray[np.float32]:
     steps = session.options.probe_steps
     if model.grid is not None:
         steps = max(1, round(steps * session.span / 255 / model.grid.scale))
-    measured = session.asked(model.with_gradient("finite-difference", steps))
+    measured = session.cached(model.with_gradient("finite-difference", steps))
     return measured.loss_gradient(x[:n], y[:n]).gradient
 
 

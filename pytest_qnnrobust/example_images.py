@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import AttackResult
-from pytest_qnnrobust.evaluation import Cell
+from pytest_qnnrobust.evaluation.cells import Cell
 from pytest_qnnrobust.results import Example
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pytest_qnnrobust import provenance
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.results import (
     DataRecord,
     Example,

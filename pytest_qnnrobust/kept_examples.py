@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import array_files
-from pytest_qnnrobust.array_files import DamagedError
 from pytest_qnnrobust.defenses import Defended
 from pytest_qnnrobust.errors import DataError, expected
-from pytest_qnnrobust.evaluation import Cell, Outcome
+from pytest_qnnrobust.evaluation import array_files
+from pytest_qnnrobust.evaluation.array_files import DamagedError
+from pytest_qnnrobust.evaluation.cells import Cell, Outcome
 
 VERSION = 1
 SUFFIX = ".npz"

@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_qnnrobust import provenance
 from pytest_qnnrobust.errors import DataError, expected
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.options.flags import OPTIONS
 from pytest_qnnrobust.results import ModelRecord, Results
 

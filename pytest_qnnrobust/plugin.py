@@ -28,7 +28,7 @@ from pytest_qnnrobust.stash import (
 if TYPE_CHECKING:
     from pytest_qnnrobust.attacks import Attack
     from pytest_qnnrobust.data.samples import Data
-    from pytest_qnnrobust.evaluation import Outcome
+    from pytest_qnnrobust.evaluation.cells import Outcome
     from pytest_qnnrobust.models.base import Model
     from pytest_qnnrobust.session import Session
     from pytest_qnnrobust.subjects import Defense

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import attacks, baseline, checks, options, provenance
 from pytest_qnnrobust.attacks.presets import DIRECTLY
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation import Cell, Outcome
+from pytest_qnnrobust.evaluation.cells import Cell, Outcome
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.values import Threshold
 from pytest_qnnrobust.results import Results

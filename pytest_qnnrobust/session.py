@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust import attacks, demo, example_images, kept_examples, provenance
-from pytest_qnnrobust.answers import remembered
 from pytest_qnnrobust.attacks import (
     ArtAttack,
     ArtBudgetAttack,
@@ -23,13 +22,15 @@ from pytest_qnnrobust.attacks import (
     Progress,
 )
 from pytest_qnnrobust.attacks.registry import attack_id
-from pytest_qnnrobust.cache import ResultCache
 from pytest_qnnrobust.closing import Gate, Recorded, judge, recorded, update
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import Data
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation import MODES, Cell, Elsewhere, Evaluator, Outcome
+from pytest_qnnrobust.evaluation.cache import ResultCache
+from pytest_qnnrobust.evaluation.cached_model import cached
+from pytest_qnnrobust.evaluation.cells import MODES, Cell, Outcome
+from pytest_qnnrobust.evaluation.evaluator import Elsewhere, Evaluator
 from pytest_qnnrobust.gathered import Gathered
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.resolve import Options
@@ -346,9 +347,9 @@ class Session(Gathered):
             self._right[id(model)] = self.evaluator.classify(model, data.x) == data.y
         return self._right[id(model)]
 
-    def asked(self, model: Model) -> Model:
+    def cached(self, model: Model) -> Model:
         """`model` for the questions that a test asks itself: what the cache knows is not asked."""
-        return remembered(model, self.cache)
+        return cached(model, self.cache)
 
     def threshold(self, outcome: Outcome) -> Threshold | None:
         """The strictest threshold that applies to the cell."""

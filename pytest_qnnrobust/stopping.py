@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import baseline
 from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.options.values import Limits, Threshold
 from pytest_qnnrobust.results import DataRecord, Results, SequentialRecord
 from pytest_qnnrobust.statistics import sequential

@@ -11,13 +11,14 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.answers import remembered
-from pytest_qnnrobust.cache import ResultCache, converted_key, facts_key
 from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import Data, load_data
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError, expected
+from pytest_qnnrobust.evaluation.cache import ResultCache
+from pytest_qnnrobust.evaluation.cache_keys import converted_key, facts_key
+from pytest_qnnrobust.evaluation.cached_model import cached
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.lazy import FileFacts
 from pytest_qnnrobust.models.load import content_digest, load_checked
@@ -127,7 +128,7 @@ class Subjects:
         source = DIGITS if self.options.demo else self.options.data
         if source is None:
             return None
-        models = [remembered(subject.model, self._cache) for subject in given.values()]
+        models = [cached(subject.model, self._cache) for subject in given.values()]
         domain = self.options.domain
         return load_data(
             source, model=models, domain=domain, recorded=recorded, limit=CLEAN_SAMPLES

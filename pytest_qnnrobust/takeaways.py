@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.defenses import Cost
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.statistics import paired
 from pytest_qnnrobust.tflite.workload import Workload
 from pytest_qnnrobust.verdicts import (

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_qnnrobust import checks, takeaways
 from pytest_qnnrobust.attacks.presets import BUDGETED, BY_TRANSFER, DIRECTLY
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import Defense
 

@@ -33,7 +33,7 @@ ROWS = st.lists(st.integers(0, SAMPLES - 1), min_size=1, max_size=SAMPLES)
 @pytest.fixture
 def qnn_model(qnn_model: Model, qnn_session: Session) -> Model:
     """The plugin's, with what it answered before read from the cache."""
-    return qnn_session.asked(qnn_model)
+    return qnn_session.cached(qnn_model)
 
 
 @pytest.fixture

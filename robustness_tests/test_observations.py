@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust import checks, observations
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.subjects import Defense
@@ -67,7 +67,7 @@ def test_the_true_class_comes_second_in_distorted_images(
     attack = qnn_session.attack("boundary")
     outcome = qnn_evaluate(qnn_model, attack)
     images = qnn_session.craft(qnn_model, attack).x_adv
-    rank = checks.true_class_rank(qnn_session.asked(qnn_model).logits(images), outcome.label)
+    rank = checks.true_class_rank(qnn_session.cached(qnn_model).logits(images), outcome.label)
     middle = np.median(outcome.l2[outcome.fooled]) if outcome.fooled.any() else np.inf
     far = outcome.fooled & (outcome.l2 >= middle)
     verdict = observations.true_class_comes_second(qnn_model.width, rank, far, qnn_session.rule)

@@ -15,7 +15,7 @@ from pytest_qnnrobust import checks, takeaways
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.attacks.presets import BUDGETED, BY_TRANSFER, DIRECTLY
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.session import Session
 from pytest_qnnrobust.verdicts import accuracy_at_least

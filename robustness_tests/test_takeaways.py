@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_qnnrobust import checks, gradient_metrics, noise_gain, takeaways
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.session import Session
 
@@ -94,7 +94,7 @@ def test_gradients_of_quantized_models_point_elsewhere(
     """T4, by straight-through gradients of the integer graph."""
     x, y = qnn_session.data
     first, second = (
-        qnn_session.asked(model).loss_gradient(x, y).gradient for model in (qnn_model, qnn_float)
+        qnn_session.cached(model).loss_gradient(x, y).gradient for model in (qnn_model, qnn_float)
     )
     cosine = gradient_metrics.cosine_similarity(first, second)
     verdict = takeaways.gradient_misalignment(qnn_model.width, cosine, qnn_session.rule)

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_qnnrobust import checks
 from pytest_qnnrobust.attacks import Attack
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.session import Session
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import cache
-from pytest_qnnrobust.answers import Remembered, remembered
-from pytest_qnnrobust.cache import ResultCache, answer_key
+from pytest_qnnrobust.evaluation import cache
+from pytest_qnnrobust.evaluation.cache import ResultCache
+from pytest_qnnrobust.evaluation.cache_keys import answer_key
+from pytest_qnnrobust.evaluation.cached_model import CachedModel, cached
 from tests.attacks.linear import problem
 
 
@@ -26,10 +27,10 @@ def data():
 
 def test_scores_are_asked_once_and_are_the_models_own(tmp_path, model, data):
     x, _ = data
-    kept = Remembered(model, ResultCache(tmp_path))
+    kept = CachedModel(model, ResultCache(tmp_path))
     kept.predict(x)
     model.queries = 0
-    again = Remembered(model, ResultCache(tmp_path))
+    again = CachedModel(model, ResultCache(tmp_path))
     np.testing.assert_array_equal(again.logits(x), model.logits(x))
     np.testing.assert_array_equal(again.classify(x), model.classify(x))
     np.testing.assert_array_equal(again.predict(x), model.predict(x))
@@ -43,7 +44,7 @@ def test_gradients_are_asked_once_and_are_the_models_own(tmp_path, model, data, 
     expected = asked.loss_gradient(x, y)
     counts = []
     for _ in range(2):
-        kept = remembered(model, ResultCache(tmp_path))
+        kept = cached(model, ResultCache(tmp_path))
         kept = kept if source is None else kept.with_gradient(source)
         found = kept.loss_gradient(x, y)
         counts.append(kept.gradients)
@@ -54,7 +55,7 @@ def test_gradients_are_asked_once_and_are_the_models_own(tmp_path, model, data, 
 
 def test_another_question_is_another_answer(tmp_path, model, data):
     x, y = data
-    kept = Remembered(model, ResultCache(tmp_path))
+    kept = CachedModel(model, ResultCache(tmp_path))
     np.testing.assert_array_equal(kept.predict(x[::-1]), kept.predict(x)[::-1])
     for args in ((y, "cross-entropy", None), (y, "margin", None), (1 - y, "cross-entropy", None)):
         found, own = kept.loss_gradient(x, *args), model.loss_gradient(x, *args)
@@ -94,18 +95,18 @@ def test_unsound_answers_are_not_taken(tmp_path, model, data, kept):
     x, _ = data
     stored = ResultCache(tmp_path)
     stored.store_floats(answer_key("scores", model, x), kept)
-    np.testing.assert_array_equal(Remembered(model, stored).predict(x), model.predict(x))
+    np.testing.assert_array_equal(CachedModel(model, stored).predict(x), model.predict(x))
 
 
 def test_nothing_is_kept_without_a_cache_or_a_file_behind_the_model(tmp_path, model):
-    assert remembered(model, None) is model
+    assert cached(model, None) is model
     model.digest = None
-    assert remembered(model, ResultCache(tmp_path)) is model
+    assert cached(model, ResultCache(tmp_path)) is model
 
 
 def test_no_samples(tmp_path, model, data):
     x, y = data
     for _ in range(2):
-        kept = Remembered(model, ResultCache(tmp_path))
+        kept = CachedModel(model, ResultCache(tmp_path))
         assert kept.predict(x[:0]).shape == (0, model.classes)
         assert kept.loss_gradient(x[:0], y[:0]).gradient.shape == (0, 4, 4, 1)

@@ -14,11 +14,12 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import array_files, cache
 from pytest_qnnrobust.attacks import AttackResult, BoundaryAttack, SquareAttack
-from pytest_qnnrobust.cache import ResultCache, converted_key, facts_key, shard_key
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.evaluation import Evaluator
+from pytest_qnnrobust.evaluation import array_files, cache
+from pytest_qnnrobust.evaluation.cache import ResultCache
+from pytest_qnnrobust.evaluation.cache_keys import converted_key, facts_key, shard_key
+from pytest_qnnrobust.evaluation.evaluator import Evaluator, cache_keys
 from pytest_qnnrobust.models.lazy import FileFacts
 from tests.attacks.linear import problem
 
@@ -112,7 +113,7 @@ def test_decisions_are_kept_and_belong_to_their_model_and_inputs(tmp_path):
 def test_unsound_decisions_are_not_taken(tmp_path, kept):
     model, x, y = setup()
     stored = ResultCache(tmp_path)
-    stored.store_labels(cache.labels_key(model, x), kept)
+    stored.store_labels(cache_keys.labels_key(model, x), kept)
     found = Evaluator(x, y, cache=stored).classify(model, x)
     np.testing.assert_array_equal(found, model.classify(x))
 
@@ -363,11 +364,11 @@ def test_every_part_of_a_file_is_part_of_its_keys(monkeypatch):
 
 
 def test_another_version_of_a_library_is_another_code(monkeypatch):
-    own = cache.code_digest.__wrapped__()
-    assert cache.code_digest.__wrapped__() == own
+    own = cache_keys.code_digest.__wrapped__()
+    assert cache_keys.code_digest.__wrapped__() == own
     installed = cache.metadata.version
     monkeypatch.setattr(cache.metadata, "version", lambda name: installed(name) + "+local")
-    assert cache.code_digest.__wrapped__() != own
+    assert cache_keys.code_digest.__wrapped__() != own
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
@@ -377,7 +378,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 
 def test_the_code_behind_a_result_is_part_of_its_key_and_the_report_is_not():
-    names = {file.relative_to(cache.PACKAGE).as_posix() for file in cache.code_files()}
+    names = {file.relative_to(cache_keys.PACKAGE).as_posix() for file in cache_keys.code_files()}
     assert {
         "attacks/base.py",
         "attacks/scores/zoo.py",

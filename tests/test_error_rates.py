@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pytest_qnnrobust import observations, takeaways
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.verdicts import Rule, Verdict
 from tests.test_takeaways import outcome
 

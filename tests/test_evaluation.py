@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.errors import DataError, QnnRobustError
-from pytest_qnnrobust.evaluation import Cell, Evaluator, Outcome, evaluate
+from pytest_qnnrobust.evaluation.cells import Cell, Outcome
+from pytest_qnnrobust.evaluation.evaluator import Evaluator, evaluate
 from pytest_qnnrobust.models.base import Model
 
 

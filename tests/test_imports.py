@@ -17,7 +17,7 @@ ORDER = (
     "demo metrics statistics tflite",
     "options models quantizers",
     "data defenses attacks strategies",
-    "cache array_files answers evaluation",
+    "evaluation",
     "verdicts takeaways observations gradient_metrics noise_gain",
     "results example_images kept_examples",
     "baseline closing suppressions stopping",

@@ -10,7 +10,7 @@ import pytest
 
 from pytest_qnnrobust import observations
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.verdicts import Rule, Verdict
 from tests.test_takeaways import outcome, share
 

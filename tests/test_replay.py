@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import array_files, kept_examples, options, replay, results
+from pytest_qnnrobust import kept_examples, options, replay, results
 from pytest_qnnrobust.cli import REPLAY_OPTIONS, main
 from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.evaluation import array_files
 from pytest_qnnrobust.options.values import parse_defended, parse_limits, parse_thresholds
 from pytest_qnnrobust.session import Session
 from tests.plugin.test_defended import broken_int8

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_qnnrobust import baseline
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.evaluation import Evaluator
+from pytest_qnnrobust.evaluation.evaluator import Evaluator
 from pytest_qnnrobust.options.values import USUAL_LIMITS, Limits, Threshold, parse_limits
 from pytest_qnnrobust.results import SequentialRecord
 from pytest_qnnrobust.stopping import Stopping, require_random_order

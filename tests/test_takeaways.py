@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust import takeaways, verdicts
 from pytest_qnnrobust.defenses import FeatureSqueezing
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.tflite.workload import Workload
 from pytest_qnnrobust.verdicts import Rule, Verdict
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.statistics import paired
 
 COLOURS = {"float32": "#1b6ca8", "int16": "#d1793f", "int8": "#3d8c40"}

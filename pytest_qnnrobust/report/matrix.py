@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.results import Results
 from pytest_qnnrobust.types import WIDTHS
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from pytest_qnnrobust.attacks.registry import minimizes_distance
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.options.resolve import INCONCLUSIVE
 from pytest_qnnrobust.report.drawings import distance_curve, triplet
 from pytest_qnnrobust.report.matrix import FINDINGS, blocks, failures, legend

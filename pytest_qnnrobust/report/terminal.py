@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.gathered import group_by_reason
 from pytest_qnnrobust.options.resolve import INCONCLUSIVE
 from pytest_qnnrobust.report.files import error_lines

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.errors import AttackError, QnnRobustError
-from pytest_qnnrobust.evaluation import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.metrics import mean_distance
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.resolve import Options

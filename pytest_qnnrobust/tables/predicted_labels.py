@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.evaluation import Cell, Evaluator, Outcome
+from pytest_qnnrobust.evaluation.cells import Cell, Outcome
+from pytest_qnnrobust.evaluation.evaluator import Evaluator
 from pytest_qnnrobust.session import Session
 
 

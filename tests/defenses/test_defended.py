@@ -11,7 +11,7 @@ from pytest_qnnrobust import attacks, evaluate, load_model
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing, SqueezingDetector
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.evaluation import Cell
+from pytest_qnnrobust.evaluation.cells import Cell
 
 FILES = {
     "float32": "digits_float.keras",

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_qnnrobust.array_files import SEAL_BYTES
+from pytest_qnnrobust.evaluation.array_files import SEAL_BYTES
 
 Mutation = Callable[[bytes, Random], bytes]
 

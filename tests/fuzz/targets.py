@@ -141,7 +141,7 @@ def read_suppressions(path: Path) -> None:
 
 def read_entry(path: Path) -> None:
     """What is returned is a whole entry of the kind that is asked for, or nothing."""
-    from pytest_qnnrobust.cache import ResultCache
+    from pytest_qnnrobust.evaluation.cache import ResultCache
 
     cache, key = ResultCache(path.parent), path.stem
     if (shard := cache.load(key, 3)) is not None:
@@ -216,7 +216,7 @@ def results_seeds() -> list[bytes]:
     """The results of one cell with everything that a document may hold."""
     from dataclasses import asdict
 
-    from pytest_qnnrobust.evaluation import Outcome
+    from pytest_qnnrobust.evaluation.cells import Outcome
     from pytest_qnnrobust.results import (
         CompareRecord,
         DataRecord,
@@ -291,7 +291,7 @@ def suppressions_seeds() -> list[bytes]:
 def entry_seeds() -> list[bytes]:
     """An entry of each kind that a cache holds."""
     from pytest_qnnrobust.attacks import AttackResult
-    from pytest_qnnrobust.cache import ResultCache
+    from pytest_qnnrobust.evaluation.cache import ResultCache
     from pytest_qnnrobust.models.lazy import FileFacts
 
     integers = dict.fromkeys(("queries", "gradients", "clean_label", "adv_label"), np.arange(3))

@@ -94,7 +94,7 @@ def test_tables_and_resumption(small: Any, monkeypatch: pytest.MonkeyPatch) -> N
     def nothing(*_: Any, **__: Any) -> Any:
         raise AssertionError("attacked again")
 
-    monkeypatch.setattr("pytest_qnnrobust.evaluation.Evaluator.evaluate", nothing)
+    monkeypatch.setattr("pytest_qnnrobust.evaluation.evaluator.Evaluator.evaluate", nothing)
     small()
     assert (folder / "mnist-a.md").read_text() == text
 
@@ -113,7 +113,8 @@ def test_a_network_is_trained_once(tmp_path: Path) -> None:
 def test_only_right_images_count_and_distances_are_of_fooled_ones() -> None:
     network = KerasModel("m", mnist_a(1, (8, 8, 1)))
     from pytest_qnnrobust.attacks import preset
-    from pytest_qnnrobust.evaluation import Cell, evaluate
+    from pytest_qnnrobust.evaluation.cells import Cell
+    from pytest_qnnrobust.evaluation.evaluator import evaluate
 
     x = np.random.default_rng(0).random((12, 8, 8, 1)).astype(np.float32)
     y = network.classify(x)

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.cache import ResultCache, answer_key
+from pytest_qnnrobust.evaluation.cache import ResultCache
+from pytest_qnnrobust.evaluation.cache_keys import answer_key
 from pytest_qnnrobust.models.base import Gradient, Model, Wrapper
 from pytest_qnnrobust.types import Float, Labels
 
 
-class Remembered(Wrapper):
+class CachedModel(Wrapper):
     """The model `base`; an answer that `cache` holds is read there, and counted nowhere.
 
     For the few questions that tests ask themselves: attacks ask too many to keep them, and have
@@ -25,10 +26,10 @@ class Remembered(Wrapper):
         self.cache = cache
 
     def with_bounds(self, low: float, high: float) -> Model:
-        return Remembered(self.base.with_bounds(low, high), self.cache)
+        return CachedModel(self.base.with_bounds(low, high), self.cache)
 
     def with_gradient(self, source: str, probe_steps: int = 1) -> Model:
-        return remembered(self.base.with_gradient(source, probe_steps), self.cache)
+        return cached(self.base.with_gradient(source, probe_steps), self.cache)
 
     def _forward(self, x: NDArray[Any]) -> tuple[Float, Float]:
         x = self._check_input(x)
@@ -75,6 +76,6 @@ class Remembered(Wrapper):
         return found
 
 
-def remembered(model: Model, cache: ResultCache | None) -> Model:
+def cached(model: Model, cache: ResultCache | None) -> Model:
     """`model`, with its answers kept where there is a cache and a file stands behind it."""
-    return Remembered(model, cache) if cache is not None and model.digest else model
+    return CachedModel(model, cache) if cache is not None and model.digest else model

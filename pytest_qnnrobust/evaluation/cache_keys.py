@@ -1,0 +1,133 @@
+"""What a cached result follows from: digests of files, settings, samples and code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust.attacks import Attack
+from pytest_qnnrobust.models.base import Model
+
+PACKAGE = Path(__file__).parents[1]
+CHILDREN = ("models.litert_child", "models.hdf5_child")
+"""Modules that none imports: they run in processes of their own."""
+
+RESULTS_FOLLOW_FROM = ("attacks", "defenses", "models.load", "models.convert", *CHILDREN)
+LIBRARIES = ("numpy", "scipy", "tensorflow", "keras", "tf-keras", "adversarial-robustness-toolbox")
+"""Of other versions the numbers may be others."""
+
+IMPORT = re.compile(
+    rf"^ *from {PACKAGE.name}((?:\.\w+)*) import (\([^)]*\)|.*)$", flags=re.MULTILINE
+)
+"""Read from the text, which is ten times as fast as from its syntax tree."""
+
+
+def facts_key(content: str, suffix: str, runtime: str, scale_arithmetic: str) -> str:
+    """The digest of a file (`content` is its SHA-256, `suffix` how its name ends), of what it is to
+    be loaded as, and of the code that does so."""
+    return _digest({"facts": content, "as": [suffix, runtime, scale_arithmetic]})
+
+
+def converted_key(content: str, suffix: str, width: str, calibration: NDArray[Any]) -> str:
+    """The digest of a float file (see `facts_key`), of the data that it is quantized with and of
+    the code that does so."""
+    return _digest({"converted": content, "as": [suffix, width], "with": _content(calibration)})
+
+
+def answer_key(question: str, model: Model, *inputs: NDArray[Any]) -> str:
+    """The digest of a question about inputs, of the model and of the code that answers."""
+    parts = {
+        "question": question,
+        "model": model.digest,
+        "bounds": model.bounds,
+        "gradient": model.gradient_source,
+        "inputs": _content(*inputs),
+    }
+    return _digest(parts)
+
+
+def labels_key(model: Model, x: NDArray[Any]) -> str:
+    """The digest of model, inputs and of the code that decides."""
+    return _digest({"model": model.digest, "bounds": model.bounds, "inputs": _content(x)})
+
+
+def shard_key(
+    model: Model, attack: Attack, x: NDArray[Any], y: NDArray[Any], index: NDArray[Any], seed: int
+) -> str:
+    """The digest of model, attack, samples, seed and of the code that computes it."""
+    parts = {
+        "model": model.digest,
+        "bounds": model.bounds,
+        "gradient": model.gradient_source,
+        "attack": repr(attack),
+        "samples": _content(x, y, index),
+        "seed": seed,
+    }
+    return _digest(parts)
+
+
+def _digest(parts: dict[str, Any]) -> str:
+    everything = parts | {"code": code_digest()}
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
+
+
+def _content(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """A digest of the sources that a result follows from, and of the libraries' versions.
+
+    Another code may find other examples.
+    """
+    digest = hashlib.sha256(json.dumps(_versions()).encode())
+    for file in code_files():
+        digest.update(file.relative_to(PACKAGE).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    """Of Python and those of `LIBRARIES` that are installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def code_files() -> list[Path]:
+    """The modules of `RESULTS_FOLLOW_FROM` and all of this package that they import, sorted."""
+    found: set[Path] = set()
+    todo = [PACKAGE.joinpath(*name.split(".")) for name in RESULTS_FOLLOW_FROM]
+    while todo:
+        path = todo.pop()
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if file.is_file() and file not in found:
+            found.add(file)
+            todo += [PACKAGE.joinpath(*name.split(".")) for name in _imported(file)]
+    return sorted(found)
+
+
+def _imported(file: Path) -> Iterator[str]:
+    """Names inside this package that a module imports, anywhere in it; some are no modules."""
+    for found in IMPORT.finditer(file.read_text(encoding="utf-8")):
+        module, names = found[1], re.findall(r"\w+", found[2])
+        for name in filter(None, (module, *(f"{module}.{name}" for name in names))):
+            yield name.removeprefix(".")

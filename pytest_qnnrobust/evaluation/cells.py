@@ -1,0 +1,157 @@
+"""Cells (model x attack x mode) and their outcomes, sample by sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_qnnrobust import metrics
+from pytest_qnnrobust.attacks import Attack
+from pytest_qnnrobust.attacks.registry import attack_id
+from pytest_qnnrobust.errors import DataError, expected
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.statistics import paired
+
+Mode = Literal["direct", "transfer", "surrogate"]
+
+MODES: tuple[Mode, ...] = ("direct", "transfer", "surrogate")
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One attack on one model.
+
+    `direct`: the attack asks `target` itself. `transfer`: it attacks the float model `source`, and
+    what it found is given to `target`. `surrogate`: the same with the dequantized twin of an
+    integer file as `source`. `defense` names what `target` was trained or wrapped with, if
+    anything.
+    """
+
+    target: Model
+    attack: Attack
+    mode: Mode = "direct"
+    source: Model | None = None
+    defense: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise expected(f"mode to be one of {', '.join(MODES)}", mode=self.mode)
+        if (self.source is None) != (self.mode == "direct"):
+            source = self.source.name if self.source else None
+            rule = "a source model for mode transfer or surrogate, and none for direct"
+            raise expected(rule, mode=self.mode, source=source)
+
+    @property
+    def id(self) -> str:
+        """Such as `int8-pgd-direct` or `sat-int8-pgd-direct`: what thresholds and reports name."""
+        parts = (self.defense, self.target.width, attack_id(self.attack), self.mode)
+        return "-".join(filter(None, parts))
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What one cell did to N samples; every array has length N.
+
+    A sample that was wrong before the attack counts as wrong in every accuracy. Distances are
+    float64 in model input units, `l0` in elements: between the clean image and the adversarial one
+    as the attacked model sees them (in a transfer cell: as the source does). `gradient` says where
+    a white-box attack had its gradients from (Model.with_gradient). `queries` and
+    `gradients` are those of the attack, without the grading; `exhausted` marks samples that a
+    budget cut short.
+    """
+
+    id: str
+    target: str
+    width: str
+    runtime: str
+    attack: str
+    settings: str
+    mode: str
+    defense: str
+    source: str | None
+    gradient: str | None
+    seed: int
+    seconds: float
+    index: NDArray[np.int64]
+    label: NDArray[np.int64]
+    clean_label: NDArray[np.int64]
+    adv_label: NDArray[np.int64]
+    queries: NDArray[np.int64]
+    gradients: NDArray[np.int64]
+    l0: NDArray[np.float64]
+    l1: NDArray[np.float64]
+    l2: NDArray[np.float64]
+    linf: NDArray[np.float64]
+    exhausted: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def key(self) -> str:
+        """Equal for the same cell at the same settings, in whichever process it was computed."""
+        parts = (self.id, self.target, self.source, self.runtime, self.gradient, self.settings)
+        return "|".join(map(str, (*parts, self.seed)))
+
+    @property
+    def clean_correct(self) -> NDArray[np.bool_]:
+        return np.asarray(self.clean_label == self.label)
+
+    @property
+    def robust(self) -> NDArray[np.bool_]:
+        """Right before the attack and still right after it."""
+        return np.asarray(self.clean_correct & (self.adv_label == self.label))
+
+    @property
+    def fooled(self) -> NDArray[np.bool_]:
+        """Right before the attack and wrong after it."""
+        return np.asarray(self.clean_correct & (self.adv_label != self.label))
+
+    @property
+    def clean_accuracy(self) -> float:
+        return float(np.mean(self.clean_correct)) if len(self) else float("nan")
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all samples that the model classifies correctly under attack."""
+        return metrics.adversarial_accuracy(self.label, self.clean_label, self.adv_label)
+
+    def interval(self, level: float = 0.95) -> paired.Interval:
+        """Clopper-Pearson interval of `accuracy`."""
+        return paired.proportion_interval(int(self.robust.sum()), len(self), level)
+
+    def mean_distance(self, norm: Literal["l0", "l1", "l2", "linf"]) -> float:
+        """Mean over the samples that the attack fooled; NaN where there is none."""
+        return metrics.mean_distance(getattr(self, norm), self.fooled)
+
+    def to_json(self) -> dict[str, Any]:
+        """Built-in types only; `from_json` brings back an equal outcome."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Outcome:
+        """Raises DataError where a field is missing, unknown or of another length."""
+        names = {field.name for field in fields(cls)}
+        if set(values) != names:
+            wrong = sorted(names ^ set(values))
+            raise expected("the fields of an outcome", missing_or_unknown=wrong, error=DataError)
+        loaded = dict(values)
+        for name, dtype in _ARRAYS.items():
+            loaded[name] = np.asarray(values[name], dtype)
+            if loaded[name].shape != (len(values["label"]),):
+                shape = loaded[name].shape
+                rule = f"{name} to hold one value per sample"
+                raise expected(rule, shape=shape, error=DataError)
+        return cls(**loaded)
+
+
+_ARRAYS: dict[str, type] = {
+    **dict.fromkeys(("index", "label", "clean_label", "adv_label", "queries", "gradients"), int),
+    **dict.fromkeys(("l0", "l1", "l2", "linf"), float),
+    "exhausted": bool,
+}
