@@ -39,18 +39,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.dorefa_networks import BITS, NAMES, mnist_a, resnet20, width_name
-from pytest_qnnrobust import attacks, metrics, observations
+from pytest_qnnrobust import attacks, metrics
 from pytest_qnnrobust.attacks.registry import minimizes_distance
-from pytest_qnnrobust.evaluation.cells import Cell, Outcome
-from pytest_qnnrobust.evaluation.evaluator import Evaluator
-from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.models.load import load_model
-from pytest_qnnrobust.verdicts import (
+from pytest_qnnrobust.claims import observations
+from pytest_qnnrobust.claims.verdicts import (
     Rule,
     Verdict,
     farther_where_both_fooled,
     tends_to_be_greater,
 )
+from pytest_qnnrobust.evaluation.cells import Cell, Outcome
+from pytest_qnnrobust.evaluation.evaluator import Evaluator
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.load import load_model
 
 KINDS = ("digits", "natural images")
 FP = width_name(None)

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from benchmarks import peers_art
 from benchmarks.attacks import FILES, NETWORKS, chosen, images, network_file
 from benchmarks.measure import Case, Counter
-from pytest_qnnrobust import attacks, gradient_metrics
+from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks import FixedBudgetAttack
+from pytest_qnnrobust.claims import gradient_metrics
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.load import load_model

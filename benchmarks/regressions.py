@@ -21,12 +21,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.attacks import SHARED
-from pytest_qnnrobust import closing, results
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import load_data
+from pytest_qnnrobust.gate import closing
 from pytest_qnnrobust.models.convert import convert
 from pytest_qnnrobust.options.resolve import Options, from_command
-from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.results import document
+from pytest_qnnrobust.run.session import Session
 
 ATTACKS = ("fgsm", "pgd", "square-linf")
 EPS = "2/255"
@@ -72,7 +73,7 @@ def gate(
         "-k", "test_direct and int8", *more,
     ]  # fmt: skip
     code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
-    compared = results.read(report / "results.json").comparison or ()
+    compared = document.read(report / "results.json").comparison or ()
     return code, [f"{one.status}: {one.name}. {one.text}" for one in compared]
 
 
@@ -88,7 +89,7 @@ def same_model(seed: int, path: Path, baseline: Path, samples: int) -> bool:
         session.load()
     for name in ATTACKS:
         session.evaluate(session.cell(session.subject("int8").model, session.attack(name)))
-    before = results.read(baseline)
+    before = document.read(baseline)
     found = session.results("", options.to_json())
     outcomes = tuple(replace(one, seed=0) for one in found.outcomes)
     held_to = closing.Recorded(before)

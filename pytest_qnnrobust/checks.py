@@ -11,16 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import Attack
-from pytest_qnnrobust.attacks.geometry.grids import whole_steps
+from pytest_qnnrobust.attacks.base import out_of_reach
 from pytest_qnnrobust.defenses import Defended
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.integer import IntegerModel
 from pytest_qnnrobust.options.resolve import INCONCLUSIVE
-from pytest_qnnrobust.results import SequentialRecord
-from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import Defense, MissingError
+from pytest_qnnrobust.results.document import SequentialRecord
+from pytest_qnnrobust.run.session import Session
+from pytest_qnnrobust.run.subjects import Defense, MissingError
 from pytest_qnnrobust.tflite.workload import Workload, workload
 from pytest_qnnrobust.types import WIDTHS
 
@@ -101,16 +101,6 @@ def integer_graph(models: Mapping[str, Model]) -> tuple[str, Workload]:
         if isinstance(model, IntegerModel):
             return width, workload(model.interpreter.plan.graph)
     pytest.skip("computation is counted on an integer .tflite run by TFLM's arithmetic")
-
-
-def out_of_reach(model: Model, attack: Attack) -> str:
-    """Why an Linf attack can change nothing: its budget is less than one input step; else ""."""
-    eps = getattr(attack, "eps", None)
-    if model.grid is None or eps is None or cast(Any, attack).norm != np.inf:
-        return ""
-    if whole_steps(eps, model.grid) > 0:
-        return ""
-    return f"eps={eps:.3g} is less than one {model.width} input step ({model.grid.scale:.3g})"
 
 
 def require_reachable_budget(model: Model, attack: Attack) -> None:

@@ -214,11 +214,11 @@ def _add_replay(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _report(chosen: argparse.Namespace) -> int:
-    from pytest_qnnrobust import results
     from pytest_qnnrobust.report import files
     from pytest_qnnrobust.report.matrix import failures
+    from pytest_qnnrobust.results import document
 
-    found = results.read(chosen.results)
+    found = document.read(chosen.results)
     folder = chosen.output or chosen.results.parent
     for path in files.render(folder, found, not failures(found)):
         print(f"wrote {path}")
@@ -226,25 +226,27 @@ def _report(chosen: argparse.Namespace) -> int:
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    from pytest_qnnrobust import closing, results
+    from pytest_qnnrobust.gate import closing
+    from pytest_qnnrobust.results import document
 
     given = {name: getattr(chosen, name) for name in COMPARE_OPTIONS}
     asked = options.from_command(given, Path.cwd())
-    held_to = replace(closing.recorded(asked), results=results.read(chosen.recorded))
-    gate = closing.judge(held_to, results.read(chosen.current), asked)
+    held_to = replace(closing.recorded(asked), results=document.read(chosen.recorded))
+    gate = closing.judge(held_to, document.read(chosen.current), asked)
     print(gate.counts, *gate.lines, sep="\n")
     return VIOLATED if gate.problems else 0
 
 
 def _merge(chosen: argparse.Namespace) -> int:
-    from pytest_qnnrobust import closing, merging, results
+    from pytest_qnnrobust.gate import closing
     from pytest_qnnrobust.report import files
     from pytest_qnnrobust.report.matrix import failures
+    from pytest_qnnrobust.results import document, merge
 
     asked = options.from_command(
         {name: getattr(chosen, name) for name in MERGE_OPTIONS}, Path.cwd()
     )
-    found = merging.merge([results.read(path) for path in chosen.parts])
+    found = merge.merge([document.read(path) for path in chosen.parts])
     held_to = closing.recorded(asked)
     gate = closing.judge(held_to, found, asked)
     if held_to.results is not None:
@@ -265,13 +267,14 @@ def _replay(chosen: argparse.Namespace) -> int:
         raise expected("either CELL or --examples DIR", cell=chosen.cell_id)
     if chosen.examples is None:
         given = _given(chosen, REPLAY_OPTIONS, {"cell": "--cell"})
-        from pytest_qnnrobust import replay, results
+        from pytest_qnnrobust.results import document
+        from pytest_qnnrobust.run import replay
 
-        recorded = results.read(chosen.recorded) if chosen.recorded else None
+        recorded = document.read(chosen.recorded) if chosen.recorded else None
         found = replay.run(chosen.cell_id, given, Path.cwd(), recorded)
     else:
         given = _given(chosen, REPLAY_EXAMPLES_OPTIONS, {"recorded": "--from"})
-        from pytest_qnnrobust import replay_examples
+        from pytest_qnnrobust.run import replay_examples
 
         found = replay_examples.run(chosen.examples, chosen.cell or "", given, Path.cwd())
     print(*found.lines, sep="\n")

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from pytest_qnnrobust.data.samples import Data
     from pytest_qnnrobust.evaluation.cells import Outcome
     from pytest_qnnrobust.models.base import Model
-    from pytest_qnnrobust.session import Session
-    from pytest_qnnrobust.subjects import Defense
+    from pytest_qnnrobust.run.session import Session
+    from pytest_qnnrobust.run.subjects import Defense
 
 FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 SUITE = Path(__file__).resolve().parents[1] / "robustness_tests"
@@ -381,7 +381,7 @@ def _model(session: Session, width: str) -> Model:
 
 
 def _or_skip(get: Callable[[], Found]) -> Found:
-    from pytest_qnnrobust.subjects import MissingError
+    from pytest_qnnrobust.run.subjects import MissingError
 
     try:
         return get()

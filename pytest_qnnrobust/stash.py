@@ -10,7 +10,7 @@ import pytest
 from pytest_qnnrobust import options
 
 if TYPE_CHECKING:
-    from pytest_qnnrobust.session import Session
+    from pytest_qnnrobust.run.session import Session
 
 options_key = pytest.StashKey[options.Options]()
 session_key = pytest.StashKey["Session"]()
@@ -20,12 +20,12 @@ quantizer_key = pytest.StashKey[Any]()
 def session_of(config: pytest.Config) -> Session:
     """The run's session, created at the first question; nothing is loaded yet."""
     if session_key not in config.stash:
-        from pytest_qnnrobust.session import Session
+        from pytest_qnnrobust.run.session import Session
 
         session = config.stash[session_key] = Session(config.stash[options_key])
         _show_progress(config, session)
         if (jobs := session.options.jobs) is not None:
-            from pytest_qnnrobust.jobs import Workers
+            from pytest_qnnrobust.run.jobs import Workers
 
             session.elsewhere = Workers(session, jobs)
     return config.stash[session_key]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import takeaways
+from pytest_qnnrobust.claims import takeaways
+from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.verdicts import Verdict
+from pytest_qnnrobust.run.session import Session
 
 pytestmark = pytest.mark.qnn_clean
 

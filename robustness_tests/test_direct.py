@@ -10,7 +10,7 @@ from pytest_qnnrobust import checks
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.run.session import Session
 
 pytestmark = pytest.mark.qnn_direct
 

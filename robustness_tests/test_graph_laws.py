@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.grid import InputGrid
-from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.run.session import Session
 
 pytestmark = [
     pytest.mark.qnn_law,

@@ -12,11 +12,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import checks, observations
+from pytest_qnnrobust import checks
+from pytest_qnnrobust.claims import observations
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import Defense
+from pytest_qnnrobust.run.session import Session
+from pytest_qnnrobust.run.subjects import Defense
 
 pytestmark = [
     pytest.mark.qnn_observation,

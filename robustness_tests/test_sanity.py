@@ -9,10 +9,10 @@ from typing import Any, cast
 import pytest
 
 from pytest_qnnrobust import attacks, checks
+from pytest_qnnrobust.claims.verdicts import accuracy_at_least
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.verdicts import accuracy_at_least
+from pytest_qnnrobust.run.session import Session
 
 pytestmark = pytest.mark.qnn_sanity
 

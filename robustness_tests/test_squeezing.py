@@ -11,14 +11,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import checks, takeaways
+from pytest_qnnrobust import checks
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.attacks.presets import BUDGETED, BY_TRANSFER, DIRECTLY
+from pytest_qnnrobust.claims import takeaways
+from pytest_qnnrobust.claims.verdicts import accuracy_at_least
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.verdicts import accuracy_at_least
+from pytest_qnnrobust.run.session import Session
 
 pytestmark = [pytest.mark.qnn_squeezed, pytest.mark.usefixtures("qnn_data")]
 

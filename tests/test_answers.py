@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.evaluation import cache
+from pytest_qnnrobust.evaluation import cache_keys
 from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cache_keys import answer_key
 from pytest_qnnrobust.evaluation.cached_model import CachedModel, cached
@@ -78,7 +78,7 @@ def test_every_part_of_the_question_is_part_of_the_key(model, data, monkeypatch)
         answer_key("scores", model, x.astype(np.float64)),
         answer_key("scores", model, x.reshape(9, 16)),
     ]
-    monkeypatch.setattr(cache, "code_digest", lambda: "another version")
+    monkeypatch.setattr(cache_keys, "code_digest", lambda: "another version")
     keys.append(answer_key("scores", model, x))
     assert len(set(keys)) == len(keys)
 

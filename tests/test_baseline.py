@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import baseline
+from pytest_qnnrobust.claims.verdicts import Rule
+from pytest_qnnrobust.gate import baseline
 from pytest_qnnrobust.options.values import Limits, LossLimit, parse_limits
-from pytest_qnnrobust.results import Results
+from pytest_qnnrobust.results.document import Results
 from pytest_qnnrobust.statistics.paired import holm
-from pytest_qnnrobust.verdicts import Rule
 from tests.test_results import run
 from tests.test_takeaways import outcome, share
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import observations, takeaways
+from pytest_qnnrobust.claims import observations, takeaways
+from pytest_qnnrobust.claims.verdicts import Rule, Verdict
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.verdicts import Rule, Verdict
 from tests.test_takeaways import outcome
 
 Draw = Callable[[np.random.Generator, float], Verdict]

@@ -7,8 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_qnnrobust.claims.gradient_metrics import (
+    cosine_similarity,
+    published_gradient,
+    zero_density,
+)
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.gradient_metrics import cosine_similarity, published_gradient, zero_density
 from pytest_qnnrobust.models.grid import InputGrid
 from tests.attacks.linear import LinearModel
 

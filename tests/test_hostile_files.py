@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 import pytest_qnnrobust as qnn
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import LONGEST, DataError, ModelFileError, QnnRobustError
-from pytest_qnnrobust.results import Results
-from pytest_qnnrobust.suppressions import read as read_suppressions
+from pytest_qnnrobust.gate.suppressions import read as read_suppressions
+from pytest_qnnrobust.results.document import Results
 from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import MAX_OPERATORS
 from tests.fuzz import targets

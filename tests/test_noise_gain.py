@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pytest_qnnrobust import load_model
+from pytest_qnnrobust.claims.noise_gain import layer_gains, quantizer_gain
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.models.grid import InputGrid
-from pytest_qnnrobust.noise_gain import layer_gains, quantizer_gain
 
 
 @pytest.mark.parametrize("steps", [0.1, 0.3, 0.49])

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import observations
+from pytest_qnnrobust.claims import observations
+from pytest_qnnrobust.claims.verdicts import Rule, Verdict
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.verdicts import Rule, Verdict
 from tests.test_takeaways import outcome, share
 
 RULE = Rule()

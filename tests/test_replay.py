@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import kept_examples, options, replay, results
+from pytest_qnnrobust import options
 from pytest_qnnrobust.cli import REPLAY_OPTIONS, main
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.evaluation import array_files
 from pytest_qnnrobust.options.values import parse_defended, parse_limits, parse_thresholds
-from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.results import document, kept_examples
+from pytest_qnnrobust.run import replay
+from pytest_qnnrobust.run.session import Session
 from tests.plugin.test_defended import broken_int8
 
 FLOAT, INT8, PGD_INT8, PGD_FLOAT = (
@@ -77,7 +79,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     session = Session(found)
     evaluate_all(session)
     session.close("pytest")
-    results.write(folder / "results.json", session.closed)
+    document.write(folder / "results.json", session.closed)
     return folder
 
 
@@ -105,12 +107,12 @@ def test_a_recorded_cell_is_reproduced_from_its_report_alone(recorded, said, cel
 
 
 def test_samples_that_differ_are_named_and_fail(recorded, said, tmp_path: Path) -> None:
-    found = results.read(recorded / "results.json")
+    found = document.read(recorded / "results.json")
     cells = found.cells
     labels = cells[DIRECT].adv_label.copy()
     labels[[3, 7]] = (labels[[3, 7]] + 1) % 10
     cells[DIRECT] = replace(cells[DIRECT], adv_label=labels)
-    results.write(tmp_path / "other.json", replace(found, outcomes=tuple(cells.values())))
+    document.write(tmp_path / "other.json", replace(found, outcomes=tuple(cells.values())))
     code, text = said(DIRECT, "--from", tmp_path / "other.json")
     assert code == 1
     assert f"NOT REPRODUCED: 2 of {N} samples differ (number 3, 7) in adv_label; recorded" in text
@@ -154,7 +156,7 @@ def test_data_that_changed_under_a_report_fail(recorded, said, tmp_path: Path) -
 
 def test_the_options_by_hand_give_the_recorded_cell(recorded, said) -> None:
     given = (f"--int8={INT8}", f"--data={recorded / 'd.npz'}", f"--samples={N}", "--eps=0.05")
-    outcome = results.read(recorded / "results.json").cells[DIRECT]
+    outcome = document.read(recorded / "results.json").cells[DIRECT]
     code, text = said(DIRECT, *given, f"--min-accuracy={outcome.accuracy}")
     assert code == 0
     assert f"{DIRECT}: {100 * outcome.accuracy:.1f} % right under attack [" in text

@@ -9,12 +9,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import results
 from pytest_qnnrobust.cli import main
 from pytest_qnnrobust.report import files, summary
 from pytest_qnnrobust.report.page import to_html
 from pytest_qnnrobust.report.summary import to_markdown
-from pytest_qnnrobust.results import ModelRecord
+from pytest_qnnrobust.results import document
+from pytest_qnnrobust.results.document import ModelRecord
 from tests.test_results import run
 from tests.test_takeaways import outcome, share
 
@@ -116,7 +116,7 @@ def test_names_from_files_are_text_in_the_page_and_in_the_summary():
 
 def test_the_same_results_give_the_same_bytes():
     found = with_curves()
-    again = results.Results.from_text(found.to_text())
+    again = document.Results.from_text(found.to_text())
     assert to_html(found, True) == to_html(again, True)
     assert to_markdown(found, True) == to_markdown(again, True)
 
@@ -140,7 +140,7 @@ def test_errors_are_shown_beside_the_pull_request(monkeypatch):
 
 
 def test_a_report_is_rendered_again_from_its_results(tmp_path, capsys):
-    results.write(tmp_path / "a.json", with_curves())
+    document.write(tmp_path / "a.json", with_curves())
     assert main(["report", str(tmp_path / "a.json"), "--output", str(tmp_path / "out")]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "summary.md"}
     assert "wrote" in capsys.readouterr().out
@@ -154,7 +154,7 @@ def test_two_runs_are_compared_without_running_anything(tmp_path, capsys):
                        for o in found.outcomes),
     )  # fmt: skip
     for name, one in (("a", found), ("b", broken)):
-        results.write(tmp_path / f"{name}.json", one)
+        document.write(tmp_path / f"{name}.json", one)
     a, b = (str(tmp_path / f"{name}.json") for name in "ab")
     assert main(["compare", a, a]) == 0
     assert "kept" in capsys.readouterr().out
@@ -167,6 +167,6 @@ def test_two_runs_are_compared_without_running_anything(tmp_path, capsys):
 @pytest.mark.parametrize("limit", ["clean:-99pt,accuracy:-99pt,distance:-99%"])
 def test_limits_of_a_comparison_are_options(tmp_path, limit):
     found = with_curves()
-    results.write(tmp_path / "a.json", found)
+    document.write(tmp_path / "a.json", found)
     a = str(tmp_path / "a.json")
     assert main(["compare", a, a, f"--fail-if={limit}", "--inconclusive=fail"]) == 0

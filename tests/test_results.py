@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pytest_qnnrobust import results
+from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.errors import DataError
-from pytest_qnnrobust.results import (
+from pytest_qnnrobust.results import document
+from pytest_qnnrobust.results.document import (
     CompareRecord,
     DataRecord,
     Example,
@@ -23,7 +24,6 @@ from pytest_qnnrobust.results import (
     SequentialRecord,
 )
 from pytest_qnnrobust.statistics.paired import Interval
-from pytest_qnnrobust.verdicts import Verdict
 from tests.test_takeaways import outcome, share
 
 IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
@@ -62,8 +62,8 @@ def run(**changes):
 def test_what_is_written_is_read_back(tmp_path):
     made = run()
     path = tmp_path / "new" / "results.json"
-    results.write(path, made)
-    found = results.read(path)
+    document.write(path, made)
+    found = document.read(path)
     assert found.to_text() == made.to_text() == path.read_text()
     for a, b in zip(found.outcomes, made.outcomes, strict=True):
         for name, value in vars(b).items():
@@ -84,15 +84,15 @@ def test_the_document_is_strict_json_that_its_schema_admits():
     values = json.loads(run().to_text(), parse_constant=refuse)
     assert values["schema_version"] == 1
     assert values["verdicts"][0]["detectable"] is None
-    assert json.loads(results.SCHEMA.read_text())["properties"].keys() == values.keys()
+    assert json.loads(document.SCHEMA.read_text())["properties"].keys() == values.keys()
 
 
 @given(
     hnp.arrays(st.sampled_from([np.int64, np.float64, np.bool_]), st.integers(0, 40)),
 )
 def test_packed_values_are_the_same_bits(values):
-    packed = json.loads(json.dumps(results.pack(values)))
-    found = results.unpack(packed)
+    packed = json.loads(json.dumps(document.pack(values)))
+    found = document.unpack(packed)
     assert found.dtype == values.dtype
     assert found.tobytes() == values.tobytes()
 
@@ -115,7 +115,7 @@ def changed(change):
         (changed(lambda v: v["outcomes"][0].update(seed="x")), "at='outcomes/0/seed'"),
         (changed(lambda v: v["outcomes"][0]["l2"].update(base64="AAA")), "cell='a-x'"),
         (changed(lambda v: v["outcomes"][0]["l2"].update(base64="!")), "outcomes/0/l2/base64"),
-        (changed(lambda v: v["outcomes"][0].update(l2=results.pack(np.zeros(3)))), "cell='a-x'"),
+        (changed(lambda v: v["outcomes"][0].update(l2=document.pack(np.zeros(3)))), "cell='a-x'"),
         (changed(lambda v: v["verdicts"][0].update(value="maybe")), "at='verdicts/0/value'"),
         (changed(lambda v: v["examples"][0]["clean"].update(shape=[9, 9])), "images in here"),
         (changed(lambda v: v["examples"][0]["clean"].update(shape=[1, 10**9])), "examples/0/clean"),
@@ -133,7 +133,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     for name in ("absent", "binary", "."):
         with pytest.raises(DataError, match="a file of results"):
-            results.read(tmp_path / name)
+            document.read(tmp_path / name)
 
 
 def test_a_document_of_a_run_that_watched_nothing_is_as_it_was_before_there_was_the_option():

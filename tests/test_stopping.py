@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import baseline
+from pytest_qnnrobust.claims.verdicts import Rule
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation.evaluator import Evaluator
+from pytest_qnnrobust.gate import baseline
+from pytest_qnnrobust.gate.stopping import Stopping, require_random_order
 from pytest_qnnrobust.options.values import USUAL_LIMITS, Limits, Threshold, parse_limits
-from pytest_qnnrobust.results import SequentialRecord
-from pytest_qnnrobust.stopping import Stopping, require_random_order
-from pytest_qnnrobust.verdicts import Rule
+from pytest_qnnrobust.results.document import SequentialRecord
 from tests.test_baseline import recorded, statuses
 from tests.test_evaluation import SQUARE, samples
 from tests.test_evaluation import Threshold as Model

@@ -14,7 +14,7 @@ from pytest_qnnrobust import options
 from pytest_qnnrobust.cli import main
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.options.values import Limit
-from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.statistics.paired import Interval
 from pytest_qnnrobust.tables import pictures, plan, published, render
 from pytest_qnnrobust.tables.measure import Conditions, Measured, measure

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import takeaways, verdicts
+from pytest_qnnrobust.claims import takeaways, verdicts
+from pytest_qnnrobust.claims.verdicts import Rule, Verdict
 from pytest_qnnrobust.defenses import FeatureSqueezing
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.tflite.workload import Workload
-from pytest_qnnrobust.verdicts import Rule, Verdict
 
 RULE = Rule(alpha=0.05, margin=0.02)
 

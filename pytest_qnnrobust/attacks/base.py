@@ -6,13 +6,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.geometry import grids
+from pytest_qnnrobust.attacks.geometry.grids import whole_steps
 from pytest_qnnrobust.attacks.result import AttackResult, Recorder
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
@@ -236,3 +237,13 @@ def _watcher(
         progress(done + int(fraction * batch), total, name)
 
     return watch
+
+
+def out_of_reach(model: Model, attack: Attack) -> str:
+    """Why an Linf attack can change nothing: its budget is less than one input step; else ""."""
+    eps = getattr(attack, "eps", None)
+    if model.grid is None or eps is None or cast(Any, attack).norm != np.inf:
+        return ""
+    if whole_steps(eps, model.grid) > 0:
+        return ""
+    return f"eps={eps:.3g} is less than one {model.width} input step ({model.grid.scale:.3g})"

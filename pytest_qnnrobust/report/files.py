@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from pytest_qnnrobust import results as documents
 from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.report.matrix import failures
 from pytest_qnnrobust.report.page import to_html
 from pytest_qnnrobust.report.summary import to_markdown
-from pytest_qnnrobust.results import Results
+from pytest_qnnrobust.results import document as documents
+from pytest_qnnrobust.results.document import Results
 
 JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
 ANNOTATIONS = 10

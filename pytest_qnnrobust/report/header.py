@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import NO_DATA
+from pytest_qnnrobust.run.session import Session
+from pytest_qnnrobust.run.subjects import NO_DATA
 
 
 def lines(session: Session) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.results import Results
+from pytest_qnnrobust.results.document import Results
 from pytest_qnnrobust.types import WIDTHS
 
 LIGHT, DARK = (247, 250, 252), (23, 78, 128)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from importlib import resources
 
 from pytest_qnnrobust.attacks.registry import minimizes_distance
+from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.options.resolve import INCONCLUSIVE
 from pytest_qnnrobust.report.drawings import distance_curve, triplet
 from pytest_qnnrobust.report.matrix import FINDINGS, blocks, failures, legend
-from pytest_qnnrobust.results import Example, Results
-from pytest_qnnrobust.verdicts import Verdict
+from pytest_qnnrobust.results.document import Example, Results
 
 EXAMPLES = 24
 """Images that the page shows at most."""

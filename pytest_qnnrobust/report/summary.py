@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pytest_qnnrobust.report.matrix import FINDINGS, Block, blocks, failures, legend
-from pytest_qnnrobust.results import Results
+from pytest_qnnrobust.results.document import Results
 
 MAX_BYTES = 1000 * 1024
 """GitHub refuses a job summary of more than 1 MiB."""

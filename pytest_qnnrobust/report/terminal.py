@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.gathered import group_by_reason
 from pytest_qnnrobust.options.resolve import INCONCLUSIVE
 from pytest_qnnrobust.report.files import error_lines
-from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import NO_DATA
+from pytest_qnnrobust.run.gathered import group_by_reason
+from pytest_qnnrobust.run.session import Session
+from pytest_qnnrobust.run.subjects import NO_DATA
 from pytest_qnnrobust.types import WIDTHS
-from pytest_qnnrobust.verdicts import Verdict
 
 WIDTH = 80
 HEADING = (

@@ -17,9 +17,9 @@ from pytest_qnnrobust.metrics import mean_distance
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.resolve import Options
 from pytest_qnnrobust.options.values import Limit
-from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.run.session import Session
+from pytest_qnnrobust.run.subjects import MissingError
 from pytest_qnnrobust.statistics import paired
-from pytest_qnnrobust.subjects import MissingError
 from pytest_qnnrobust.tables.plan import PLAIN, SQUEEZING, TableCell
 from pytest_qnnrobust.tables.predicted_labels import move_wrong
 from pytest_qnnrobust.tables.published import DISTANCES

@@ -10,8 +10,8 @@ import numpy as np
 
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import MissingError
+from pytest_qnnrobust.run.session import Session
+from pytest_qnnrobust.run.subjects import MissingError
 from pytest_qnnrobust.tables.figures import Curve, Triplet
 from pytest_qnnrobust.tables.measure import Conditions
 from pytest_qnnrobust.tables.plan import FIGURE_1, GRIDS, PLAIN, TableCell

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
 from pytest_qnnrobust.evaluation.evaluator import Evaluator
-from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.run.session import Session
 
 
 @dataclass(frozen=True, eq=False)

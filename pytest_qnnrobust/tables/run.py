@@ -11,8 +11,8 @@ from pathlib import Path
 from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.options.resolve import Options
-from pytest_qnnrobust.session import Session
-from pytest_qnnrobust.subjects import MissingError
+from pytest_qnnrobust.run.session import Session
+from pytest_qnnrobust.run.subjects import MissingError
 from pytest_qnnrobust.tables import figures, pictures, render
 from pytest_qnnrobust.tables.measure import AS_ASKED, Conditions, helpers, measure
 from pytest_qnnrobust.tables.plan import FIGURE_1, PICTURES, TABLES, TableCell, cells

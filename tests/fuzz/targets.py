@@ -103,13 +103,13 @@ def read_keras(path: Path) -> None:
 
 def read_results(path: Path) -> None:
     """Read, judged against itself, written and read again."""
-    from pytest_qnnrobust import results
+    from pytest_qnnrobust.results import document
 
-    found = results.read(path)
+    found = document.read(path)
     for outcome in found.outcomes:
         outcome.interval()
         outcome.mean_distance("l2")
-    results.Results.from_text(found.to_text())
+    document.Results.from_text(found.to_text())
 
 
 def read_data(path: Path) -> None:
@@ -131,7 +131,7 @@ def read_images(path: Path) -> None:
 def read_suppressions(path: Path) -> None:
     from datetime import date
 
-    from pytest_qnnrobust import suppressions
+    from pytest_qnnrobust.gate import suppressions
 
     for one in suppressions.read(path):
         one.fits("int8-pgd-direct")
@@ -216,8 +216,9 @@ def results_seeds() -> list[bytes]:
     """The results of one cell with everything that a document may hold."""
     from dataclasses import asdict
 
+    from pytest_qnnrobust.claims.verdicts import Verdict
     from pytest_qnnrobust.evaluation.cells import Outcome
-    from pytest_qnnrobust.results import (
+    from pytest_qnnrobust.results.document import (
         CompareRecord,
         DataRecord,
         Example,
@@ -225,7 +226,6 @@ def results_seeds() -> list[bytes]:
         Results,
     )
     from pytest_qnnrobust.statistics.paired import Interval
-    from pytest_qnnrobust.verdicts import Verdict
 
     names = ("index", "label", "clean_label", "adv_label", "queries", "gradients")
     integers = {name: np.arange(4, dtype=np.int64) for name in names}

@@ -16,7 +16,8 @@ from typing import Any
 
 MODULES = """
     models.load models.integer models.float_graph models.litert models.keras models.keras_files
-    data.samples data.sources data.domain results evaluation.cells suppressions evaluation.cache
+    data.samples data.sources data.domain results.document evaluation.cells
+    gate.suppressions evaluation.cache
     tflite.flatbuffer tflite.graph tflite.plan tflite.kernels tflite.compiled tflite.lowering
     tflite.affine tflite.surrogate tflite.fixed_point
 """.split()  # noqa: SIM905

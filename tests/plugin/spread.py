@@ -18,7 +18,7 @@ def pytest_configure(config):
     joblib.parallel_config("dask")
 
 def pytest_unconfigure(config):
-    asked = config.client.run(lambda: "pytest_qnnrobust.jobs" in __import__("sys").modules)
+    asked = config.client.run(lambda: "pytest_qnnrobust.run.jobs" in __import__("sys").modules)
     print("workers that computed:", sum(asked.values()))
     config.client.close()
     config.client.cluster.close()

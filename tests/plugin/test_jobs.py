@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qnnrobust import demo, jobs
+from pytest_qnnrobust import demo
 from pytest_qnnrobust.attacks import create
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.options.resolve import Options
-from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.run import jobs
+from pytest_qnnrobust.run.session import Session
 from tests.plugin.spread import ON_DASK, measured
 
 INT8 = demo_path("digits_int8.tflite")

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import pytest_qnnrobust as qnn
-from pytest_qnnrobust import kept_examples
 from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.results import kept_examples
 
 INT8 = demo_path("digits_int8.tflite")
 FLOAT = demo_path("digits_float.keras")

@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import results
 from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.results import document
 from tests.plugin.conftest import summary
 from tests.plugin.test_defended import broken_int8
 from tests.plugin.test_xdist import ROOT, report
@@ -39,7 +39,7 @@ def gate(run, pytester):
 @pytest.fixture
 def written(pytester):
     """`written()`: what the last run wrote into results.json."""
-    return lambda: results.read(pytester.path / "out" / "results.json")
+    return lambda: document.read(pytester.path / "out" / "results.json")
 
 
 @pytest.mark.parametrize(("least", "eps", "code"), [(0.5, 0.05, 0), (0.5, 0.2, 1)])
@@ -82,7 +82,7 @@ def test_against_a_baseline_a_cell_stops_and_is_compared_on_what_it_has(
 ) -> None:
     baseline = "--qnn-baseline=kept.json"
     assert gate(baseline, "--qnn-update", SEQUENTIAL).ret == 0
-    before = results.read(pytester.path / "kept.json")
+    before = document.read(pytester.path / "kept.json")
     assert len(before.cells[CELL]) == 160
     assert not before.sequential
     unchanged = gate(baseline, SEQUENTIAL, LIMIT)

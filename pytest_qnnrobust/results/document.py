@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.verdicts import Verdict
 
 SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).parent / "schemas" / f"results-{SCHEMA_VERSION}.json"

@@ -8,8 +8,7 @@ from importlib import metadata
 
 import pytest_qnnrobust
 from pytest_qnnrobust.data.samples import Data
-from pytest_qnnrobust.results import DataRecord, ModelRecord
-from pytest_qnnrobust.subjects import Subjects
+from pytest_qnnrobust.results.document import DataRecord, ModelRecord
 from pytest_qnnrobust.types import WIDTHS
 
 LIBRARIES = {
@@ -42,22 +41,6 @@ def data_record(attacked: Data, available: int) -> DataRecord:
     return DataRecord(
         attacked.name, attacked.digest, len(attacked), available, low, high, attacked.domain
     )
-
-
-def model_records(subjects: Subjects) -> list[ModelRecord]:
-    """The models given, those derived so far, and those of every defence."""
-    plain = [*subjects.given.values(), *subjects.made.values()]
-    found = [
-        ModelRecord(m.name, m.width, m.runtime, m.digest, subject.origin)
-        for subject in plain
-        for m in [subject.model]
-    ]
-    for name, defense in subjects.defenses.items():
-        found += [
-            ModelRecord(m.name, m.width, m.runtime, m.digest, m.name, name)
-            for m in defense.models.values()
-        ]
-    return in_order(found)
 
 
 def in_order(records: list[ModelRecord]) -> list[ModelRecord]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import AttackResult
 from pytest_qnnrobust.evaluation.cells import Cell
-from pytest_qnnrobust.results import Example
+from pytest_qnnrobust.results.document import Example
 
 
 def first_fooled(

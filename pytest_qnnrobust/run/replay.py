@@ -12,14 +12,18 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import attacks, baseline, checks, options, provenance
+from pytest_qnnrobust import attacks, options
+from pytest_qnnrobust.attacks.base import out_of_reach
 from pytest_qnnrobust.attacks.presets import DIRECTLY
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
+from pytest_qnnrobust.gate import baseline
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.values import Threshold
-from pytest_qnnrobust.results import Results
-from pytest_qnnrobust.session import SQUEEZED, Session
+from pytest_qnnrobust.results import provenance
+from pytest_qnnrobust.results.document import Results
+from pytest_qnnrobust.run.session import SQUEEZED, Session
+from pytest_qnnrobust.run.subjects import model_records
 
 MODEL_OPTIONS = ("model", "float32", "int16", "int8", "defended")
 
@@ -152,7 +156,7 @@ def _cell(session: Session, name: CellName) -> Cell:
     if cell.id != str(name):
         cure = f"with these models it is {cell.id}"
         raise expected("a cell of this run", cell=str(name), cure=cure)
-    if mode == "direct" and (reason := checks.out_of_reach(target, attack)):
+    if mode == "direct" and (reason := out_of_reach(target, attack)):
         raise expected("a budget of an input step or more", cell=cell.id, cure=reason)
     return cell
 
@@ -226,7 +230,7 @@ def _differing(before: Outcome, now: Outcome, n: int) -> dict[str, NDArray[np.bo
 def _other_models(session: Session, cell: Cell, recorded: Results, before: Outcome) -> str:
     """Which of the models of the cell are not, or not known to be, those recorded."""
     digests = {(m.defense, m.width): m.digest for m in recorded.models}
-    here = {(m.defense, m.width): m.digest for m in provenance.model_records(session.subjects)}
+    here = {(m.defense, m.width): m.digest for m in model_records(session.subjects)}
     defense = "" if cell.defense == SQUEEZED else cell.defense
     concerned: dict[str, Model | None] = {"model": cell.target, "source": cell.source}
     found = []

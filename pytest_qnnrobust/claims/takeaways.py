@@ -9,12 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.defenses import Cost
-from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.statistics import paired
-from pytest_qnnrobust.tflite.workload import Workload
-from pytest_qnnrobust.verdicts import (
+from pytest_qnnrobust.claims.verdicts import (
     Rule,
     Value,
     Verdict,
@@ -25,6 +20,11 @@ from pytest_qnnrobust.verdicts import (
     require_same_samples,
     tends_to_be_greater,
 )
+from pytest_qnnrobust.defenses import Cost
+from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.statistics import paired
+from pytest_qnnrobust.tflite.workload import Workload
 
 LADDER = ("int8", "int16", "float32")
 """The widths of a claim `int8 >= int16 >= float32`, in that order."""

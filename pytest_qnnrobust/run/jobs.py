@@ -21,7 +21,7 @@ from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.resolve import Options
-from pytest_qnnrobust.session import Session
+from pytest_qnnrobust.run.session import Session
 
 LEAST = 4
 """Samples that are worth a question to a worker."""

@@ -24,6 +24,8 @@ from pytest_qnnrobust.models.lazy import FileFacts
 from pytest_qnnrobust.models.load import content_digest, load_checked
 from pytest_qnnrobust.options.resolve import DIGITS, Options
 from pytest_qnnrobust.options.values import DefendedFiles
+from pytest_qnnrobust.results.document import ModelRecord
+from pytest_qnnrobust.results.provenance import in_order
 from pytest_qnnrobust.types import WIDTHS
 
 KERAS = (".keras", ".h5", ".hdf5")
@@ -258,3 +260,19 @@ def _suffix(width: str) -> str:
 
 def _article(width: str) -> str:
     return "an" if width.startswith("i") else "a"
+
+
+def model_records(subjects: Subjects) -> list[ModelRecord]:
+    """The models given, those derived so far, and those of every defence."""
+    plain = [*subjects.given.values(), *subjects.made.values()]
+    found = [
+        ModelRecord(m.name, m.width, m.runtime, m.digest, subject.origin)
+        for subject in plain
+        for m in [subject.model]
+    ]
+    for name, defense in subjects.defenses.items():
+        found += [
+            ModelRecord(m.name, m.width, m.runtime, m.digest, m.name, name)
+            for m in defense.models.values()
+        ]
+    return in_order(found)

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pytest_qnnrobust import provenance
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.options.flags import OPTIONS
-from pytest_qnnrobust.results import ModelRecord, Results
+from pytest_qnnrobust.results import provenance
+from pytest_qnnrobust.results.document import ModelRecord, Results
 
 OF_A_PART = {"shard", "jobs", "no_cache", "cache_size"} | {
     option.field for option in OPTIONS if option.path

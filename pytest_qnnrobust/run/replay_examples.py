@@ -15,19 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import baseline, closing, kept_examples, options
+from pytest_qnnrobust import options
+from pytest_qnnrobust.claims.verdicts import Rule
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.domain import TOLERANCE, UNIT, resolve_domain, span
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import DataError, expected
-from pytest_qnnrobust.kept_examples import KeptExamples
+from pytest_qnnrobust.gate import baseline, closing
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.resolve import Options
 from pytest_qnnrobust.options.values import parse_squeezing
-from pytest_qnnrobust.replay import Replayed
-from pytest_qnnrobust.session import SQUEEZED
-from pytest_qnnrobust.subjects import Subjects
-from pytest_qnnrobust.verdicts import Rule
+from pytest_qnnrobust.results import kept_examples
+from pytest_qnnrobust.results.kept_examples import KeptExamples
+from pytest_qnnrobust.run.replay import Replayed
+from pytest_qnnrobust.run.session import SQUEEZED
+from pytest_qnnrobust.run.subjects import Subjects
 
 LABEL = (
     "examples made for the recorded models, given to these: green is necessary and not "

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import baseline
 from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.gate import baseline
 from pytest_qnnrobust.options.values import Limits, Threshold
-from pytest_qnnrobust.results import DataRecord, Results, SequentialRecord
+from pytest_qnnrobust.results.document import DataRecord, Results, SequentialRecord
 from pytest_qnnrobust.statistics import sequential
 from pytest_qnnrobust.statistics.sequential import Decision
 

@@ -7,17 +7,17 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
-from pytest_qnnrobust import provenance
+from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.results import (
+from pytest_qnnrobust.results import provenance
+from pytest_qnnrobust.results.document import (
     DataRecord,
     Example,
     ModelRecord,
     Results,
     SequentialRecord,
 )
-from pytest_qnnrobust.verdicts import Verdict
 
 
 class Gathered:

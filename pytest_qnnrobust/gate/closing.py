@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
-from pytest_qnnrobust import baseline, results, suppressions
-from pytest_qnnrobust.baseline import CellComparison
+from pytest_qnnrobust.claims.verdicts import Rule
+from pytest_qnnrobust.gate import baseline, suppressions
+from pytest_qnnrobust.gate.baseline import CellComparison
+from pytest_qnnrobust.gate.suppressions import Suppression
 from pytest_qnnrobust.options.resolve import Options
-from pytest_qnnrobust.results import CompareRecord, Results
-from pytest_qnnrobust.suppressions import Suppression
-from pytest_qnnrobust.verdicts import Rule
+from pytest_qnnrobust.results import document
+from pytest_qnnrobust.results.document import CompareRecord, Results
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def recorded(options: Options) -> Recorded:
     known = suppressions.read(options.suppressions) if options.suppressions else ()
     if options.baseline is None or not options.baseline.is_file():
         return Recorded(None, known)
-    return Recorded(results.read(options.baseline), known)
+    return Recorded(document.read(options.baseline), known)
 
 
 def judge(held_to: Recorded, current: Results, options: Options, today: date | None = None) -> Gate:
@@ -101,7 +102,7 @@ def update(held_to: Recorded, current: Results, options: Options) -> Path | None
         old = held_to.results
         new = [one for one in current.outcomes if one.id not in old.cells]
         plain = replace(old, outcomes=(*old.outcomes, *new))
-    results.write(options.baseline, plain)
+    document.write(options.baseline, plain)
     return options.baseline
 
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import attacks, demo, example_images, kept_examples, provenance
+from pytest_qnnrobust import attacks, demo
 from pytest_qnnrobust.attacks import (
     ArtAttack,
     ArtBudgetAttack,
@@ -22,7 +22,7 @@ from pytest_qnnrobust.attacks import (
     Progress,
 )
 from pytest_qnnrobust.attacks.registry import attack_id
-from pytest_qnnrobust.closing import Gate, Recorded, judge, recorded, update
+from pytest_qnnrobust.claims.verdicts import Rule
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import Data
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
@@ -31,20 +31,23 @@ from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cached_model import cached
 from pytest_qnnrobust.evaluation.cells import MODES, Cell, Outcome
 from pytest_qnnrobust.evaluation.evaluator import Elsewhere, Evaluator
-from pytest_qnnrobust.gathered import Gathered
+from pytest_qnnrobust.gate.closing import Gate, Recorded, judge, recorded, update
+from pytest_qnnrobust.gate.stopping import Stopping, require_random_order, strictest
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.resolve import Options
 from pytest_qnnrobust.options.values import Threshold
-from pytest_qnnrobust.results import (
-    DataRecord,
-    ModelRecord,
-    Results,
-    SequentialRecord,
+from pytest_qnnrobust.results import example_images, kept_examples, provenance
+from pytest_qnnrobust.results.document import DataRecord, ModelRecord, Results, SequentialRecord
+from pytest_qnnrobust.run.gathered import Gathered
+from pytest_qnnrobust.run.subjects import (
+    NO_DATA,
+    Defense,
+    MissingError,
+    Subject,
+    Subjects,
+    model_records,
 )
-from pytest_qnnrobust.stopping import Stopping, require_random_order, strictest
-from pytest_qnnrobust.subjects import NO_DATA, Defense, MissingError, Subject, Subjects
 from pytest_qnnrobust.types import WIDTHS
-from pytest_qnnrobust.verdicts import Rule
 
 SAMPLES = {"smoke": 100, "standard": 120, "paper": 1000}
 """Samples attacked, by profile."""
@@ -361,7 +364,7 @@ class Session(Gathered):
         return provenance.data_record(self.data, len(self.clean_data))
 
     def model_records(self) -> list[ModelRecord]:
-        own = provenance.model_records(self.subjects) if self._subjects is not None else []
+        own = model_records(self.subjects) if self._subjects is not None else []
         return provenance.in_order([*super().model_records(), *own])
 
     @cached_property

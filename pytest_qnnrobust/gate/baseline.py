@@ -17,12 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.registry import minimizes_distance
-from pytest_qnnrobust.data.domain import span
-from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.options.values import Limits, Loss
-from pytest_qnnrobust.results import DataRecord, Results, SequentialRecord
-from pytest_qnnrobust.statistics import paired, sequential
-from pytest_qnnrobust.verdicts import (
+from pytest_qnnrobust.claims.verdicts import (
     Rule,
     Value,
     Verdict,
@@ -30,6 +25,11 @@ from pytest_qnnrobust.verdicts import (
     farther_where_both_fooled,
     p_text,
 )
+from pytest_qnnrobust.data.domain import span
+from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.options.values import Limits, Loss
+from pytest_qnnrobust.results.document import DataRecord, Results, SequentialRecord
+from pytest_qnnrobust.statistics import paired, sequential
 
 Mask = NDArray[np.bool_]
 Status = Literal["kept", "worse", "inconclusive", "new", "vanished", "stale"]

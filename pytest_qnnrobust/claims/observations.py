@@ -13,9 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.verdicts import (
+from pytest_qnnrobust.claims.verdicts import (
     Rule,
     Verdict,
     accuracy_at_least,
@@ -23,6 +21,8 @@ from pytest_qnnrobust.verdicts import (
     require_same_samples,
     share_at_most,
 )
+from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.evaluation.cells import Outcome
 
 
 def boundary_is_effective(outcome: Outcome, rule: Rule) -> Verdict:

@@ -1,0 +1,1 @@
+"""Published findings as claims about paired samples, and the verdicts on them."""

@@ -1,0 +1,1 @@
+"""The results document of a run, what it was made with, and the joining of several."""

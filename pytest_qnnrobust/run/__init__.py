@@ -1,0 +1,1 @@
+"""One run: its models, data, attacks and cells, and what its tests report."""
