@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_qnnrobust import checks
 from pytest_qnnrobust.attacks.presets import BUDGETED, BY_TRANSFER, DIRECTLY
 from pytest_qnnrobust.claims import takeaways
 from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.plugin import checks
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import Defense
 

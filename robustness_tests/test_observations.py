@@ -12,10 +12,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import checks
 from pytest_qnnrobust.claims import observations
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.plugin import checks
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import Defense
 

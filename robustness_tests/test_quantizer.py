@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.plugin.stash import options_key
 from pytest_qnnrobust.quantizers.base import Subject, prepare
 from pytest_qnnrobust.quantizers.check import LAWS, Failure, examine
 from pytest_qnnrobust.quantizers.laws import Law
-from pytest_qnnrobust.stash import options_key
 
 pytestmark = pytest.mark.qnn_quantizer
 

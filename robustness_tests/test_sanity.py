@@ -8,10 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from pytest_qnnrobust import attacks, checks
+from pytest_qnnrobust import attacks
 from pytest_qnnrobust.claims.verdicts import accuracy_at_least
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.plugin import checks
 from pytest_qnnrobust.run.session import Session
 
 pytestmark = pytest.mark.qnn_sanity

@@ -11,7 +11,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import checks
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.attacks.presets import BUDGETED, BY_TRANSFER, DIRECTLY
 from pytest_qnnrobust.claims import takeaways
@@ -19,6 +18,7 @@ from pytest_qnnrobust.claims.verdicts import accuracy_at_least
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.plugin import checks
 from pytest_qnnrobust.run.session import Session
 
 pytestmark = [pytest.mark.qnn_squeezed, pytest.mark.usefixtures("qnn_data")]

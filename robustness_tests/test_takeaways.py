@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_qnnrobust import checks
 from pytest_qnnrobust.claims import gradient_metrics, noise_gain, takeaways
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.plugin import checks
 from pytest_qnnrobust.run.session import Session
 
 pytestmark = pytest.mark.qnn_takeaway

@@ -117,7 +117,7 @@ def test_no_orphan_where_the_parent_is_killed(tmp_path: Path, wish: str) -> None
     """The parent is a script without `if __name__ == "__main__"`."""
     script = tmp_path / "script.py"
     script.write_text(
-        "from pytest_qnnrobust.child import Child\n"
+        "from pytest_qnnrobust.models.child import Child\n"
         f"child = Child({MODULE!r})\n"
         "print(child.ask({})[0]['pid'], flush=True)\n"
         f"child.ask({{'wish': {wish!r}}})\n"

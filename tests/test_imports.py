@@ -21,9 +21,9 @@ ORDER = (
     "claims",
     "results",
     "gate",
-    "run checks",
+    "run",
     "report tables",
-    "stash sharding plugin cli",
+    "plugin cli",
 )
 """The rooms, floor by floor: each imports from its own floor, without a circle, and those below."""
 

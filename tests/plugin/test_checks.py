@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import attacks, checks
+from pytest_qnnrobust import attacks
 from pytest_qnnrobust.models.grid import InputGrid
+from pytest_qnnrobust.plugin import checks
 
 GRID = InputGrid(0.1, 0, "int8")
 CLEAN = np.full((2, 4), 0.5, np.float32)

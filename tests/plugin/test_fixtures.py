@@ -80,8 +80,8 @@ def test_bad_file_in_the_ini_ends_a_users_run_with_code_4(pytester, run) -> None
 def test_judge(pytester: pytest.Pytester, run, value: str, outcome: str) -> None:
     pytester.makepyfile(
         f"""
-        from pytest_qnnrobust.stats import Interval
-        from pytest_qnnrobust.verdicts import Verdict
+        from pytest_qnnrobust.statistics.paired import Interval
+        from pytest_qnnrobust.claims.verdicts import Verdict
 
         def test_claim(qnn_judge):
             interval = Interval(-0.1, 0.1, 0.9)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pytest_qnnrobust.plugin.progress import Progress
 from pytest_qnnrobust.report import terminal
-from pytest_qnnrobust.report.terminal import Progress
 from tests.test_takeaways import outcome
 
 

@@ -35,7 +35,7 @@ def _show_progress(config: pytest.Config, session: Session) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
     if terminal is not None and capture is not None and terminal.isatty:
-        from pytest_qnnrobust.report.terminal import Progress
+        from pytest_qnnrobust.plugin.progress import Progress
 
         session.progress = Progress(terminal, capture)
 

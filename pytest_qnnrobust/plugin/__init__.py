@@ -1,0 +1,151 @@
+"""The hooks of the pytest plugin. Nothing heavier than pytest is imported at start-up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_qnnrobust import options
+from pytest_qnnrobust.plugin.fixtures import PARAMETERS
+from pytest_qnnrobust.plugin.reporter import WORKEROUTPUT, Reporter, shell_command, write_reports
+from pytest_qnnrobust.plugin.stash import (
+    is_worker,
+    load,
+    options_key,
+    or_usage_error,
+    quantizer_key,
+    session_key,
+    session_of,
+    usable_quantizer,
+)
+from pytest_qnnrobust.plugin.suite import (
+    LAWS,
+    SUITE,
+    SuiteModule,
+    stay_in_this_folder,
+    suite_argument,
+    suite_modules,
+)
+
+pytest_plugins = ("pytest_qnnrobust.plugin.fixtures",)
+
+FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+MARKERS = (
+    "qnn: test of a model's robustness",
+    "qnn_clean: accuracy without an attack",
+    "qnn_direct: attack on the model itself",
+    "qnn_transfer: attack on the float model, its examples given to a quantized one",
+    "qnn_defended: a network trained to resist attacks, beside the plain one",
+    "qnn_squeezed: the networks behind feature squeezing",
+    "qnn_takeaway: a published relation, judged on these models",
+    "qnn_observation: a published relation of another paper, judged on these models",
+    "qnn_sanity: keeps a weak attack from passing as robustness",
+    "qnn_quantizer: law of a quantizer; needs no model",
+    "qnn_law: law of the integer graph; needs no data",
+    "qnn_together(attack): asks for cells of this attack, which --qnn-shard keeps together",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Runs before pytest's cache takes its folder from the root."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+    chosen = config.stash[options_key] = options.from_config(config)
+    if chosen.jobs is not None and (is_worker(config) or config.getoption("numprocesses", None)):
+        raise pytest.UsageError("expected one of --qnn-jobs and pytest-xdist's -n, got both")
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        if any(argument.startswith("--qnn-") for argument in config.invocation_params.args):
+            stay_in_this_folder(config)
+        config.args = [str(path) for path in suite_modules(config)] or config.args
+    else:
+        config.args = [suite_argument(arg, config.invocation_params.dir) for arg in config.args]
+    if not is_worker(config):
+        config.pluginmanager.register(Reporter(config), "qnnrobust-reporter")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    config, chosen = session.config, session.config.stash[options_key]
+    if is_worker(config):
+        return
+    if LAWS in suite_modules(config):
+        or_usage_error(lambda: usable_quantizer(config))
+    if chosen.gate:
+        load(config)
+    if chosen.baseline or chosen.suppressions:
+        or_usage_error(lambda: session_of(config).held_to)
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    session, chosen = config.stash.get(session_key, None), config.stash[options_key]
+    asked = quantizer_key in config.stash
+    quantizer = [f"qnnrobust: quantizer {chosen.quantizer}"] if asked else []
+    if session is None or not chosen.gate:
+        return quantizer
+    from pytest_qnnrobust.plugin import header
+
+    return header.lines(session) + quantizer
+
+
+def pytest_pycollect_makemodule(
+    module_path: Path, parent: pytest.Collector
+) -> pytest.Module | None:
+    if module_path.parent != SUITE:
+        return None
+    nodeid = f"{SUITE.name}/{module_path.name}"
+    module: pytest.Module = SuiteModule.from_parent(parent, path=module_path, nodeid=nodeid)
+    return module
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for fixture, values in PARAMETERS.items():
+        if fixture in metafunc.fixturenames and not _is_parametrized(metafunc, fixture):
+            metafunc.parametrize(fixture, values(metafunc.config), indirect=True)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.path.parent == SUITE:
+        item.location = (item.nodeid.split("::")[0], *item.location[1:])
+        item.add_marker(pytest.mark.filterwarnings("ignore"))
+    if any(name.startswith("qnn_") for name in getattr(item, "fixturenames", ())):
+        item.add_marker("qnn")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if (shard := config.stash[options_key].shard) is not None:
+        from pytest_qnnrobust.plugin import sharding
+
+        items[:], others = sharding.split(items, *shard)
+        config.hook.pytest_deselected(items=others)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    config = session.config
+    gathered = config.stash.get(session_key, None)
+    if gathered is None or config.getoption("collectonly"):
+        return
+    if is_worker(config):
+        config.workeroutput[WORKEROUTPUT] = gathered.to_json()  # type: ignore[attr-defined]
+        return
+    gathered.tidy_cache()
+    if session.exitstatus in FINISHED:
+        if not gathered.close(shell_command(config)):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        write_reports(gathered, session)
+
+
+def _is_parametrized(metafunc: pytest.Metafunc, fixture: str) -> bool:
+    for mark in metafunc.definition.iter_markers("parametrize"):
+        names = mark.args[0]
+        names = names.split(",") if isinstance(names, str) else names
+        if fixture in (name.strip() for name in names):
+            return True
+    return False
