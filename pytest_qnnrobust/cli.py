@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_qnnrobust import options
+from pytest_qnnrobust import __version__, options
 from pytest_qnnrobust.errors import QnnRobustError, expected
-from pytest_qnnrobust.options.flags import OPTIONS
+from pytest_qnnrobust.options import OPTIONS, names_that_matter_for
 from pytest_qnnrobust.options.values import Limit, parse_attacks, parse_count
 
 USAGE_ERROR = 4
@@ -29,11 +29,8 @@ TABLE_OPTIONS = (
 )  # fmt: skip
 """The options of the plugin that `tables` has too, without `qnn-` in the flag."""
 
-
 REPLAY_OPTIONS = (
-    "model", "float32", "int16", "int8", "data", "calibration", "demo", "defended", "squeeze",
-    "profile", "samples", "seed", "eps", "domain", "runtime", "scale_arithmetic", "time_budget",
-    "gradient", "probe_steps", "min_accuracy", "alpha", "cache_dir", "no_cache", "cache_size",
+    *names_that_matter_for("models", "outcome", "threshold", "cache"), "cache_size",
     "keep_examples",
 )  # fmt: skip
 REPLAY_EXAMPLES_OPTIONS = (
@@ -52,6 +49,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or 4 for a user's mistake, which is one line on stderr."""
     parser = _Parser(prog="qnnrobust", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"qnnrobust {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_tables(commands)
     _add_report(commands)
@@ -218,9 +216,9 @@ def _report(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.report.matrix import failures
     from pytest_qnnrobust.results import document
 
-    found = document.read(chosen.results)
+    results = document.read(chosen.results)
     folder = chosen.output or chosen.results.parent
-    for path in files.render(folder, found, not failures(found)):
+    for path in files.render(folder, results, not failures(results)):
         print(f"wrote {path}")
     return 0
 
@@ -229,10 +227,9 @@ def _compare(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.gate import closing
     from pytest_qnnrobust.results import document
 
-    given = {name: getattr(chosen, name) for name in COMPARE_OPTIONS}
-    asked = options.from_command(given, Path.cwd())
-    held_to = replace(closing.recorded(asked), results=document.read(chosen.recorded))
-    gate = closing.judge(held_to, document.read(chosen.current), asked)
+    settings = _options(chosen, COMPARE_OPTIONS)
+    held_to = replace(closing.recorded(settings), results=document.read(chosen.recorded))
+    gate = closing.judge(held_to, document.read(chosen.current), settings)
     print(gate.counts, *gate.lines, sep="\n")
     return VIOLATED if gate.problems else 0
 
@@ -243,21 +240,19 @@ def _merge(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.report.matrix import failures
     from pytest_qnnrobust.results import document, merge
 
-    asked = options.from_command(
-        {name: getattr(chosen, name) for name in MERGE_OPTIONS}, Path.cwd()
-    )
-    found = merge.merge([document.read(path) for path in chosen.parts])
-    held_to = closing.recorded(asked)
-    gate = closing.judge(held_to, found, asked)
+    settings = _options(chosen, MERGE_OPTIONS)
+    results = merge.merge([document.read(path) for path in chosen.parts])
+    held_to = closing.recorded(settings)
+    gate = closing.judge(held_to, results, settings)
     if held_to.results is not None:
-        found = replace(found, comparison=gate.records)
+        results = replace(results, comparison=gate.records)
         print(gate.counts, *gate.lines, sep="\n")
-    failed = failures(found)
-    if recorded := closing.update(held_to, found, asked):
-        print(f"wrote {recorded}")
-    for path in files.write(chosen.output, found, not (failed or gate.problems)):
+    failed = failures(results)
+    if baseline := closing.update(held_to, results, settings):
+        print(f"wrote {baseline}")
+    for path in files.write(chosen.output, results, not (failed or gate.problems)):
         print(f"wrote {path}")
-    for test in found.failed:
+    for test in results.failed:
         print(f"FAILED: {test}")
     return VIOLATED if failed or gate.problems else 0
 
@@ -271,28 +266,31 @@ def _replay(chosen: argparse.Namespace) -> int:
         from pytest_qnnrobust.run import replay
 
         recorded = document.read(chosen.recorded) if chosen.recorded else None
-        found = replay.run(chosen.cell_id, given, Path.cwd(), recorded)
+        replayed = replay.run(chosen.cell_id, given, Path.cwd(), recorded)
     else:
         given = _given(chosen, REPLAY_EXAMPLES_OPTIONS, {"recorded": "--from"})
         from pytest_qnnrobust.run import replay_examples
 
-        found = replay_examples.run(chosen.examples, chosen.cell or "", given, Path.cwd())
-    print(*found.lines, sep="\n")
-    return 0 if found.passed else VIOLATED
+        replayed = replay_examples.run(chosen.examples, chosen.cell or "", given, Path.cwd())
+    print(*replayed.lines, sep="\n")
+    return 0 if replayed.passed else VIOLATED
 
 
 def _given(
     chosen: argparse.Namespace, names: Sequence[str], others: dict[str, str]
 ) -> dict[str, Any]:
-    """The options of this form of `replay`; QnnRobustError for one of the other form."""
+    """Values of the options of this form of `replay`, by name.
+
+    Raises QnnRobustError for one of the other form; `others` are flags that are no options.
+    """
     flags = {option.field: option.flag for option in OPTIONS} | others
-    both = {*REPLAY_OPTIONS, *REPLAY_EXAMPLES_OPTIONS, *others} - set(names)
-    for name in sorted(both):
+    meaningless = {*REPLAY_OPTIONS, *REPLAY_EXAMPLES_OPTIONS, *others} - set(names)
+    for name in sorted(meaningless):
         value = getattr(chosen, name)
         if value is not None and value is not False:
             form = "CELL" if chosen.examples is None else "--examples"
             raise expected(f"no {flags[name]} with {form}, for which it means nothing")
-    return {name: getattr(chosen, name) for name in names}
+    return _values(chosen, names)
 
 
 def _tables(chosen: argparse.Namespace) -> int:
@@ -300,16 +298,15 @@ def _tables(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.tables.measure import Conditions
     from pytest_qnnrobust.tables.plan import PICTURES, TABLES
 
-    values = {name: getattr(chosen, name) for name in TABLE_OPTIONS}
-    if values["cache_dir"] is None:
-        values["cache_dir"] = chosen.output / "cache"
-    found = options.from_command(values, Path.cwd())
-    if not (found.demo or found.float32):
+    if chosen.cache_dir is None:
+        chosen.cache_dir = chosen.output / "cache"
+    settings = _options(chosen, TABLE_OPTIONS)
+    if not (settings.demo or settings.float32):
         cure = "all tables need examples for a float network"
         raise expected("--float FILE", float=None, cure=cure)
     figures = published.read(chosen.published, chosen.dataset) if chosen.published else None
     request = run.Request(
-        options=found,
+        options=settings,
         output=chosen.output,
         tables=chosen.tables or (*TABLES, *PICTURES),
         figures=not chosen.no_figures,
@@ -320,6 +317,14 @@ def _tables(chosen: argparse.Namespace) -> int:
     for path in run.make(request):
         print(f"wrote {path}")
     return 0
+
+
+def _options(chosen: argparse.Namespace, names: Sequence[str]) -> options.Options:
+    return options.from_command(_values(chosen, names), Path.cwd())
+
+
+def _values(chosen: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(chosen, name) for name in names}
 
 
 def _parse_tables(text: str) -> tuple[str, ...]:
@@ -335,8 +340,8 @@ def _parse_labelled(text: str) -> tuple[str, ...]:
     ids = parse_attacks(text)
     for name in ids:
         if name not in (*WHITE_BOX, *DIRECT):
-            known = ", ".join((*WHITE_BOX, *DIRECT))
-            raise argparse.ArgumentTypeError(f"expected attacks among {known}, got {name!r}")
+            among = ", ".join((*WHITE_BOX, *DIRECT))
+            raise argparse.ArgumentTypeError(f"expected attacks among {among}, got {name!r}")
     return ids
 
 
@@ -347,9 +352,9 @@ def _parse_limit(text: str) -> Limit:
 
     pattern, _, number = text.partition("=")
     table, colon, attack = pattern.rpartition(":")
-    known = attack == "*" or attacks.is_known(attack)
+    is_known = attack == "*" or attacks.is_known(attack)
     table = SAME.get(table, table)
-    if not known or (colon and table not in (*TABLES, *PICTURES)):
+    if not is_known or (colon and table not in (*TABLES, *PICTURES)):
         rule = "expected [TABLE:]ATTACK=N such as boundary=200 or 16-17:*=200"
         raise argparse.ArgumentTypeError(f"{rule}, got {text!r}")
     return Limit(table, attack, parse_count(number))

@@ -1,9 +1,8 @@
 """What the command line and the ini file ask for."""
 
-from pytest_qnnrobust.options.flags import OPTIONS
+from pytest_qnnrobust.options.declarations import OPTIONS, Options, names_that_matter_for
 from pytest_qnnrobust.options.resolve import (
     INCONCLUSIVE,
-    Options,
     add_options,
     from_command,
     from_config,
@@ -18,4 +17,5 @@ __all__ = [
     "from_command",
     "from_config",
     "from_json",
+    "names_that_matter_for",
 ]

@@ -1,4 +1,7 @@
-"""The values that `--qnn-*` flags take: one parser each, `ArgumentTypeError` on a bad text."""
+"""The values that options take: their types, and a parser of the text of each.
+
+A parser raises `argparse.ArgumentTypeError`, rule and text, where the text says no such value.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
+
+RUNTIMES = ("tflm", "litert", "litert-builtin")
+SCALE_ARITHMETIC = ("double", "float")
+FINDINGS = ("report", "fail")
+ON_INCONCLUSIVE = ("fail", "warn", "pass")
+GRADIENTS = ("straight-through", "surrogate", "finite-difference")
+
+DIGITS = "digits"
+"""As a data source: the embedded test digits."""
 
 _OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
@@ -30,7 +42,7 @@ class DefendedFiles:
     paths: tuple[Path, ...]
 
     def located(self, folder: Path) -> DefendedFiles:
-        """With paths relative to `folder` made whole."""
+        """The same files, whose relative paths start at `folder`."""
         return DefendedFiles(self.name, tuple(folder / path.expanduser() for path in self.paths))
 
 
@@ -63,8 +75,9 @@ class Limits:
     rules: tuple[LossLimit, ...] = ()
 
     def of(self, cell: str, loss: Loss) -> float:
-        found = [r.limit for r in self.rules if r.loss == loss and r.pattern in cell]
-        return found[-1] if found else DEFAULT_LIMITS[loss]
+        """Limit of a `loss` of the cell with this id."""
+        limits = [rule.limit for rule in self.rules if rule.loss == loss and rule.pattern in cell]
+        return limits[-1] if limits else DEFAULT_LIMITS[loss]
 
 
 DEFAULT_LIMITS: dict[Loss, float] = {"accuracy": 0.03, "clean": 0.02, "distance": 0.1}
@@ -91,7 +104,12 @@ class Squeezing:
     window: int
 
 
-def parse_path(text: str) -> str:
+def parse_path(text: str) -> Path:
+    return Path(parse_source(text))
+
+
+def parse_source(text: str) -> str:
+    """A path, `module:function`, or `digits`; whether there is one is asked when the run starts."""
     if not text:
         raise argparse.ArgumentTypeError("expected a path, got '' (an unset variable?)")
     return text
@@ -186,8 +204,8 @@ def parse_seed(text: str) -> int:
 
 def parse_size(text: str) -> int:
     """Bytes: `2G`, `500M`, `1.5g`, `4096`; K, M, G and T are powers of 1024."""
-    found = _SIZE.fullmatch(text.strip().upper())
-    size = int(Fraction(found[1]) * 1024 ** UNITS.index(found[2])) if found else 0
+    match = _SIZE.fullmatch(text.strip().upper())
+    size = int(Fraction(match[1]) * 1024 ** UNITS.index(match[2])) if match else 0
     if size < 1:
         raise argparse.ArgumentTypeError(f"expected a size such as 2G or 500M, got {text!r}")
     return size
@@ -210,7 +228,7 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
 
 
 def parse_kinds(text: str) -> tuple[str, ...]:
-    """Of the cells that cannot be compared with a baseline: `new`, `vanished`, `stale`."""
+    """Kinds of cells that cannot be compared with a baseline: `new`, `vanished`, `stale`."""
     kinds = tuple(part.strip() for part in text.split(","))
     for kind in kinds:
         if kind not in KINDS:
@@ -222,15 +240,15 @@ def parse_limits(text: str) -> Limits:
     """`[CELL:]LOSS:-AMOUNT`, comma-separated: `accuracy:-3pt,int8-boundary:distance:-10%`."""
     rules = []
     for part in text.split(","):
-        found = _LOSS.fullmatch(part.strip())
+        match = _LOSS.fullmatch(part.strip())
         unit = {"accuracy": "pt", "clean": "pt", "distance": "%"}
-        if found is None or found[2] not in unit or found[4] not in ("", unit[found[2]]):
+        if match is None or match[2] not in unit or match[4] not in ("", unit[match[2]]):
             rule = "expected [CELL:]LOSS:-AMOUNT such as accuracy:-3pt, clean:-1pt or distance:-10%"
             raise argparse.ArgumentTypeError(f"{rule}, got {part.strip()!r}")
-        amount = parse_number(found[3]) / 100
+        amount = parse_number(match[3]) / 100
         if not 0 <= amount < 1:
             raise argparse.ArgumentTypeError(f"expected an amount in [0, 100), got {part!r}")
-        rules.append(LossLimit(found[1] or "", cast(Loss, found[2]), amount))
+        rules.append(LossLimit(match[1] or "", cast(Loss, match[2]), amount))
     return Limits(tuple(rules))
 
 
@@ -254,6 +272,8 @@ def parse_switch(text: str) -> bool:
 
 
 def one_of(choices: tuple[str, ...]) -> Callable[[str], str]:
+    """Parser of a text that is one of `choices`."""
+
     def parse(text: str) -> str:
         if text not in choices:
             raise argparse.ArgumentTypeError(f"expected {' or '.join(choices)}, got {text!r}")

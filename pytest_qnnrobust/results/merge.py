@@ -11,12 +11,13 @@ import numpy as np
 
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.options.flags import OPTIONS
+from pytest_qnnrobust.options import OPTIONS, names_that_matter_for
 from pytest_qnnrobust.results import provenance
 from pytest_qnnrobust.results.document import ModelRecord, Results
 
-OF_A_PART = {"shard", "jobs", "no_cache", "cache_size"} | {
-    option.field for option in OPTIONS if option.path
+OF_A_PART = {
+    *names_that_matter_for("here"),
+    *(option.field for option in OPTIONS if option.path),
 }
 """Options that may differ from machine to machine: files are compared by their contents."""
 

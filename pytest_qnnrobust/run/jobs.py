@@ -20,7 +20,7 @@ from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options import Options, names_that_matter_for
 from pytest_qnnrobust.run.session import Session
 
 LEAST = 4
@@ -28,9 +28,6 @@ LEAST = 4
 
 OF_THIS_MACHINE = ("LokyBackend", "MultiprocessingBackend")
 """joblib's backends whose workers share the processors of this process."""
-
-KEPT_HERE = ("jobs", "cache_dir", "cache_size", "keep_examples", "baseline", "report")
-"""Options that are not for workers."""
 
 _alone = threading.Lock()
 
@@ -78,7 +75,8 @@ class Workers:
     def __init__(self, session: Session, jobs: int) -> None:
         self._session = session
         self._jobs = jobs
-        here: dict[str, Any] = dict.fromkeys(KEPT_HERE)
+        defaults = Options()
+        here = {name: getattr(defaults, name) for name in names_that_matter_for("here")}
         self._options = replace(session.options, **here)
 
     def __call__(

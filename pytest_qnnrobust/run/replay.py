@@ -25,17 +25,10 @@ from pytest_qnnrobust.results.document import Results
 from pytest_qnnrobust.run.session import SQUEEZED, Session
 from pytest_qnnrobust.run.subjects import model_records
 
-MODEL_OPTIONS = ("model", "float32", "int16", "int8", "defended")
-
-WHAT_IS_RUN = (
-    "data", "calibration", "demo", "profile", "samples", "seed", "eps", "domain", "runtime",
-    "scale_arithmetic", "squeeze", "time_budget", "gradient", "probe_steps",
-)  # fmt: skip
+WHAT_IS_RUN = options.names_that_matter_for("outcome")
 """The options, beside the models, that an outcome follows from."""
 
-AROUND_IT = ("min_accuracy", "alpha", "cache_dir", "no_cache")
-
-RECORDED = (*MODEL_OPTIONS, *WHAT_IS_RUN, *AROUND_IT)
+RECORDED = options.names_that_matter_for("models", "outcome", "threshold", "cache")
 """The options that are taken from a report; those of the command line win."""
 
 FOR_THE_PLAIN_MODEL = (*DIRECTLY, "jsma")

@@ -23,7 +23,7 @@ from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.gate import baseline, closing
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.options.values import parse_squeezing
 from pytest_qnnrobust.results import kept_examples
 from pytest_qnnrobust.results.kept_examples import KeptExamples

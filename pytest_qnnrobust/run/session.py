@@ -34,7 +34,7 @@ from pytest_qnnrobust.evaluation.evaluator import Elsewhere, Evaluator
 from pytest_qnnrobust.gate.closing import Gate, Recorded, judge, recorded, update
 from pytest_qnnrobust.gate.stopping import Stopping, require_random_order, strictest
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.options.values import Threshold
 from pytest_qnnrobust.results import example_images, kept_examples, provenance
 from pytest_qnnrobust.results.document import DataRecord, ModelRecord, Results, SequentialRecord

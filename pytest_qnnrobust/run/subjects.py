@@ -22,8 +22,8 @@ from pytest_qnnrobust.evaluation.cached_model import cached
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.lazy import FileFacts
 from pytest_qnnrobust.models.load import content_digest, load_checked
-from pytest_qnnrobust.options.resolve import DIGITS, Options
-from pytest_qnnrobust.options.values import DefendedFiles
+from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.options.values import DIGITS, DefendedFiles
 from pytest_qnnrobust.results.document import ModelRecord
 from pytest_qnnrobust.results.provenance import in_order
 from pytest_qnnrobust.types import WIDTHS

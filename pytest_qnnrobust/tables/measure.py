@@ -15,7 +15,7 @@ from pytest_qnnrobust.errors import AttackError, QnnRobustError
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.metrics import mean_distance
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.options.values import Limit
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import MissingError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.errors import AttackError, expected
-from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import MissingError
 from pytest_qnnrobust.tables import figures, pictures, render

@@ -12,7 +12,7 @@ from pytest_qnnrobust import demo
 from pytest_qnnrobust.attacks import create
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.run import jobs
 from pytest_qnnrobust.run.session import Session
 from tests.plugin.spread import ON_DASK, measured

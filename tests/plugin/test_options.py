@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_qnnrobust import options
-from pytest_qnnrobust.options import flags, values
+from pytest_qnnrobust.options import values
 from pytest_qnnrobust.options.values import Threshold
 
 
@@ -64,7 +64,7 @@ def test_parsed(parse, text: str, value: object) -> None:
         (values.parse_positive, "0", "> 0"),
         (values.parse_switch, "maybe", "true or false"),
         (values.parse_thresholds, "int8:1.5", r"\[0, 1\]"),
-        (values.one_of(flags.RUNTIMES), "quick", "tflm or litert or litert-builtin"),
+        (values.one_of(values.RUNTIMES), "quick", "tflm or litert or litert-builtin"),
     ],
 )
 def test_refused(parse, text: str, rule: str) -> None:

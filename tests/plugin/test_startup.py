@@ -44,7 +44,7 @@ def test_ini_key_alone_does_not_hijack_a_run(pytester: pytest.Pytester, run) -> 
 def test_help_names_every_flag_and_its_ini_key(run) -> None:
     result = run("--help")
     text = " ".join(result.stdout.str().split())
-    from pytest_qnnrobust.options.resolve import OPTIONS
+    from pytest_qnnrobust.options import OPTIONS
 
     for option in OPTIONS:
         assert option.flag in text
