@@ -88,7 +88,9 @@ def same_model(seed: int, path: Path, baseline: Path, samples: int) -> bool:
     with quiet():
         session.load()
     for name in ATTACKS:
-        session.evaluate(session.cell(session.subject("int8").model, session.attack(name)))
+        session.evaluate(
+            session.cells.cell(session.subject("int8").model, session.attacks.attack(name))
+        )
     before = document.read(baseline)
     found = session.results("", options.to_json())
     outcomes = tuple(replace(one, seed=0) for one in found.outcomes)

@@ -41,8 +41,8 @@ def evaluate_all(session: Session) -> None:
     """The cells of `CELLS`, each as a test of the suite asks for it."""
     session.load()
     float32, int8 = (session.subject(width).model for width in ("float32", "int8"))
-    square, deepfool = session.attack("square-linf"), session.attack("deepfool")
-    squeezed, defended = session.squeezed(int8), session.defended("pgd", "int8")
+    square, deepfool = session.attacks.attack("square-linf"), session.attacks.attack("deepfool")
+    squeezed, defended = session.cells.squeezed(int8), session.cells.defended("pgd", "int8")
     for target, attack, mode, source in (
         (int8, square, "direct", None),
         (int8, deepfool, "transfer", None),
@@ -52,7 +52,7 @@ def evaluate_all(session: Session) -> None:
         (defended, square, "direct", None),
         (defended, deepfool, "transfer", None),
     ):
-        session.evaluate(session.cell(target, attack, mode, source))
+        session.evaluate(session.cells.cell(target, attack, mode, source))
 
 
 @pytest.fixture(scope="module")
