@@ -25,7 +25,7 @@ from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import load_data
 from pytest_qnnrobust.gate import closing
 from pytest_qnnrobust.models.convert import convert
-from pytest_qnnrobust.options.resolve import Options, from_command
+from pytest_qnnrobust.options import Options, from_command
 from pytest_qnnrobust.results import document
 from pytest_qnnrobust.run.session import Session
 
@@ -88,7 +88,9 @@ def same_model(seed: int, path: Path, baseline: Path, samples: int) -> bool:
     with quiet():
         session.load()
     for name in ATTACKS:
-        session.evaluate(session.cell(session.subject("int8").model, session.attack(name)))
+        session.evaluate(
+            session.cells.cell(session.subject("int8").model, session.attacks.attack(name))
+        )
     before = document.read(baseline)
     found = session.results("", options.to_json())
     outcomes = tuple(replace(one, seed=0) for one in found.outcomes)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.qnn_clean
 @pytest.mark.usefixtures("qnn_data")
 def test_clean_accuracy_is_above_chance(qnn_model: Model, qnn_session: Session) -> None:
     right = qnn_session.right_on_clean(qnn_model)
-    qnn_session.note(
+    qnn_session.gathered.note(
         f"clean accuracy {qnn_model.width}", f"{100 * right.mean():.2f} % of {len(right)} samples"
     )
     common = np.bincount(qnn_session.clean_data.y).max() / len(right)

@@ -24,7 +24,7 @@ def attacked(
 ) -> dict[str, Outcome]:
     """The outcome of the attack on each width, directly or by transfer, as the paper does."""
     checks.require_selected(session, name)
-    attack, outcomes = session.attack(name), {}
+    attack, outcomes = session.attacks.attack(name), {}
     plain = checks.comparable_models(session)
     for width, model in defense.models.items():
         if width not in plain:
@@ -70,7 +70,7 @@ def test_the_defense_increases_the_distance_to_the_boundary(
 ) -> None:
     """T5, by DeepFool on each width itself; the paper has it for some defences only."""
     checks.require_selected(qnn_session, "deepfool")
-    attack = qnn_session.attack("deepfool")
+    attack = qnn_session.attacks.attack("deepfool")
     plain = checks.comparable_models(qnn_session)
     widths = [width for width in qnn_defense.models if width in plain]
     before = {width: qnn_evaluate(plain[width], attack) for width in widths}

@@ -110,7 +110,7 @@ def test_outputs_depend_on_the_input(
     flat = np.stack([np.full(qnn_model.input_shape, v, np.float32) for v in (low, high)])
     output = qnn_model.predict(np.concatenate([inputs, flat]))
     tied = (output == output.max(axis=1, keepdims=True)).sum(axis=1) > 1
-    qnn_session.note(
+    qnn_session.gathered.note(
         f"{qnn_model.width} ties",
         f"the highest output is shared by two classes or more on {int(tied.sum())} of "
         f"{len(output)} random inputs; the lowest index is the decision",
@@ -124,7 +124,7 @@ def test_input_quantization_covers_the_domain(qnn_model: Model, qnn_session: Ses
     grid = _grid(qnn_model)
     (low, high), (first, last) = qnn_model.bounds, grid.range
     cut = max(first - low, 0.0) + max(high - last, 0.0)
-    qnn_session.note(
+    qnn_session.gathered.note(
         f"{qnn_model.width} input",
         f"step {grid.scale:.3g}, {round((high - low) / grid.scale) + 1} values in the domain "
         f"{low:g}..{high:g}, integers stand for {first:.4g}..{last:.4g}",

@@ -34,7 +34,7 @@ def both(session: Session, evaluate: Evaluate, model: Model, name: str) -> tuple
     plain = checks.comparable_models(session)
     if "float32" not in plain:
         pytest.skip("a comparison with full precision needs a float model")
-    attack = session.attack(name)
+    attack = session.attacks.attack(name)
     checks.require_reachable_budget(model, attack)
     return evaluate(model, attack), evaluate(plain["float32"], attack)
 
@@ -45,7 +45,7 @@ def test_boundary_is_effective(
 ) -> None:
     """Observation 1."""
     checks.require_selected(qnn_session, "boundary")
-    outcome = qnn_evaluate(qnn_model, qnn_session.attack("boundary"))
+    outcome = qnn_evaluate(qnn_model, qnn_session.attacks.attack("boundary"))
     qnn_judge(observations.boundary_is_effective(outcome, qnn_session.rule), finding=True)
 
 
@@ -65,7 +65,7 @@ def test_the_true_class_comes_second_in_distorted_images(
 ) -> None:
     """Observation 1.2, on the more distorted half of the images that Boundary fooled."""
     checks.require_selected(qnn_session, "boundary")
-    attack = qnn_session.attack("boundary")
+    attack = qnn_session.attacks.attack("boundary")
     outcome = qnn_evaluate(qnn_model, attack)
     images = qnn_session.craft(qnn_model, attack).x_adv
     rank = checks.true_class_rank(qnn_session.cached(qnn_model).logits(images), outcome.label)
@@ -109,7 +109,7 @@ def test_a_regularized_network_loses_no_more_than_its_parent(
     checks.require_widths(qnn_defense, "float32", 2)
     if qnn_model.width not in qnn_defense.models:
         pytest.skip(f"{qnn_defense.name} has no {qnn_model.width} model")
-    attack = qnn_session.attack(name)
+    attack = qnn_session.attacks.attack(name)
     quantized, parent = (
         qnn_evaluate(qnn_defense.models[width], attack) for width in (qnn_model.width, "float32")
     )

@@ -26,11 +26,14 @@ def test_stronger_budget_never_helps_the_defender(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
     checks.require_selected(qnn_session, "square-linf")
-    attack = qnn_session.attack("square-linf")
+    attack = qnn_session.attacks.attack("square-linf")
     eps = cast(Any, attack).eps
     outcomes = [
         qnn_evaluate(
-            qnn_model, qnn_session.scaled(attack, eps * factor), samples=SAMPLES, record=False
+            qnn_model,
+            qnn_session.attacks.scaled(attack, eps * factor),
+            samples=SAMPLES,
+            record=False,
         )
         for factor in (0.5, 1.0, 2.0)
     ]
@@ -43,7 +46,7 @@ def test_unbounded_score_attack_reaches_zero(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
     checks.require_selected(qnn_session, "square-linf")
-    attack = attacks.create("square-linf", eps=qnn_session.span, max_iter=500, p_init=0.8)
+    attack = attacks.create("square-linf", eps=qnn_session.attacks.span, max_iter=500, p_init=0.8)
     _require_zero(qnn_evaluate(qnn_model, attack, samples=SAMPLES, record=False))
 
 
@@ -52,7 +55,7 @@ def test_unbounded_gradient_attack_reaches_zero(
     qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
     checks.require_selected(qnn_session, "pgd")
-    span = qnn_session.span
+    span = qnn_session.attacks.span
     attack = attacks.create("pgd", eps=span, step=span / 10, max_iter=40, restarts=5)
     _require_zero(qnn_evaluate(qnn_float, attack, samples=SAMPLES, record=False))
 
@@ -76,8 +79,8 @@ def test_gradient_attack_is_not_weaker_than_a_score_attack(
     qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
     checks.require_selected(qnn_session, "pgd", "square-linf")
-    score = qnn_session.attack("square-linf")
-    gradient = qnn_session.scaled(qnn_session.attack("pgd"), cast(Any, score).eps)
+    score = qnn_session.attacks.attack("square-linf")
+    gradient = qnn_session.attacks.scaled(qnn_session.attacks.attack("pgd"), cast(Any, score).eps)
     _require_no_less(
         qnn_evaluate(qnn_float, score, record=False),
         qnn_evaluate(qnn_float, gradient, record=False),
@@ -99,8 +102,8 @@ def _require_zero(outcome: Outcome) -> None:
 
 def _require_more_than_noise(name: str, model: Model, evaluate: Evaluate, session: Session) -> None:
     checks.require_selected(session, "noise", name)
-    noise = session.attack("noise")
-    attack = session.scaled(session.attack(name), cast(Any, noise).eps)
+    noise = session.attacks.attack("noise")
+    attack = session.attacks.scaled(session.attacks.attack(name), cast(Any, noise).eps)
     _require_no_less(
         evaluate(model, noise, record=False),
         evaluate(model, attack, record=False),

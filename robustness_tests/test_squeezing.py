@@ -34,7 +34,7 @@ def squeezed_outcome(
     session: Session, evaluate: Evaluate, model: Model, attack: Attack, made_for: Model
 ) -> Outcome:
     """What the squeezed model makes of the examples for a plain one."""
-    return evaluate(session.squeezed(model), attack, mode="transfer", source=made_for)
+    return evaluate(session.cells.squeezed(model), attack, mode="transfer", source=made_for)
 
 
 def test_squeezing_keeps_the_clean_accuracy(
@@ -56,7 +56,7 @@ def test_squeezing_withstands_examples_for_the_plain_network(
 ) -> None:
     """No more than --qnn-drop of the plain accuracy is lost, at every width."""
     checks.require_selected(qnn_session, name)
-    attack, outcomes = qnn_session.attack(name), {}
+    attack, outcomes = qnn_session.attacks.attack(name), {}
     plain = checks.comparable_models(qnn_session)
     for width, model in plain.items():
         checks.squeezed(qnn_session, model)
@@ -73,7 +73,7 @@ def test_squeezing_withstands_attacks_that_know_it(
     qnn_model: Model, name: str, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
     checks.require_selected(qnn_session, name)
-    attack = qnn_session.attack(name)
+    attack = qnn_session.attacks.attack(name)
     checks.require_reachable_budget(qnn_model, attack)
     outcome = qnn_evaluate(checks.squeezed(qnn_session, qnn_model), attack)
     clean = checks.clean_baseline(qnn_session, {qnn_model.width: outcome})[qnn_model.width]
@@ -100,7 +100,7 @@ def test_squeezing_denoises_more_than_fewer_colours_alone(
     squeezing = checks.squeezed(qnn_session, qnn_model).defense
     if squeezing.bit_depth is None or squeezing.window == 1:
         pytest.skip(f"{squeezing} has one half only: nothing to compare")
-    crafted = qnn_session.craft(qnn_model, qnn_session.attack("square-linf"))
+    crafted = qnn_session.craft(qnn_model, qnn_session.attacks.attack("square-linf"))
     images, labels = crafted.x_adv[crafted.success], qnn_session.data.y[crafted.success]
     whole, colours = (
         qnn_session.evaluator.classify(Defended(qnn_model, defense), images) == labels
@@ -126,7 +126,7 @@ def test_squeezing_falls_short_as_more_pixels_are_perturbed(
 ) -> None:
     """T9, by JSMA, whose examples differ most in how many pixels they change."""
     checks.require_selected(qnn_session, "jsma")
-    attack = qnn_session.attack("jsma")
+    attack = qnn_session.attacks.attack("jsma")
     checks.squeezed(qnn_session, qnn_model)
     outcome = squeezed_outcome(qnn_session, qnn_evaluate, qnn_model, attack, qnn_model)
     plain = qnn_evaluate(qnn_model, attack)

@@ -24,7 +24,7 @@ def test_deepfool_transfer_accuracy_rises_as_precision_falls(
     qnn_evaluate: Callable[..., Outcome], qnn_session: Session, qnn_judge: Judge
 ) -> None:
     checks.require_selected(qnn_session, "deepfool")
-    attack = qnn_session.attack("deepfool")
+    attack = qnn_session.attacks.attack("deepfool")
     outcomes = {}
     for width, model in checks.comparable_models(qnn_session).items():
         mode = "direct" if width == "float32" else "transfer"
@@ -37,7 +37,7 @@ def test_boundary_distance_does_not_shrink_as_precision_falls(
     qnn_evaluate: Callable[..., Outcome], qnn_session: Session, qnn_judge: Judge
 ) -> None:
     checks.require_selected(qnn_session, "boundary")
-    attack = qnn_session.attack("boundary")
+    attack = qnn_session.attacks.attack("boundary")
     models = checks.comparable_models(qnn_session)
     outcomes = {width: qnn_evaluate(model, attack) for width, model in models.items()}
     qnn_judge(takeaways.boundary_distance(outcomes, qnn_session.rule))
@@ -80,7 +80,7 @@ def test_a_direct_attack_is_weaker_than_a_transferred_one(
 ) -> None:
     """T2: what the paper reads as masked gradients."""
     checks.require_selected(qnn_session, name)
-    attack = qnn_session.attack(name)
+    attack = qnn_session.attacks.attack(name)
     checks.require_reachable_budget(qnn_model, attack)
     direct = qnn_evaluate(qnn_model, attack)
     transfer = qnn_evaluate(qnn_model, attack, mode="transfer")

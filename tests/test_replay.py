@@ -13,8 +13,14 @@ import pytest
 from pytest_qnnrobust import options
 from pytest_qnnrobust.cli import REPLAY_OPTIONS, main
 from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.errors import DataError
 from pytest_qnnrobust.evaluation import array_files
-from pytest_qnnrobust.options.values import parse_defended, parse_limits, parse_thresholds
+from pytest_qnnrobust.options.values import (
+    Squeezing,
+    parse_defended,
+    parse_limits,
+    parse_thresholds,
+)
 from pytest_qnnrobust.results import document, kept_examples
 from pytest_qnnrobust.run import replay
 from pytest_qnnrobust.run.session import Session
@@ -41,8 +47,8 @@ def evaluate_all(session: Session) -> None:
     """The cells of `CELLS`, each as a test of the suite asks for it."""
     session.load()
     float32, int8 = (session.subject(width).model for width in ("float32", "int8"))
-    square, deepfool = session.attack("square-linf"), session.attack("deepfool")
-    squeezed, defended = session.squeezed(int8), session.defended("pgd", "int8")
+    square, deepfool = session.attacks.attack("square-linf"), session.attacks.attack("deepfool")
+    squeezed, defended = session.cells.squeezed(int8), session.cells.defended("pgd", "int8")
     for target, attack, mode, source in (
         (int8, square, "direct", None),
         (int8, deepfool, "transfer", None),
@@ -52,7 +58,7 @@ def evaluate_all(session: Session) -> None:
         (defended, square, "direct", None),
         (defended, deepfool, "transfer", None),
     ):
-        session.evaluate(session.cell(target, attack, mode, source))
+        session.evaluate(session.cells.cell(target, attack, mode, source))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "eps": 0.05,
             "attacks": ("square-linf", "deepfool"),
             "defended": [parse_defended(f"pgd={PGD_INT8},{PGD_FLOAT}")],
-            "squeeze": options.Squeezing(2, 1),
+            "squeeze": Squeezing(2, 1),
             "min_accuracy": parse_thresholds("int8-deepfool:0.01,float32-square:0.9"),
             "keep_examples": "kept",
         },
@@ -333,7 +339,7 @@ def test_options_are_read_back_from_a_report(tmp_path) -> None:
         "domain": (-1.0, 1.0),
         "attacks": ("pgd", "noise"),
         "defended": [parse_defended("sat=a.h5,b.tflite")],
-        "squeeze": options.Squeezing(None, 2),
+        "squeeze": Squeezing(None, 2),
         "min_accuracy": parse_thresholds("int8:0.5,0.1"),
         "fail_if": parse_limits("accuracy:-3pt,int8:distance:-1%"),
         "cache_size": 5,
@@ -343,9 +349,9 @@ def test_options_are_read_back_from_a_report(tmp_path) -> None:
     made = options.from_command(given, tmp_path)
     values = options.from_json(json.loads(json.dumps(made.to_json())))
     assert options.Options(**values) == made
-    with pytest.raises(options.DataError, match="option='unknown'"):
+    with pytest.raises(DataError, match="option='unknown'"):
         options.from_json({"unknown": 1})
-    with pytest.raises(options.DataError, match="option='squeeze'"):
+    with pytest.raises(DataError, match="option='squeeze'"):
         options.from_json({"squeeze": {"bits": 1}})
 
 

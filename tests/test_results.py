@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.errors import DataError
+from pytest_qnnrobust.evaluation import sample_arrays
 from pytest_qnnrobust.results import document
 from pytest_qnnrobust.results.document import (
     CompareRecord,
@@ -91,8 +92,8 @@ def test_the_document_is_strict_json_that_its_schema_admits():
     hnp.arrays(st.sampled_from([np.int64, np.float64, np.bool_]), st.integers(0, 40)),
 )
 def test_packed_values_are_the_same_bits(values):
-    packed = json.loads(json.dumps(document.pack(values)))
-    found = document.unpack(packed)
+    packed = json.loads(json.dumps(sample_arrays.pack(values)))
+    found = sample_arrays.unpack(packed)
     assert found.dtype == values.dtype
     assert found.tobytes() == values.tobytes()
 
@@ -115,7 +116,10 @@ def changed(change):
         (changed(lambda v: v["outcomes"][0].update(seed="x")), "at='outcomes/0/seed'"),
         (changed(lambda v: v["outcomes"][0]["l2"].update(base64="AAA")), "cell='a-x'"),
         (changed(lambda v: v["outcomes"][0]["l2"].update(base64="!")), "outcomes/0/l2/base64"),
-        (changed(lambda v: v["outcomes"][0].update(l2=document.pack(np.zeros(3)))), "cell='a-x'"),
+        (
+            changed(lambda v: v["outcomes"][0].update(l2=sample_arrays.pack(np.zeros(3)))),
+            "cell='a-x'",
+        ),
         (changed(lambda v: v["verdicts"][0].update(value="maybe")), "at='verdicts/0/value'"),
         (changed(lambda v: v["examples"][0]["clean"].update(shape=[9, 9])), "images in here"),
         (changed(lambda v: v["examples"][0]["clean"].update(shape=[1, 10**9])), "examples/0/clean"),

@@ -117,12 +117,15 @@ def session(tmp_path_factory):
 @pytest.mark.parametrize("defence", ["none", "pgd", "feature-squeezing"])
 def test_cells_are_the_outcomes_of_the_suite(session, defence):
     cell = TableCell("x", defence, "transfer", "fgsm", "int8")
-    attack, int8 = session.attack("fgsm"), session.subject("int8").model
+    attack, int8 = session.attacks.attack("fgsm"), session.subject("int8").model
     source = session.subject("float32").model
     if defence == "pgd":
-        int8, source = session.defended("pgd", "int8"), session.defended("pgd", "float32")
+        int8, source = (
+            session.cells.defended("pgd", "int8"),
+            session.cells.defended("pgd", "float32"),
+        )
     if defence == "feature-squeezing":
-        int8 = session.squeezed(int8)
+        int8 = session.cells.squeezed(int8)
     crafted = session.craft(source, attack, 20)
     right = int8.classify(crafted.x_adv) == session.data.y[:20]
     found = measure(session, cell, Conditions((Limit("", "*", 20),)))
@@ -192,7 +195,7 @@ def test_the_first_limit_that_fits_counts(session):
         for table, attack in (("16-17", "boundary"), ("5", "boundary"), ("5", "zoo"))
     ]
     assert [limits.samples_of(session, cell) for cell in cells] == [5, 7, 9]
-    assert Conditions().samples_of(session, cells[0]) == session.samples == 24
+    assert Conditions().samples_of(session, cells[0]) == session.attacks.samples == 24
     assert Conditions((Limit("", "*", 9999),)).samples_of(session, cells[0]) == 24
 
 

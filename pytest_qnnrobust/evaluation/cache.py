@@ -18,20 +18,13 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import AttackResult
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import array_files
+from pytest_qnnrobust.evaluation.sample_arrays import from_arrays
 from pytest_qnnrobust.models.lazy import FileFacts
 
 T = TypeVar("T")
 
 SUFFIX = ".npz"
 LOCKS = "locks"
-SINGLE = {"seconds": "float64", "model_seconds": "float64", "interrupted": "bool"}
-PER_SAMPLE = {
-    "x_adv": "float32",
-    **dict.fromkeys(("success", "exhausted"), "bool"),
-    **dict.fromkeys(("queries", "gradients", "clean_label", "adv_label"), "int64"),
-    **dict.fromkeys(("l0", "l1", "l2", "linf"), "float64"),
-}
-"""The arrays of an AttackResult and their types."""
 OWN = re.compile(r"[0-9a-f]{64}(\.npz|\..*\.part|\.lock)")
 """The names of files that a cache may remove: whatever else is in its folder is the user's."""
 
@@ -173,21 +166,12 @@ class ResultCache:
         return False
 
 
-def _result(found: dict[str, NDArray[Any]], samples: int) -> AttackResult:
-    """Arrays as a result; ValueError for another number of samples or of values, or another type,
-    KeyError or TypeError for other names."""
-    for name, kind in SINGLE.items():
-        if found[name].shape != () or found[name].dtype != kind:
-            raise ValueError(f"{name} is no {kind}")
-    for name, array in found.items():
-        if name not in SINGLE and (
-            len(array) != samples
-            or array.dtype != PER_SAMPLE[name]
-            or (array.ndim > 1) != (name == "x_adv")
-        ):
-            raise ValueError(f"{name} has no {PER_SAMPLE[name]} for each of {samples} samples")
-    values: dict[str, Any] = {k: v.item() if k in SINGLE else v for k, v in found.items()}
-    return AttackResult(**values)
+def _result(stored: dict[str, NDArray[Any]], samples: int) -> AttackResult:
+    """The stored arrays as a result; ValueError for another number of samples or another type."""
+    result = from_arrays(AttackResult, stored, inputs=("x_adv",))
+    if len(result) != samples:
+        raise ValueError(f"{len(result)} samples, not {samples}")
+    return result
 
 
 def _labels(found: dict[str, NDArray[Any]], samples: int) -> NDArray[np.int64]:

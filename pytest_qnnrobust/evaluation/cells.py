@@ -13,6 +13,7 @@ from pytest_qnnrobust import metrics
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.attacks.registry import attack_id
 from pytest_qnnrobust.errors import DataError, expected
+from pytest_qnnrobust.evaluation.sample_arrays import array_types, check_arrays, pack, unpack
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.statistics import paired
 
@@ -131,27 +132,19 @@ class Outcome:
     def to_json(self) -> dict[str, Any]:
         """Built-in types only; `from_json` brings back an equal outcome."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
+        return {k: pack(v) if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Outcome:
-        """Raises DataError where a field is missing, unknown or of another length."""
+        """Raises DataError where a field is missing, unknown or of another type or length."""
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             wrong = sorted(names ^ set(values))
             raise expected("the fields of an outcome", missing_or_unknown=wrong, error=DataError)
-        loaded = dict(values)
-        for name, dtype in _ARRAYS.items():
-            loaded[name] = np.asarray(values[name], dtype)
-            if loaded[name].shape != (len(values["label"]),):
-                shape = loaded[name].shape
-                rule = f"{name} to hold one value per sample"
-                raise expected(rule, shape=shape, error=DataError)
-        return cls(**loaded)
-
-
-_ARRAYS: dict[str, type] = {
-    **dict.fromkeys(("index", "label", "clean_label", "adv_label", "queries", "gradients"), int),
-    **dict.fromkeys(("l0", "l1", "l2", "linf"), float),
-    "exhausted": bool,
-}
+        try:
+            arrays = {name: unpack(values[name]) for name in array_types(cls)}
+            check_arrays(cls, arrays)
+        except (KeyError, TypeError, ValueError) as error:
+            rule = "arrays of one value for each sample"
+            raise expected(rule, reason=str(error), error=DataError) from None
+        return cls(**{**values, **arrays})

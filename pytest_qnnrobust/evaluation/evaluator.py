@@ -72,50 +72,52 @@ class Evaluator:
         return self._outcomes[key][1]
 
     def craft(self, model: Model, attack: Attack, samples: int | None = None) -> AttackResult:
-        """What `attack` finds on `model` itself, adversarial images included."""
+        """The examples that `attack` finds for `model` itself, with what they cost."""
         n = self._count(samples)
         key = (id(model), repr(attack), n)
         if key not in self._crafted:
-            self._crafted[key] = (model, self._craft(model, attack, n))
+            self._crafted[key] = (model, self._craft_by_prefix(model, attack, n))
         return self._crafted[key][1]
 
     def prefixes(self, attack: Attack) -> list[int]:
-        """How many samples a sequential test looks at: ever more, all of them at last."""
+        """Numbers of samples after which a sequential test looks; the last one is all of them."""
         n = len(self.y)
-        found = [FIRST_PREFIX]
-        while found[-1] < n:
-            found.append(found[-1] + max(FIRST_PREFIX, found[-1] // 2))
-        return [*found[:-1], n] if self.is_divisible(attack) else [n]
+        sizes = [FIRST_PREFIX]
+        while sizes[-1] < n:
+            sizes.append(sizes[-1] + max(FIRST_PREFIX, sizes[-1] // 2))
+        return [*sizes[:-1], n] if self.is_divisible(attack) else [n]
 
     def is_divisible(self, attack: Attack) -> bool:
         """Whether a part of the samples has the results that it has among all of them."""
         return not attack.universal and self.time_budget is None
 
-    def _craft(self, model: Model, attack: Attack, n: int) -> AttackResult:
-        known = [size for size in self.prefixes(attack) if size < n] if self.in_prefixes else []
-        if not known:
-            return self._attack(model, attack, n)
-        start = self.craft(model, attack, known[-1])
-        return AttackResult.joined([start, self._attack(model, attack, n, known[-1])])
+    def _craft_by_prefix(self, model: Model, attack: Attack, n: int) -> AttackResult:
+        """The attack on the longest shorter prefix, which other calls share, and on the rest."""
+        shorter = [size for size in self.prefixes(attack) if size < n] if self.in_prefixes else []
+        if not shorter:
+            return self._craft_range(model, attack, n)
+        start = self.craft(model, attack, shorter[-1])
+        return AttackResult.joined([start, self._craft_range(model, attack, n, shorter[-1])])
 
-    def _attack(self, model: Model, attack: Attack, n: int, start: int = 0) -> AttackResult:
-        """What the attack finds on samples `start` to n - 1."""
+    def _craft_range(self, model: Model, attack: Attack, n: int, start: int = 0) -> AttackResult:
+        """The attack on samples `start` to n - 1, shard by shard where there is a cache."""
         cache = self.cache if model.digest and self.time_budget is None else None
         if cache is None:
-            return self._found(model, attack, np.arange(start, n), n)
+            return self._run_anywhere(model, attack, np.arange(start, n), n)
         size = max(n, 1) if attack.universal else attack.batch
         starts = range(start, max(n, 1), size)
         shards = [np.arange(first, min(first + size, n)) for first in starts]
         parts: dict[int, AttackResult] = {}
+        # First the shards that nobody is at, then those that others had claimed.
         for wait in (False, True):
             for number in range(len(shards)):
                 if number not in parts:
-                    part = self._shared(cache, model, attack, shards[number], n, wait)
+                    part = self._shard_from_cache(cache, model, attack, shards[number], n, wait)
                     if part is not None:
                         parts[number] = part
         return AttackResult.joined([parts[number] for number in range(len(shards))])
 
-    def _shared(
+    def _shard_from_cache(
         self,
         cache: ResultCache,
         model: Model,
@@ -124,7 +126,7 @@ class Evaluator:
         n: int,
         wait: bool,
     ) -> AttackResult | None:
-        """The shard from `cache`, or computed and put there; None: another process is at it."""
+        """A shard read from `cache`, or run and put there; None while another process is at it."""
         key = shard_key(model, attack, self.x[shard], self.y[shard], shard, self.seed)
         part = cache.load(key, len(shard))
         if part is not None:
@@ -134,17 +136,18 @@ class Evaluator:
                 return None
             part = cache.load(key, len(shard))
             if part is None:
-                part = self._found(model, attack, shard, n)
+                part = self._run_anywhere(model, attack, shard, n)
                 cache.store(key, part)
             return part
 
-    def _found(
+    def _run_anywhere(
         self, model: Model, attack: Attack, shard: NDArray[np.int64], n: int
     ) -> AttackResult:
+        """The attack on samples `shard`, in other processes where those take it."""
         result = self.elsewhere(model, attack, shard) if self.elsewhere else None
-        return self.attack(model, attack, shard, n) if result is None else result
+        return self.run_here(model, attack, shard, n) if result is None else result
 
-    def attack(
+    def run_here(
         self, model: Model, attack: Attack, shard: NDArray[np.int64], n: int | None = None
     ) -> AttackResult:
         """The attack on samples `shard`, here and now; progress counts up to `n`."""

@@ -7,7 +7,6 @@ have to know their p-values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.gate import baseline
+from pytest_qnnrobust.gate.thresholds import strictest
 from pytest_qnnrobust.options.values import Limits, Threshold
 from pytest_qnnrobust.results.document import DataRecord, Results, SequentialRecord
 from pytest_qnnrobust.statistics import sequential
@@ -42,7 +42,7 @@ class Stopping:
 
     @property
     def claims(self) -> int:
-        """Those that share the level: of thresholds, and all comparisons with the recorded run."""
+        """Number of claims that share the level: thresholds, comparisons with the recorded run."""
         required = sum(self._required(cell) is not None for cell in self.cells)
         recorded = self._comparable
         return required + (baseline.comparisons(recorded) if recorded else 0)
@@ -56,18 +56,19 @@ class Stopping:
 
     def _required(self, cell: str) -> Threshold | None:
         """The cell's threshold, unless it asks nothing."""
-        found = strictest(self.thresholds, cell)
-        return found if found and found.accuracy > 0 else None
+        threshold = strictest(self.thresholds, cell)
+        return threshold if threshold and threshold.accuracy > 0 else None
 
     def judge(self, outcome: Outcome, planned: int) -> list[SequentialRecord]:
-        """What is known of the claims about a cell after the samples of `outcome`.
+        """What is known of each claim about a cell after the samples of `outcome`.
 
-        None for a cell that has to run in full: one that nothing is claimed about, or that is held
-        to a distance, for which there is no sequential test here.
+        Empty: attack all samples. Nothing is claimed about the cell, or it is held to a distance,
+        for which there is no sequential test.
         """
         if outcome.id not in self.cells:
             return []
-        level, found = self.alpha / max(self.claims, 1), []
+        level = self.alpha / max(self.claims, 1)
+        records = []
         before = self._comparable.cells.get(outcome.id) if self._comparable else None
         if before is not None and not baseline.difference(before, outcome, watched=True):
             if minimizes_distance(outcome.attack):
@@ -76,13 +77,13 @@ class Stopping:
             right = before.robust[: len(outcome)], outcome.robust
             decision = sequential.lost_at_most(*right, limit, level)
             text = f"a loss of at most {100 * limit:g} points"
-            found.append(self._record(outcome, "baseline", text, decision, planned))
+            records.append(self._record(outcome, "baseline", text, decision, planned))
         threshold = self._required(outcome.id)
         if threshold is not None:
             decision = sequential.accuracy_at_least(outcome.robust, threshold.accuracy, level)
             text = f"accuracy >= {threshold.accuracy:g}"
-            found.append(self._record(outcome, "threshold", text, decision, planned))
-        return found
+            records.append(self._record(outcome, "threshold", text, decision, planned))
+        return records
 
     def _record(
         self, outcome: Outcome, about: str, text: str, decision: Decision, planned: int
@@ -99,12 +100,6 @@ class Stopping:
             claims=self.claims,
             p_value=decision.p_value,
         )
-
-
-def strictest(thresholds: Sequence[Threshold], cell: str) -> Threshold | None:
-    """Of the thresholds that apply to a cell (id) the one that asks most."""
-    found = [one for one in thresholds if one.pattern in cell]
-    return max(found, key=lambda one: one.accuracy, default=None)
 
 
 def require_random_order(labels: NDArray[np.int64]) -> None:

@@ -129,17 +129,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
-    gathered = config.stash.get(session_key, None)
-    if gathered is None or config.getoption("collectonly"):
+    run = config.stash.get(session_key, None)
+    if run is None or config.getoption("collectonly"):
         return
     if is_worker(config):
-        config.workeroutput[WORKEROUTPUT] = gathered.to_json()  # type: ignore[attr-defined]
+        config.workeroutput[WORKEROUTPUT] = run.to_json()  # type: ignore[attr-defined]
         return
-    gathered.tidy_cache()
+    run.tidy_cache()
     if session.exitstatus in FINISHED:
-        if not gathered.close(shell_command(config)):
+        if not run.close(shell_command(config)):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        write_reports(gathered, session)
+        write_reports(run, session)
 
 
 def _is_parametrized(metafunc: pytest.Metafunc, fixture: str) -> bool:

@@ -14,10 +14,11 @@ from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.attacks.base import out_of_reach
 from pytest_qnnrobust.defenses import Defended
 from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.gate import thresholds
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.integer import IntegerModel
-from pytest_qnnrobust.options.resolve import INCONCLUSIVE
+from pytest_qnnrobust.options import INCONCLUSIVE
 from pytest_qnnrobust.results.document import SequentialRecord
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import Defense, MissingError
@@ -33,7 +34,7 @@ LEAST_SAMPLES = 6
 
 def require_selected(session: Session, *names: str) -> None:
     """Skip where --qnn-attack leaves out an attack that the test is about."""
-    left_out = [name for name in names if name not in session.attack_ids]
+    left_out = [name for name in names if name not in session.attacks.ids]
     if left_out:
         pytest.skip(f"--qnn-attack leaves out {', '.join(left_out)}")
 
@@ -60,7 +61,7 @@ def clean_baseline(
 def squeezed(session: Session, model: Model) -> Defended:
     """`model` behind the run's feature squeezing; skips where there is none."""
     try:
-        return session.squeezed(model)
+        return session.cells.squeezed(model)
     except MissingError as missing:
         pytest.skip(str(missing))
 
@@ -77,7 +78,7 @@ def measured_gradient(session: Session, model: Model) -> NDArray[np.float32]:
         pytest.skip(f"measured gradients of {LEAST_SAMPLES} samples ask over {QUESTIONS} questions")
     steps = session.options.probe_steps
     if model.grid is not None:
-        steps = max(1, round(steps * session.span / 255 / model.grid.scale))
+        steps = max(1, round(steps * session.attacks.span / 255 / model.grid.scale))
     measured = session.cached(model.with_gradient("finite-difference", steps))
     return measured.loss_gradient(x[:n], y[:n]).gradient
 
@@ -140,11 +141,11 @@ def require_accuracy(session: Session, outcome: Outcome) -> None:
 
     Where --qnn-sequential watched it: fail where it is surely below, skip where that is open.
     """
-    record = session.watched(outcome.id)
+    record = thresholds.watched(session.gathered.sequential.values(), outcome.id)
     if record is not None:
         _require_decided(session, record)
         return
-    threshold = session.threshold(outcome)
+    threshold = thresholds.strictest(session.options.min_accuracy, outcome.id)
     if threshold is not None and outcome.accuracy < threshold.accuracy:
         interval = outcome.interval(1 - session.options.alpha)
         pytest.fail(

@@ -90,7 +90,7 @@ def qnn_data(qnn_session: Session) -> Data:
 @pytest.fixture
 def qnn_attack(request: pytest.FixtureRequest, qnn_session: Session) -> Attack:
     """Each attack of the run in turn, at the profile's budget."""
-    return qnn_session.attack(request.param)
+    return qnn_session.attacks.attack(request.param)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def qnn_evaluate(
         source: Model | None = None,
         stop: bool = False,
     ) -> Outcome:
-        cell = _or_skip(lambda: qnn_session.cell(model, attack, mode, source))
+        cell = _or_skip(lambda: qnn_session.cells.cell(model, attack, mode, source))
         try:
             outcome = qnn_session.evaluate(cell, samples, record, stop)
         except AttackError as error:
@@ -137,7 +137,7 @@ def qnn_judge(request: pytest.FixtureRequest, qnn_session: Session) -> Callable[
     """
 
     def judge(verdict: Any, finding: bool = False) -> None:
-        qnn_session.judge(verdict, finding)
+        qnn_session.gathered.keep_verdict(verdict, finding)
         request.node.user_properties.append((verdict.name, str(verdict)))
         if verdict.value == "violated":
             if finding and qnn_session.options.findings == "report":
@@ -158,6 +158,12 @@ def _defenses(config: pytest.Config) -> tuple[str, ...]:
     return names or (NO_DEFENSE,)
 
 
+def _attack_ids(config: pytest.Config) -> tuple[str, ...]:
+    from pytest_qnnrobust.run.attack_plan import AttackPlan
+
+    return AttackPlan(config.stash[options_key]).ids
+
+
 def _widths(config: pytest.Config) -> tuple[str, ...]:
     from pytest_qnnrobust.types import WIDTHS
 
@@ -166,7 +172,7 @@ def _widths(config: pytest.Config) -> tuple[str, ...]:
 
 PARAMETERS: dict[str, Callable[[pytest.Config], tuple[str, ...]]] = {
     "qnn_model": _widths,
-    "qnn_attack": lambda config: session_of(config).attack_ids,
+    "qnn_attack": _attack_ids,
     "qnn_defense": _defenses,
 }
 """The fixtures that run a test once for each of these ids."""

@@ -29,8 +29,8 @@ def _attacked(session: Session) -> list[str]:
     options, data = session.options, session.subjects.data
     if data is None:
         return [NO_DATA]
-    eps = f"eps {session.eps:.4g}, " if session.eps else ""
-    attacked = min(session.samples, len(data))
+    eps = f"eps {session.attacks.eps:.4g}, " if session.attacks.eps else ""
+    attacked = min(session.attacks.samples, len(data))
     found = [
         f"{len(data)} samples of {Path(data.name).name}, {data.domain}",
         f"profile {options.profile}, {attacked} samples attacked, {eps}seed {options.seed}",

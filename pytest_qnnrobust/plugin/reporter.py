@@ -29,28 +29,38 @@ class Reporter:
         self._config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if "qnn_quantizer" in report.keywords and not self._config.stash[options_key].gate:
+        options, keywords = self._config.stash[options_key], report.keywords
+        if "qnn" not in keywords or ("qnn_quantizer" in keywords and not options.gate):
             return
-        expected = hasattr(report, "wasxfail")
-        if report.failed and "qnn" in report.keywords:
+        # Asked for the session only here: to make one is to import NumPy and more.
+        if report.failed:
             message = report.longreprtext.strip().splitlines() or [report.when or "failed"]
-            session_of(self._config).failed[report.nodeid] = message[-1][:1000]
-        if report.skipped and not expected and "qnn" in report.keywords:
+            session_of(self._config).gathered.failed[report.nodeid] = message[-1][:1000]
+        if report.skipped and not hasattr(report, "wasxfail"):
             tail = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
-            session_of(self._config).skipped[report.nodeid] = tail.removeprefix("Skipped: ")
+            reason = tail.removeprefix("Skipped: ")
+            session_of(self._config).gathered.skipped[report.nodeid] = reason
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         values = getattr(node, "workeroutput", {}).get(WORKEROUTPUT)
         if values:
-            session_of(self._config).merge(values)
+            session_of(self._config).gathered.merge(values)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         session = self._config.stash.get(session_key, None)
         if session is not None:
             from pytest_qnnrobust.report import terminal
 
-            terminal.write(terminalreporter, session)
+            summary = terminal.Summary(
+                results=session.closed or session.document(shell_command(self._config)),
+                gate=session.gate,
+                recorded=session.held_to.results,
+                options=session.options,
+                written=session.written,
+                closed=session.closed is not None,
+            )
+            terminal.write(terminalreporter, summary)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_sessionfinish(self) -> Generator[None, object, object]:
@@ -58,30 +68,33 @@ class Reporter:
         session = self._config.stash.get(session_key, None)
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         listing = self._config.getoption("collectonly")
-        if session and terminal and not session.outcomes and not listing:
+        if session and terminal and not session.gathered.outcomes and not listing:
             from pytest_qnnrobust.report.terminal import not_measured
+            from pytest_qnnrobust.run.subjects import NO_DATA
 
-            terminal.write_line(not_measured(session))
+            options = session.options
+            no_data = options.data is None and not options.demo
+            terminal.write_line(not_measured(NO_DATA if no_data else "no cell ran"))
         return result
 
 
-def write_reports(gathered: Session, session: pytest.Session) -> None:
-    """What --qnn-report and a CI job ask for; a folder that cannot be written fails the run."""
+def write_reports(run: Session, session: pytest.Session) -> None:
+    """Write what --qnn-report and a CI job ask for; a folder that refuses it fails the run."""
     from pytest_qnnrobust.errors import QnnRobustError
 
-    folder = gathered.options.report
-    if gathered.closed is None or not (folder or os.environ.get("GITHUB_STEP_SUMMARY")):
+    folder = run.options.report
+    if run.closed is None or not (folder or os.environ.get("GITHUB_STEP_SUMMARY")):
         return
     from pytest_qnnrobust.report import files
 
     passed = session.exitstatus == pytest.ExitCode.OK
     try:
         if folder is not None:
-            gathered.written += files.write(folder, gathered.closed, passed)
-        if summary := files.write_job_summary(gathered.closed, passed):
-            gathered.written.append(summary)
+            run.written += files.write(folder, run.closed, passed)
+        if summary := files.write_job_summary(run.closed, passed):
+            run.written.append(summary)
     except QnnRobustError as error:
-        gathered.gate = replace(gathered.gate, problems=(*gathered.gate.problems, str(error)))
+        run.gate = replace(run.gate, problems=(*run.gate.problems, str(error)))
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 

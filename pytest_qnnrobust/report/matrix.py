@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.options import INCONCLUSIVE
 from pytest_qnnrobust.results.document import Results
 from pytest_qnnrobust.types import WIDTHS
 
@@ -72,6 +73,18 @@ def failures(results: Results) -> list[str]:
         if one.status not in ("kept", "inconclusive") and not one.accepted
     ]
     return [*compared, *(f"{test}: {message}" for test, message in results.failed.items())]
+
+
+def not_run(results: Results) -> list[tuple[str, list[str]]]:
+    """Reasons to skip, sorted, with the node ids of the tests they skipped.
+
+    A claim that the samples leave open was run: it stands among the verdicts.
+    """
+    groups: dict[str, list[str]] = {}
+    for test, reason in sorted(results.skipped.items()):
+        if not reason.startswith(INCONCLUSIVE):
+            groups.setdefault(reason, []).append(test)
+    return sorted(groups.items())
 
 
 def _block(kind: tuple[str, str], outcomes: Sequence[Outcome]) -> Block:

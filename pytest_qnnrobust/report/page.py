@@ -10,9 +10,8 @@ from importlib import resources
 from pytest_qnnrobust.attacks.registry import minimizes_distance
 from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.options.resolve import INCONCLUSIVE
 from pytest_qnnrobust.report.drawings import distance_curve, triplet
-from pytest_qnnrobust.report.matrix import FINDINGS, blocks, failures, legend
+from pytest_qnnrobust.report.matrix import FINDINGS, blocks, failures, legend, not_run
 from pytest_qnnrobust.results.document import Example, Results
 
 EXAMPLES = 24
@@ -50,7 +49,10 @@ def to_html(results: Results, passed: bool) -> str:
         verdicts=[(verdict, _kind(verdict, results)) for verdict in results.verdicts],
         curves=_curves(results),
         examples=[_pictures(example) for example in results.examples[:EXAMPLES]],
-        not_run=_not_run(results),
+        not_run=[
+            (reason, ", ".join(test.split("::")[-1] for test in tests))
+            for reason, tests in not_run(results)
+        ],
         options=json.dumps(dict(results.options), indent=1, sort_keys=True, default=str),
     )
 
@@ -74,11 +76,3 @@ def _pictures(example: Example) -> Pictures:
     pictures, magnified = triplet(example.clean, example.adversarial)
     caption = f"{example.label} becomes {example.adv_label}; perturbation x{magnified}"
     return Pictures(example.cell, caption, pictures)
-
-
-def _not_run(results: Results) -> list[tuple[str, str]]:
-    groups: dict[str, list[str]] = defaultdict(list)
-    for test, reason in results.skipped.items():
-        if not reason.startswith(INCONCLUSIVE):
-            groups[reason].append(test.split("::")[-1])
-    return [(reason, ", ".join(tests)) for reason, tests in sorted(groups.items())]

@@ -1,19 +1,27 @@
-"""The terminal summary: one line per cell, the verdicts in words, what was not run and why."""
+"""The terminal summary: one line per cell, the verdicts in words, what was not run and why.
+
+A pure function of the results document, of the gate's judgement and of the run's options.
+"""
 
 from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.options.resolve import INCONCLUSIVE
+from pytest_qnnrobust.gate.closing import Gate
+from pytest_qnnrobust.gate.thresholds import is_below, strictest
+from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.report.files import error_lines
-from pytest_qnnrobust.run.gathered import group_by_reason
-from pytest_qnnrobust.run.session import Session
-from pytest_qnnrobust.run.subjects import NO_DATA
+from pytest_qnnrobust.report.matrix import not_run
+from pytest_qnnrobust.results.document import Results
+from pytest_qnnrobust.results.provenance import derived_origins
 from pytest_qnnrobust.types import WIDTHS
 
 WIDTH = 80
@@ -26,32 +34,49 @@ UNITS = (
 )
 
 
-def write(terminal: pytest.TerminalReporter, session: Session) -> None:
+@dataclass(frozen=True)
+class Summary:
+    """A run as the terminal shows it.
+
+    `recorded` is the baseline that the gate compared with, if any; `written` the files that the
+    run left; `closed` says whether the run came to its end, and its document is the whole of it.
+    """
+
+    results: Results
+    gate: Gate
+    recorded: Results | None
+    options: Options
+    written: Sequence[Path] = ()
+    closed: bool = True
+
+    def lines(self) -> list[str]:
+        """The lines in order; none where nothing was measured and nothing is wrong."""
+        results, options = self.results, self.options
+        measured = (results.outcomes, results.verdicts, results.notes, results.skipped)
+        if not (any(measured) or self.gate.problems):
+            return []
+        return [
+            *_cells(results, options),
+            *_derived(results),
+            *_sequential(results),
+            *_verdicts(results, options),
+            *_notes(results),
+            *_skipped(results),
+            *_baseline(self),
+        ]
+
+
+def write(terminal: pytest.TerminalReporter, summary: Summary) -> None:
     """Append the summary to pytest's own; 80 columns, no colour needed."""
-    gathered = session.outcomes, session.verdicts, session.notes, session.skipped
-    if not (any(gathered) or session.gate.problems):
-        return
-    terminal.section("robustness")
-    for line in lines(session):
+    lines = summary.lines()
+    if lines:
+        terminal.section("robustness")
+    for line in lines:
         terminal.write_line(line)
 
 
-def lines(session: Session) -> list[str]:
-    """The summary of a session."""
-    return [
-        *_cells(session),
-        *_derived(session),
-        *_sequential(session),
-        *_verdicts(session),
-        *_notes(session),
-        *_skipped(session),
-        *_baseline(session),
-    ]
-
-
-def not_measured(session: Session) -> str:
+def not_measured(reason: str) -> str:
     """The last line of a run that attacked nothing."""
-    reason = NO_DATA if session.options.data is None and not session.options.demo else "no cell ran"
     return f"robustness was NOT measured: {reason}"
 
 
@@ -83,11 +108,11 @@ def _name(cell_id: str) -> str:
     return f"{cell_id:<27}" if len(cell_id) < 27 else f"{cell_id}\n{'':<27}"
 
 
-def _cells(session: Session) -> list[str]:
-    if not session.outcomes:
+def _cells(results: Results, options: Options) -> list[str]:
+    if not results.outcomes:
         return []
-    level = 1 - session.options.alpha
-    ordered = sorted(session.outcomes.values(), key=_order)
+    level = 1 - options.alpha
+    ordered = sorted(results.outcomes, key=_order)
     return [
         HEADING,
         *(cell_line(outcome, level) for outcome in ordered),
@@ -95,16 +120,16 @@ def _cells(session: Session) -> list[str]:
                "Clopper-Pearson interval"),
         *_clean(ordered),
         *_cut_short(ordered),
-        *_required(session, ordered),
+        *_required(ordered, results, options),
     ]  # fmt: skip
 
 
 def _clean(outcomes: list[Outcome]) -> list[str]:
     """Accuracy without an attack on the samples of the cells, by width."""
-    found = {(o.defense, o.width): o.clean_accuracy for o in outcomes}
+    accuracy = {(cell.defense, cell.width): cell.clean_accuracy for cell in outcomes}
     text = ", ".join(
-        f"{f'{defense} ' if defense else ''}{width} {100 * found[defense, width]:.1f} %"
-        for defense, width in sorted(found, key=lambda key: (key[0], WIDTHS.index(key[1])))
+        f"{f'{defense} ' if defense else ''}{width} {100 * accuracy[defense, width]:.1f} %"
+        for defense, width in sorted(accuracy, key=lambda key: (key[0], WIDTHS.index(key[1])))
     )
     return _wrap(f"clean accuracy on these samples: {text}")
 
@@ -116,26 +141,26 @@ def _cut_short(outcomes: list[Outcome]) -> list[str]:
     return _wrap(f"CUT SHORT by a budget, not robust: {text}") if text else []
 
 
-def _required(session: Session, outcomes: list[Outcome]) -> list[str]:
+def _required(ordered: Iterable[Outcome], results: Results, options: Options) -> list[str]:
     """Cells below their --qnn-min-accuracy, or that no cell was held to one."""
-    if not session.options.min_accuracy:
+    if not options.min_accuracy:
         return _wrap("no --qnn-min-accuracy: the accuracies above were measured, none is required")
-    found = []
-    for outcome in outcomes:
-        least = session.threshold(outcome)
-        if least is not None and session.is_below(outcome):
-            text = f"{100 * outcome.accuracy:.1f} %, required {100 * least.accuracy:g} %"
-            found += _wrap(f"BELOW --qnn-min-accuracy: {outcome.id} {text}")
-    return found
+    lines = []
+    for outcome in ordered:
+        threshold = strictest(options.min_accuracy, outcome.id)
+        if threshold and is_below(outcome, options.min_accuracy, results.sequential):
+            text = f"{100 * outcome.accuracy:.1f} %, required {100 * threshold.accuracy:g} %"
+            lines += _wrap(f"BELOW --qnn-min-accuracy: {outcome.id} {text}")
+    return lines
 
 
-def _sequential(session: Session) -> list[str]:
+def _sequential(results: Results) -> list[str]:
     """What --qnn-sequential watched, and when it stopped."""
-    found = [one for _, one in sorted(session.sequential.items())]
-    shown = [line for one in found for line in _wrap(f"SEQUENTIAL: {one.cell} {one}")]
-    if any(one.attacked < one.planned for one in found):
-        shown += _wrap("intervals of stopped cells take their number of samples as fixed")
-    return shown
+    records = results.sequential
+    lines = [line for each in records for line in _wrap(f"SEQUENTIAL: {each.cell} {each}")]
+    if any(record.attacked < record.planned for record in records):
+        lines += _wrap("intervals of stopped cells take their number of samples as fixed")
+    return lines
 
 
 def _order(outcome: Outcome) -> tuple[str, bool, str, int]:
@@ -143,26 +168,27 @@ def _order(outcome: Outcome) -> tuple[str, bool, str, int]:
     return outcome.defense, outcome.mode != "direct", outcome.attack, width
 
 
-def _derived(session: Session) -> list[str]:
+def _derived(results: Results) -> list[str]:
+    origins = derived_origins(results.models)
     return [
         line
         for width in WIDTHS
-        if width in session.derived
-        for line in _wrap(f"{width} was not given; {session.derived[width]}")
+        if width in origins
+        for line in _wrap(f"{width} was not given; {origins[width]}")
     ]
 
 
-def _verdicts(session: Session) -> list[str]:
+def _verdicts(results: Results, options: Options) -> list[str]:
+    reported = set(results.findings) if options.findings == "report" else set()
     return [
         line
-        for verdict in sorted(session.verdicts.values(), key=lambda v: v.name)
-        for line in _wrap(f"{_value(verdict, session)}: {verdict.name}. {_words(verdict)}")
+        for verdict in sorted(results.verdicts, key=lambda verdict: verdict.name)
+        for line in _wrap(f"{_value(verdict, reported)}: {verdict.name}. {_words(verdict)}")
     ]
 
 
-def _value(verdict: Verdict, session: Session) -> str:
-    reported = verdict.name in session.findings and session.options.findings == "report"
-    if verdict.value == "violated" and reported:
+def _value(verdict: Verdict, reported: set[str]) -> str:
+    if verdict.value == "violated" and verdict.name in reported:
         return "VIOLATED (a finding, no fault of the model)"
     return verdict.value.upper()
 
@@ -173,19 +199,17 @@ def _words(verdict: Verdict) -> str:
     return f"{verdict.statement}; {verdict.sensitivity}"
 
 
-def _notes(session: Session) -> list[str]:
-    found = sorted(session.notes.items())
-    return [line for name, text in found for line in _wrap(f"{name}: {text}")]
+def _notes(results: Results) -> list[str]:
+    notes = sorted(results.notes.items())
+    return [line for name, text in notes for line in _wrap(f"{name}: {text}")]
 
 
-def _skipped(session: Session) -> list[str]:
-    found = []
-    for reason, names in group_by_reason(session.skipped).items():
-        if reason.startswith(INCONCLUSIVE):
-            continue
-        short = ", ".join(_counted(names))
-        found += _wrap(f"NOT RUN: {short}: {reason}")
-    return found
+def _skipped(results: Results) -> list[str]:
+    return [
+        line
+        for reason, tests in not_run(results)
+        for line in _wrap(f"NOT RUN: {', '.join(_counted(tests))}: {reason}")
+    ]
 
 
 def _counted(nodeids: list[str]) -> list[str]:
@@ -197,17 +221,18 @@ def _counted(nodeids: list[str]) -> list[str]:
     return [name if n == 1 else f"{name} x{n}" for name, n in counts.items()]
 
 
-def _baseline(session: Session) -> list[str]:
+def _baseline(summary: Summary) -> list[str]:
     """What became of the cells against the baseline, and the command that accepts it."""
-    gate, held_to, path = session.gate, session.held_to.results, session.options.baseline
-    found: list[str] = []
-    if held_to is not None:
-        found += _wrap(f"baseline {path} of {held_to.created}: {gate.counts}")
-    found += [line for text in gate.lines for line in _wrap(text)]
-    if gate.problems and held_to is not None:
-        found += _wrap(f"to accept this run as the baseline: {session.command} --qnn-update")
-    found += [line for path in session.written for line in _wrap(f"wrote {path}")]
-    return [*found, *(error_lines(session.closed) if session.closed else ())]
+    gate, recorded, results = summary.gate, summary.recorded, summary.results
+    lines: list[str] = []
+    if recorded is not None:
+        path = summary.options.baseline
+        lines += _wrap(f"baseline {path} of {recorded.created}: {gate.counts}")
+    lines += [line for text in gate.lines for line in _wrap(text)]
+    if gate.problems and recorded is not None:
+        lines += _wrap(f"to accept this run as the baseline: {results.command} --qnn-update")
+    lines += [line for path in summary.written for line in _wrap(f"wrote {path}")]
+    return [*lines, *(error_lines(results) if summary.closed else ())]
 
 
 def _distance(value: float) -> str:

@@ -22,9 +22,6 @@ SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).parent / "schemas" / f"results-{SCHEMA_VERSION}.json"
 MAX_BYTES = 256 * 1024 * 1024
 
-PACKED = {np.dtype(kind).name: np.dtype(kind) for kind in ("<i8", "<f8", "?")}
-"""The types that per-sample values are packed in, by the name they have in the file."""
-
 
 @dataclass(frozen=True)
 class ModelRecord:
@@ -173,11 +170,11 @@ class Results:
             "schema_version": SCHEMA_VERSION,
             "data": asdict(self.data) if self.data else None,
             "models": [asdict(model) for model in self.models],
-            "outcomes": [_packed(outcome) for outcome in self.outcomes],
+            "outcomes": [outcome.to_json() for outcome in self.outcomes],
             "verdicts": [verdict.to_json() for verdict in self.verdicts],
             "comparison": _listed(self.comparison),
             "examples": [example.to_json() for example in self.examples],
-            "sequential": [asdict(one) for one in self.sequential],
+            "sequential": [asdict(record) for record in self.sequential],
         }
         if not self.sequential:
             del values["sequential"]
@@ -196,20 +193,20 @@ class Results:
         return cls(
             data=DataRecord(**data) if data else None,
             models=tuple(ModelRecord(**model) for model in values.pop("models")),
-            outcomes=tuple(_unpacked(one, where) for one in values.pop("outcomes")),
-            verdicts=tuple(_verdict(one) for one in values.pop("verdicts")),
+            outcomes=tuple(_outcome(outcome, where) for outcome in values.pop("outcomes")),
+            verdicts=tuple(map(_verdict, values.pop("verdicts"))),
             findings=tuple(values.pop("findings")),
-            examples=tuple(_example(one, where) for one in values.pop("examples")),
-            sequential=tuple(SequentialRecord(**one) for one in values.pop("sequential", ())),
+            examples=tuple(_example(example, where) for example in values.pop("examples")),
+            sequential=tuple(SequentialRecord(**record) for record in values.pop("sequential", ())),
             comparison=None
             if comparison is None
-            else tuple(CompareRecord(**one) for one in comparison),
+            else tuple(CompareRecord(**record) for record in comparison),
             **values,
         )
 
 
 def _listed(records: tuple[CompareRecord, ...] | None) -> list[dict[str, str]] | None:
-    return None if records is None else [asdict(one) for one in records]
+    return None if records is None else [asdict(record) for record in records]
 
 
 def read(path: Path) -> Results:
@@ -233,21 +230,6 @@ def write(path: Path, results: Results) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(results.to_text(), encoding="utf-8")
     part.replace(path)
-
-
-def pack(values: NDArray[Any]) -> dict[str, str]:
-    """An array (N,) as its type and its little-endian bytes in base64."""
-    name = {"i": "int64", "u": "int64", "f": "float64", "b": "bool"}[values.dtype.kind]
-    content = np.ascontiguousarray(values, PACKED[name]).tobytes()
-    return {"type": name, "base64": base64.b64encode(content).decode()}
-
-
-def unpack(packed: Mapping[str, str]) -> NDArray[Any]:
-    """What `pack` packed; ValueError for bytes that are not whole values."""
-    content = base64.b64decode(packed["base64"], validate=True)
-    if packed["type"] == "bool":
-        return np.asarray(np.frombuffer(content, np.uint8) != 0)
-    return np.array(np.frombuffer(content, PACKED[packed["type"]]))
 
 
 def _finite(value: Any) -> Any:
@@ -284,19 +266,10 @@ def _example(values: Mapping[str, Any], where: str) -> Example:
         raise expected(rule, cell=values.get("cell"), reason=error, error=DataError) from None
 
 
-def _packed(outcome: Outcome) -> dict[str, Any]:
-    values = {each.name: getattr(outcome, each.name) for each in fields(outcome)}
-    return {k: pack(v) if isinstance(v, np.ndarray) else v for k, v in values.items()}
-
-
-def _unpacked(values: Mapping[str, Any], where: str) -> Outcome:
+def _outcome(values: Mapping[str, Any], where: str) -> Outcome:
     try:
-        found = {
-            k: unpack(v) if isinstance(v, Mapping) and "base64" in v else v
-            for k, v in values.items()
-        }
-        return Outcome.from_json(found)
-    except (ValueError, DataError) as error:
+        return Outcome.from_json(values)
+    except DataError as error:
         rule = f"whole values in {where}"
         raise expected(rule, cell=values.get("id"), reason=error, error=DataError) from None
 

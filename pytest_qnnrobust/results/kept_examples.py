@@ -16,6 +16,7 @@ from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.evaluation import array_files
 from pytest_qnnrobust.evaluation.array_files import DamagedError
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
+from pytest_qnnrobust.evaluation.sample_arrays import from_arrays
 
 VERSION = 1
 SUFFIX = ".npz"
@@ -133,36 +134,22 @@ def read_folder(folder: Path) -> Iterator[tuple[str, KeptExamples]]:
 def read(path: Path) -> KeptExamples:
     """What `write` wrote. Raises DataError, one line, for anything else."""
     try:
-        values: dict[str, Any] = dict(array_files.read(path))
-        version = values.pop("version").item()
+        stored = dict(array_files.read(path))
+        version = stored.pop("version").item()
         if version != VERSION:
             raise DamagedError(f"version {version}, this package reads {VERSION}")
-        return _checked(values)
+        return _checked(stored)
     except (OSError, KeyError, ValueError, TypeError, DamagedError) as error:
         rule = f"examples that {FLAG} wrote"
         raise expected(rule, path=str(path), reason=str(error), error=DataError) from None
 
 
-def _checked(values: Mapping[str, Any]) -> KeptExamples:
-    """Raises DamagedError where a field is missing, unknown, or of another type or shape."""
-    kinds = {field.name: str(field.type) for field in fields(KeptExamples)}
-    if set(values) != set(kinds):
-        raise DamagedError(f"missing or unknown: {sorted(set(values) ^ set(kinds))}")
-    found: dict[str, Any] = {}
-    for name, kind in kinds.items():
-        array = values[name]
-        scalar = kind in ("str", "int")
-        wanted = {"str": "U", "int": "i"}[kind] if scalar else kind.split("np.")[1][0]
-        if array.dtype.kind != wanted or scalar != (array.ndim == 0):
-            raise DamagedError(f"{name} is {array.dtype} {array.shape}")
-        found[name] = array.item() if scalar else array
-    examples = KeptExamples(**found)
-    n, shape = len(examples), tuple(examples.input_shape.tolist())
-    if examples.x_adv.shape != (n, *shape) or examples.bounds.shape != (2,):
-        raise DamagedError(f"x_adv is {examples.x_adv.shape}, inputs are {shape}")
-    rows = (examples.index, examples.label, examples.clean_label, examples.adv_label)
-    if any(each.shape != (n,) for each in rows):
-        raise DamagedError("not one label for each example")
+def _checked(stored: Mapping[str, NDArray[Any]]) -> KeptExamples:
+    """Raises ValueError where a field is missing, unknown, or of another type or shape."""
+    examples = from_arrays(KeptExamples, stored, inputs=("x_adv",), other=("bounds", "input_shape"))
+    shape = (len(examples), *examples.input_shape.tolist())
+    if examples.x_adv.shape != shape or examples.bounds.shape != (2,):
+        raise ValueError(f"x_adv is {examples.x_adv.shape}, not {shape}")
     if not np.isfinite(examples.x_adv).all():
-        raise DamagedError("x_adv is not finite")
+        raise ValueError("x_adv is not finite")
     return examples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib import metadata
 
@@ -10,6 +11,9 @@ import pytest_qnnrobust
 from pytest_qnnrobust.data.samples import Data
 from pytest_qnnrobust.results.document import DataRecord, ModelRecord
 from pytest_qnnrobust.types import WIDTHS
+
+DERIVED = "derived: "
+"""How the origin of a model starts that was made of another one."""
 
 LIBRARIES = {
     "numpy": "numpy",
@@ -46,3 +50,12 @@ def data_record(attacked: Data, available: int) -> DataRecord:
 def in_order(records: list[ModelRecord]) -> list[ModelRecord]:
     """Each model once: plain ones first, then each defence, by width."""
     return sorted(set(records), key=lambda one: (one.defense, WIDTHS.index(one.width), one.name))
+
+
+def derived_origins(records: Iterable[ModelRecord]) -> dict[str, str]:
+    """Width -> origin of each plain model that was derived from another, not given."""
+    return {
+        record.width: record.origin
+        for record in records
+        if not record.defense and record.origin.startswith(DERIVED)
+    }

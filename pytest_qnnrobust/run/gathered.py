@@ -21,7 +21,11 @@ from pytest_qnnrobust.results.document import (
 
 
 class Gathered:
-    """Outcomes, verdicts, notes, and why tests were skipped or failed; plain data in and out."""
+    """Outcomes, verdicts, notes, and why tests were skipped or failed; plain data in and out.
+
+    `data` and `models` are the records of what was tested; `findings` names the verdicts that
+    refuse no model where they are violated.
+    """
 
     def __init__(self) -> None:
         self.outcomes: dict[str, Outcome] = {}
@@ -30,84 +34,74 @@ class Gathered:
         self.notes: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.failed: dict[str, str] = {}
-        self.derived: dict[str, str] = {}
         self.examples: dict[str, Example] = {}
         self.sequential: dict[str, SequentialRecord] = {}
-        self._data_record: dict[str, Any] = {}
-        self._model_records: set[ModelRecord] = set()
+        self.data: DataRecord | None = None
+        self.models: set[ModelRecord] = set()
 
-    def keep(self, outcome: Outcome) -> None:
+    def keep_outcome(self, outcome: Outcome) -> None:
         """Keep an outcome for the summary; of two of a cell the one with more samples."""
-        known = self.outcomes.get(outcome.key)
-        if known is None or len(known) <= len(outcome):
+        before = self.outcomes.get(outcome.key)
+        if before is None or len(before) <= len(outcome):
             self.outcomes[outcome.key] = outcome
 
-    def judge(self, verdict: Verdict, finding: bool = False) -> None:
-        """Keep a verdict for the summary; `finding`: no model is refused where it is violated."""
-        self._keep(verdict)
+    def keep_verdict(self, verdict: Verdict, finding: bool = False) -> None:
+        """Keep a verdict for the summary; `finding`: no model is refused where it is violated.
+
+        Raises QnnRobustError where another verdict has the same name.
+        """
+        before = self.verdicts.setdefault(verdict.name, verdict)
+        if str(before) != str(verdict):
+            raise expected("one verdict of a name", name=verdict.name)
         if finding:
             self.findings.add(verdict.name)
 
-    def _keep(self, verdict: Verdict) -> None:
-        known = self.verdicts.setdefault(verdict.name, verdict)
-        if str(known) != str(verdict):
-            raise expected("one verdict of a name", name=verdict.name)
-
     def note(self, name: str, text: str) -> None:
-        """A measured fact for the summary, which no test passes or fails on."""
+        """Keep a measured fact for the summary, which no test passes or fails on."""
         self.notes[name] = text
 
     def to_json(self) -> dict[str, Any]:
-        """What a worker sends: built-in types only."""
+        """Everything that a worker sends, as built-in types."""
         return {
             "outcomes": [outcome.to_json() for outcome in self.outcomes.values()],
             "verdicts": [verdict.to_json() for verdict in self.verdicts.values()],
             "findings": sorted(self.findings),
             "notes": dict(self.notes),
-            "derived": dict(self.derived),
-            "data": asdict(data) if (data := self.data_record()) else None,
-            "models": [asdict(model) for model in self.model_records()],
+            "data": asdict(self.data) if self.data else None,
+            "models": [asdict(model) for model in self.models],
             "examples": [example.to_json() for example in self.examples.values()],
-            "sequential": [asdict(one) for one in self.sequential.values()],
+            "sequential": [asdict(record) for record in self.sequential.values()],
         }
 
     def merge(self, values: Mapping[str, Any]) -> None:
         """Take in what a worker sent; the order of the workers does not matter."""
         for outcome in map(Outcome.from_json, values["outcomes"]):
-            self.keep(outcome)
+            self.keep_outcome(outcome)
         for verdict in map(Verdict.from_json, values["verdicts"]):
-            self._keep(verdict)
+            self.keep_verdict(verdict)
         self.findings.update(values["findings"])
         self.notes.update(values["notes"])
-        self.derived.update(values["derived"])
         for example in map(Example.from_json, values["examples"]):
             self.examples.setdefault(example.cell, example)
-        for one in values["sequential"]:
-            record = SequentialRecord(**one)
+        for fields in values["sequential"]:
+            record = SequentialRecord(**fields)
             self.sequential[record.name] = record
-        self._data_record = values["data"] or self._data_record
-        self._model_records |= {ModelRecord(**one) for one in values["models"]}
-
-    def data_record(self) -> DataRecord | None:
-        """The data that were attacked; None where there are none."""
-        return DataRecord(**self._data_record) if self._data_record else None
-
-    def model_records(self) -> list[ModelRecord]:
-        """Every model that was tested, plain ones first."""
-        return provenance.in_order(list(self._model_records))
+        if values["data"]:
+            self.data = DataRecord(**values["data"])
+        self.models |= {ModelRecord(**fields) for fields in values["models"]}
 
     def results(self, command: str, options: dict[str, Any]) -> Results:
-        """What was gathered so far, as a document."""
+        """The document of what was gathered so far."""
         return Results(
             package=provenance.package_version(),
             command=command,
             created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             versions=provenance.versions(),
             options=options,
-            data=self.data_record(),
-            models=tuple(self.model_records()),
-            outcomes=tuple(sorted(self.outcomes.values(), key=lambda one: one.key)),
-            verdicts=tuple(sorted(self.verdicts.values(), key=lambda one: one.name)),
+            data=self.data,
+            models=tuple(provenance.in_order(list(self.models))),
+            outcomes=tuple(outcome for _, outcome in sorted(self.outcomes.items())),
+            verdicts=tuple(verdict for _, verdict in sorted(self.verdicts.items())),
             findings=tuple(sorted(self.findings)),
             notes=dict(sorted(self.notes.items())),
             skipped=dict(sorted(self.skipped.items())),
@@ -115,11 +109,3 @@ class Gathered:
             examples=tuple(example for _, example in sorted(self.examples.items())),
             sequential=tuple(record for _, record in sorted(self.sequential.items())),
         )
-
-
-def group_by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
-    """Reason -> names of the tests it skipped, sorted."""
-    groups: dict[str, list[str]] = {}
-    for name, reason in sorted(skipped.items()):
-        groups.setdefault(reason, []).append(name)
-    return groups

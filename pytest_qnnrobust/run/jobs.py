@@ -53,12 +53,12 @@ def compute(part: Part) -> AttackResult:
     """What a worker does. Raises QnnRobustError where it finds another file than was meant."""
     with _alone:
         session = _session(part.options, part.neighbours)
-        model = session.model_named(part.model)
+        model = session.cells.model_named(part.model)
         if model.digest != part.digest:
             cure = "every worker needs the same files at the same paths"
             raise expected(f"the {part.model} model of this run", model=model.name, cure=cure)
         with quiet():
-            return session.evaluator.attack(model, part.attack, np.arange(part.first, part.last))
+            return session.evaluator.run_here(model, part.attack, np.arange(part.first, part.last))
 
 
 @lru_cache(maxsize=1)
@@ -86,7 +86,7 @@ class Workers:
 
         That is a model that no option names, and an attack that learns from all samples together.
         """
-        name = self._session.name_of(model)
+        name = self._session.cells.name_of(model)
         if name is None or not model.digest or attack.universal or len(index) < 2 * LEAST:
             return None
         import joblib
@@ -109,7 +109,7 @@ class Workers:
         try:
             for part, result in zip(parts, found, strict=True):
                 if watch is not None:
-                    watch(part.last, self._session.samples, f"on {len(parts)} workers")
+                    watch(part.last, self._session.attacks.samples, f"on {len(parts)} workers")
                 yield result
         except QnnRobustError:
             raise

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ from pytest_qnnrobust.attacks.presets import DIRECTLY
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
 from pytest_qnnrobust.gate import baseline
+from pytest_qnnrobust.gate.thresholds import strictest
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.options.values import Threshold
 from pytest_qnnrobust.results import provenance
 from pytest_qnnrobust.results.document import Results
-from pytest_qnnrobust.run.session import SQUEEZED, Session
+from pytest_qnnrobust.run.cell_names import SQUEEZED
+from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import model_records
 
 WHAT_IS_RUN = options.names_that_matter_for("outcome")
@@ -78,23 +79,25 @@ def run(
     name = CellName.parse(cell_id)
     before = _recorded_outcome(recorded, cell_id) if recorded else None
     taken = _recorded_options(recorded, cell_id, given) if recorded else {}
-    found = options.from_command(given, folder, taken)
-    if found.min_accuracy and not any(one.pattern in cell_id for one in found.min_accuracy):
-        patterns = ", ".join(one.pattern for one in found.min_accuracy)
+    options_of_run = options.from_command(given, folder, taken)
+    thresholds = options_of_run.min_accuracy
+    if thresholds and not any(threshold.pattern in cell_id for threshold in thresholds):
+        patterns = ", ".join(threshold.pattern for threshold in thresholds)
         raise expected(f"--qnn-min-accuracy to name {cell_id}", cell=patterns)
-    session = Session(replace(found, attacks=(name.attack,)))
+    session = Session(replace(options_of_run, attacks=(name.attack,)))
     session.load()
     if session.subjects.data is None:
         raise expected("data to attack", data=None, cure="give --qnn-data SOURCE")
     cell = _cell(session, name)
     outcome = session.evaluate(cell)
     session.tidy_cache()
-    lines, passed = [_line(outcome, found.alpha)], True
+    lines, passed = [_line(outcome, options_of_run.alpha)], True
     if session.cache is not None and session.cache.hits:
         lines.append("read from the cache, as far as it was there; --no-cache computes it again")
-    if session.is_below(outcome):
-        least = cast(Threshold, session.threshold(outcome)).accuracy
-        lines.append(f"BELOW --min-accuracy: {outcome.accuracy:.4f}, required {least:g}")
+    threshold = strictest(options_of_run.min_accuracy, outcome.id)
+    if threshold is not None and outcome.accuracy < threshold.accuracy:
+        required = f"required {threshold.accuracy:g}"
+        lines.append(f"BELOW --min-accuracy: {outcome.accuracy:.4f}, {required}")
         passed = False
     if recorded is not None and before is not None:
         text, same = _compared(session, cell, recorded, before, outcome)
@@ -132,20 +135,20 @@ def _recorded_options(recorded: Results, cell_id: str, given: Mapping[str, Any])
 
 def _cell(session: Session, name: CellName) -> Cell:
     """Raises QnnRobustError where the run's options make no such cell."""
-    attack, source = session.attack(name.attack), None
+    attack, source = session.attacks.attack(name.attack), None
     defenses = session.subjects.defenses
     if name.defense in ("", SQUEEZED):
         target = session.subject(name.width).model
         if name.defense and name.attack in FOR_THE_PLAIN_MODEL:
             source = target
-        target = session.squeezed(target) if name.defense else target
+        target = session.cells.squeezed(target) if name.defense else target
     elif name.defense in defenses:
-        target = session.defended(name.defense, name.width)
+        target = session.cells.defended(name.defense, name.width)
     else:
         cure = f"give --qnn-defended {name.defense}=FILE[,FILE...]"
         raise expected("the files of a defence", cell=str(name), cure=cure)
     mode = "direct" if name.mode == "direct" else "transfer"
-    cell = session.cell(target, attack, mode, None if mode == "direct" else source)
+    cell = session.cells.cell(target, attack, mode, None if mode == "direct" else source)
     if cell.id != str(name):
         cure = f"with these models it is {cell.id}"
         raise expected("a cell of this run", cell=str(name), cure=cure)
@@ -204,7 +207,7 @@ def _difference(
     if recorded.data is None:
         return "no data were recorded"
     n = recorded.data.samples
-    both = min(n, session.samples)
+    both = min(n, session.attacks.samples)
     if session.clean_data.first(n).digest != recorded.data.digest:
         return f"other data than {n} samples of {recorded.data.name} in {recorded.data.domain}"
     if cell.attack.universal and len(before) != len(now):

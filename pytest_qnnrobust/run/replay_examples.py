@@ -27,8 +27,8 @@ from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.options.values import parse_squeezing
 from pytest_qnnrobust.results import kept_examples
 from pytest_qnnrobust.results.kept_examples import KeptExamples
+from pytest_qnnrobust.run.cell_names import SQUEEZED
 from pytest_qnnrobust.run.replay import Replayed
-from pytest_qnnrobust.run.session import SQUEEZED
 from pytest_qnnrobust.run.subjects import Subjects
 
 LABEL = (

@@ -25,7 +25,7 @@ from pytest_qnnrobust.models.load import content_digest, load_checked
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.options.values import DIGITS, DefendedFiles
 from pytest_qnnrobust.results.document import ModelRecord
-from pytest_qnnrobust.results.provenance import in_order
+from pytest_qnnrobust.results.provenance import DERIVED, in_order
 from pytest_qnnrobust.types import WIDTHS
 
 KERAS = (".keras", ".h5", ".hdf5")
@@ -103,11 +103,6 @@ class Subjects:
     def made(self) -> dict[str, Subject]:
         """The derived models that a test asked for, by width."""
         return dict(self._derived)
-
-    @property
-    def derived(self) -> dict[str, str]:
-        """Where each width came from that a test asked for and the user had not given."""
-        return {width: subject.origin for width, subject in self._derived.items()}
 
     def of_width(self, width: str) -> Subject:
         """The model of this width, given or derived; MissingError says why there is none."""
@@ -210,7 +205,7 @@ class Subjects:
     def _derive_float(self) -> Subject:
         parent = self.given.get("int16") or self.given["int8"]
         model = parent.model.surrogate
-        return Subject(model, f"derived: dequantized twin of {parent.origin}", derived=True)
+        return Subject(model, f"{DERIVED}dequantized twin of {parent.origin}", derived=True)
 
     def _derive_integer(self, width: str) -> Subject:
         parent = self.given.get("float32")
@@ -230,7 +225,7 @@ class Subjects:
         file.write_bytes(content)
         model = self._load_model(file).with_bounds(*parent.model.bounds)
         name = Path(self._calibration_data.name).name
-        origin = f"derived: {path.name} quantized on {len(inputs)} samples of {name}"
+        origin = f"{DERIVED}{path.name} quantized on {len(inputs)} samples of {name}"
         return Subject(model, origin, derived=True)
 
     def _converted(self, path: Path, width: str, inputs: NDArray[np.float32]) -> bytes:

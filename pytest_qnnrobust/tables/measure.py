@@ -58,7 +58,7 @@ class Conditions:
 
     def samples_of(self, session: Session, cell: TableCell) -> int:
         found = (limit.samples for limit in self.limits if limit.fits(cell.table, cell.attack))
-        return min(next(found, session.samples), len(session.data))
+        return min(next(found, session.attacks.samples), len(session.data))
 
 
 AS_ASKED = Conditions()
@@ -69,12 +69,12 @@ def measure(session: Session, cell: TableCell, conditions: Conditions = AS_ASKED
     samples = conditions.samples_of(session, cell)
     model = _network(session, cell)
     if cell.how == "clean":
-        return _measured(cell, session.right_on_clean(model)[: session.samples], None)
-    attack = session.attack(cell.attack)
+        return _measured(cell, session.right_on_clean(model)[: session.attacks.samples], None)
+    attack = session.attacks.attack(cell.attack)
     source = _trained(session, cell, cell.width if cell.how == "direct" else "float32")
-    judged = attacked = session.cell(source, attack)
+    judged = attacked = session.cells.cell(source, attack)
     if source is not model:
-        judged = session.cell(model, attack, "transfer", source)
+        judged = session.cells.cell(model, attack, "transfer", source)
     on_source = session.evaluate(attacked, samples, record=False)
     outcome = session.evaluate(judged, samples, record=False)
     right = outcome.adv_label == outcome.label
@@ -89,14 +89,14 @@ def measure(session: Session, cell: TableCell, conditions: Conditions = AS_ASKED
 def _network(session: Session, cell: TableCell) -> Model:
     """The model whose accuracy the cell is."""
     network = _trained(session, cell, cell.width)
-    return session.squeezed(network) if cell.defence == SQUEEZING else network
+    return session.cells.squeezed(network) if cell.defence == SQUEEZING else network
 
 
 def _trained(session: Session, cell: TableCell, width: str) -> Model:
     """The network of this width, without what stands in front of it."""
     if cell.defence in (PLAIN, SQUEEZING):
         return session.subject(width).model
-    return session.defended(cell.defence, width)
+    return session.cells.defended(cell.defence, width)
 
 
 def _measured(cell: TableCell, right: NDArray[np.bool_], attacked: Outcome | None) -> Measured:

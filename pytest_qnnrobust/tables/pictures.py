@@ -36,9 +36,9 @@ def curves(session: Session, conditions: Conditions) -> list[Curve]:
     for width, model in models.items():
         linf, right = [0.0], [session.right_on_clean(model)[:samples]]
         for attack in attacks:
-            source = session.evaluate(session.cell(models["float32"], attack), samples, False)
+            source = session.evaluate(session.cells.cell(models["float32"], attack), samples, False)
             mode = "direct" if width == "float32" else "transfer"
-            outcome = session.evaluate(session.cell(model, attack, mode), samples, False)
+            outcome = session.evaluate(session.cells.cell(model, attack, mode), samples, False)
             linf.append(float(source.linf[source.clean_correct].mean()))
             right.append(outcome.adv_label == outcome.label)
         found.append(Curve(width, np.array(linf), right))
@@ -55,7 +55,7 @@ def triplets(session: Session, name: str, conditions: Conditions) -> list[Triple
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[-1] not in (1, 3)):
         return []
     samples = conditions.samples_of(session, TableCell(GRIDS, PLAIN, "direct", name, ""))
-    attack = session.attack(name)
+    attack = session.attacks.attack(name)
     crafted = {width: session.craft(model, attack, samples) for width, model in models.items()}
     right = [session.right_on_clean(model)[:samples] for model in models.values()]
     fooled = np.logical_and.reduce([*right, *(found.success for found in crafted.values())])
@@ -83,6 +83,6 @@ def _models(session: Session) -> dict[str, Model]:
 
 
 def _pgd(session: Session, strength: float) -> Attack:
-    attack = cast(Any, session.attack("pgd"))
-    eps = min(strength * attack.eps, session.span)
+    attack = cast(Any, session.attacks.attack("pgd"))
+    eps = min(strength * attack.eps, session.attacks.span)
     return cast(Attack, replace(attack, eps=eps, step=attack.step * eps / attack.eps))

@@ -13,6 +13,7 @@ from pytest_qnnrobust.attacks import create
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.options.values import DefendedFiles, Squeezing
 from pytest_qnnrobust.run import jobs
 from pytest_qnnrobust.run.session import Session
 from tests.plugin.spread import ON_DASK, measured
@@ -52,18 +53,22 @@ def test_workers_here_and_on_a_cluster_find_what_one_process_does(run, digits, p
 
 def test_a_worker_finds_every_model_by_its_name() -> None:
     options = Options(demo=True)
-    session = Session(replace(options, squeeze=demo.SQUEEZING, defended=(demo.defended(),)))
+    session = Session(
+        replace(
+            options, squeeze=Squeezing(*demo.SQUEEZING), defended=(DefendedFiles(*demo.defended()),)
+        )
+    )
     plain = [session.subject(width).model for width in ("float32", "int16", "int8")]
     defended = list(session.subjects.defenses["pgd"].models.values())
-    squeezed = [session.squeezed(model) for model in (*plain, *defended)]
-    names = [session.name_of(model) for model in (*plain, *defended, *squeezed)]
+    squeezed = [session.cells.squeezed(model) for model in (*plain, *defended)]
+    names = [session.cells.name_of(model) for model in (*plain, *defended, *squeezed)]
     assert names[:3] == ["float32", "int16", "int8"]
     assert "squeezed/pgd/int8" in names
-    found = [session.model_named(str(name)) for name in names]
+    found = [session.cells.model_named(str(name)) for name in names]
     assert all(
         one is other for one, other in zip(found, (*plain, *defended, *squeezed), strict=True)
     )
-    assert session.name_of(plain[2].surrogate) is None
+    assert session.cells.name_of(plain[2].surrogate) is None
 
 
 def test_a_worker_refuses_another_file() -> None:

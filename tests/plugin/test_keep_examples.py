@@ -76,9 +76,9 @@ def test_other_settings_of_a_test_of_ones_own_have_files_of_their_own(
         import pytest_qnnrobust as qnn
 
         def test_mine(qnn_int8, qnn_session, qnn_evaluate):
-            own = qnn_session.attack("fgsm")
+            own = qnn_session.attacks.attack("fgsm")
             for eps in (0.1, 0.2):
-                qnn_evaluate(qnn_int8, qnn_session.scaled(own, eps))
+                qnn_evaluate(qnn_int8, qnn_session.attacks.scaled(own, eps))
             qnn_evaluate(qnn_int8, own, samples=3)
             qnn_evaluate(qnn_int8, own, samples=4, record=False)
         """

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pytest_qnnrobust.plugin import progress as progress_module
 from pytest_qnnrobust.plugin.progress import Progress
 from pytest_qnnrobust.report import terminal
 from tests.test_takeaways import outcome
@@ -37,7 +38,7 @@ def test_progress_leaves_the_cursor_where_it_was(
     monkeypatch.setattr(Progress, "PATIENCE", 0.0)
     monkeypatch.setattr(Progress, "EVERY", 0.0)
     clock = iter([0.0, 100.0, 300.0, 400.0])
-    monkeypatch.setattr(terminal.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(progress_module.time, "perf_counter", lambda: next(clock))
     progress = Progress(screen, screen)  # type: ignore[arg-type]
     for done in (0, 2, 6, 8):
         progress(done, 8, "PGD")
@@ -52,7 +53,7 @@ def test_progress_leaves_the_cursor_where_it_was(
     [(0.4, "0 s"), (89, "89 s"), (90, "2 min"), (5399, "90 min"), (7200, "2.0 h")],
 )
 def test_durations_are_short(seconds: float, text: str) -> None:
-    assert terminal.duration(seconds) == text
+    assert progress_module.duration(seconds) == text
 
 
 def test_short_attacks_show_nothing_but_the_erasure(screen: Screen) -> None:
