@@ -139,3 +139,46 @@ def test_bad_calibration_data(refused) -> None:
 )
 def test_bad_value_of_a_flag(refused, argument: str, line: str) -> None:
     assert refused("--qnn-int8", INT8, argument) == f"ERROR: {line}"
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ('qnn_runtime = "quick"', "expected tflm or litert or litert-builtin, got 'quick'"),
+        ("qnn_runtime = 1", "expected tflm or litert or litert-builtin, got '1'"),
+        ("qnn_samples = [50]", "expected one value, got [50]"),
+        ("qnn_samples = true", "expected an integer >= 1, got 'True'"),
+        ("qnn_samples = 1.5", "expected an integer >= 1, got '1.5'"),
+        ("qnn_eps = nan", "expected a number such as 0.03 or 8/255, got 'nan'"),
+        ("qnn_eps = {value = 1}", "expected one value, got {'value': 1}"),
+        ("qnn_data = 2026-01-01", "expected one value, got datetime.date(2026, 1, 1)"),
+        ('qnn_sequential = "maybe"', "expected true or false, got 'maybe'"),
+        ("qnn_sequential = [true]", "expected one value, got [True]"),
+        ('qnn_attack = [["pgd"]]', "expected one value, got ['pgd']"),
+        ('qnn_allow = ["new", "old"]', "expected some of new, vanished, stale, got 'old'"),
+        (
+            'qnn_defended = ["a.tflite"]',
+            "expected NAME=FILE[,FILE...] such as sat=float.h5,int8.tflite, NAME of letters, "
+            "digits, _ and ., got 'a.tflite'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("table", ["tool.pytest.ini_options", "tool.pytest"])
+def test_bad_value_in_a_toml_file(
+    refused, pytester: pytest.Pytester, table: str, line: str, rule: str
+) -> None:
+    path = pytester.makepyprojecttoml(f"[{table}]\n{line}\n")
+    assert refused() == f"ERROR: {line.split()[0]} in {path}: {rule}"
+
+
+@pytest.mark.parametrize(
+    ("line", "rule"),
+    [
+        ("qnn_runtime = quick", "expected tflm or litert or litert-builtin, got 'quick'"),
+        ("qnn_sequential = maybe", "expected true or false, got 'maybe'"),
+        ("qnn_allow =\n  new\n  old", "expected some of new, vanished, stale, got 'old'"),
+    ],
+)
+def test_bad_value_in_an_ini_file(refused, pytester: pytest.Pytester, line: str, rule: str) -> None:
+    path = pytester.makeini(f"[pytest]\n{line}\n")
+    assert refused() == f"ERROR: {line.split()[0]} in {path}: {rule}"

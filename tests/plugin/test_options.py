@@ -1,4 +1,4 @@
-"""What each parser takes and refuses, and where values come from."""
+"""What each parser takes and refuses, where values come from, and what is said of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qnnrobust import options
+from pytest_qnnrobust import __version__, options
+from pytest_qnnrobust.cli import main
 from pytest_qnnrobust.options import values
-from pytest_qnnrobust.options.values import Threshold
+from pytest_qnnrobust.options.values import (
+    DefendedFiles,
+    Limits,
+    LossLimit,
+    Squeezing,
+    Threshold,
+)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +100,8 @@ def test_defaults(resolved) -> None:
 
 def test_flag_wins_over_ini_key(pytester: pytest.Pytester, resolved) -> None:
     pytester.makeini("[pytest]\nqnn_eps = 1/4\nqnn_seed = 7\n")
-    found = resolved("--qnn-eps=8/255")
-    assert (found.eps, found.seed) == (8 / 255, 7)
+    chosen = resolved("--qnn-eps=8/255")
+    assert (chosen.eps, chosen.seed) == (8 / 255, 7)
 
 
 def test_paths_are_relative_to_where_they_were_written(
@@ -103,10 +110,10 @@ def test_paths_are_relative_to_where_they_were_written(
     pytester.makeini("[pytest]\nqnn_data = data/test.npz\nqnn_model = m.tflite\n")
     folder = pytester.mkdir("sub")
     monkeypatch.chdir(folder)
-    found = resolved("--qnn-int8", "b.tflite")
-    assert found.data == str(pytester.path / "data" / "test.npz")
-    assert found.model == pytester.path / "m.tflite"
-    assert found.int8 == folder / "b.tflite"
+    chosen = resolved("--qnn-int8", "b.tflite")
+    assert chosen.data == str(pytester.path / "data" / "test.npz")
+    assert chosen.model == pytester.path / "m.tflite"
+    assert chosen.int8 == folder / "b.tflite"
 
 
 @pytest.mark.parametrize("source", ["package.data:load", "digits"])
@@ -114,22 +121,164 @@ def test_source_that_is_no_path_stays_as_it_is(resolved, source: str) -> None:
     assert resolved(f"--qnn-data={source}").data == source
 
 
-def test_ini_is_found_beside_the_user_when_the_model_lies_elsewhere(
-    pytester: pytest.Pytester, resolved, tmp_path_factory: pytest.TempPathFactory
+@pytest.fixture
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model's path that pytest takes for a test path: it looks for its ini file over there."""
+    path = tmp_path_factory.mktemp("models") / "m.tflite"
+    path.write_bytes(b"")
+    return str(path)
+
+
+INI_FILES = {
+    "pytest.ini": "[pytest]",
+    ".pytest.ini": "[pytest]",
+    "tox.ini": "[pytest]",
+    "setup.cfg": "[tool:pytest]",
+}
+
+INI_LINES = """
+qnn_samples = 12
+qnn_eps = 8/255
+qnn_no_cache = true
+qnn_update =
+qnn_attack = pgd,fgsm
+qnn_allow =
+  new
+  stale, vanished
+qnn_min_accuracy =
+  int8:0.5,
+  int16:0.4
+"""
+INI_VALUES = {
+    "samples": 12,
+    "eps": 8 / 255,
+    "no_cache": True,
+    "update": False,
+    "attacks": ("pgd", "fgsm"),
+    "allow": ("new", "stale", "vanished"),
+    "min_accuracy": (Threshold("int8", 0.5), Threshold("int16", 0.4)),
+}
+
+
+@pytest.mark.parametrize("file", INI_FILES)
+def test_spellings_of_ini_files(resolved, elsewhere: str, file: str) -> None:
+    Path(file).write_text(f"{INI_FILES[file]}{INI_LINES}")
+    assert resolved() == options.Options(**INI_VALUES)
+    beside_the_user = resolved("--qnn-int8", elsewhere)
+    assert beside_the_user == options.Options(**INI_VALUES, int8=Path(elsewhere), gate=True)
+
+
+def test_one_defence_a_line(pytester: pytest.Pytester, resolved) -> None:
+    lines = "qnn_model = m.tflite\nqnn_defended =\n  sat=a.h5, b.tflite\n  trades=c.tflite\n"
+    pytester.makeini(f"[pytest]\n{lines}")
+    a, b, c = (pytester.path / name for name in ("a.h5", "b.tflite", "c.tflite"))
+    assert resolved().defended == (DefendedFiles("sat", (a, b)), DefendedFiles("trades", (c,)))
+
+
+TOML_FILES = {
+    "pyproject.toml in ini mode": "[tool.pytest.ini_options]",
+    "pyproject.toml": "[tool.pytest]",
+    "pytest.toml": "[pytest]",
+    ".pytest.toml": "[pytest]",
+}
+
+TOML_LINES = {
+    "types of TOML": """
+qnn_samples = 50
+qnn_eps = 0.03
+qnn_domain = [0, 255]
+qnn_no_cache = true
+qnn_update = false
+qnn_jobs = -1
+qnn_cache_size = 2147483648
+qnn_squeeze = [4, 2]
+qnn_attack = ["pgd", "fgsm"]
+qnn_allow = []
+qnn_min_accuracy = ["int8:0.5", "int16:0.4"]
+qnn_fail_if = ["accuracy:-3pt", "int8:distance:-10%"]
+""",
+    "text": """
+qnn_samples = "50"
+qnn_eps = "3/100"
+qnn_domain = "0,255"
+qnn_no_cache = "yes"
+qnn_update = ""
+qnn_jobs = "all"
+qnn_cache_size = "2G"
+qnn_squeeze = "4,2"
+qnn_attack = "pgd,fgsm"
+qnn_allow = ""
+qnn_min_accuracy = "int8:0.5,int16:0.4"
+qnn_fail_if = "accuracy:-3pt,int8:distance:-10%"
+""",
+}
+TOML_VALUES = {
+    "samples": 50,
+    "eps": 0.03,
+    "domain": (0.0, 255.0),
+    "no_cache": True,
+    "update": False,
+    "jobs": -1,
+    "cache_size": 2 * 1024**3,
+    "squeeze": Squeezing(4, 2),
+    "attacks": ("pgd", "fgsm"),
+    "allow": (),
+    "min_accuracy": (Threshold("int8", 0.5), Threshold("int16", 0.4)),
+    "fail_if": Limits((LossLimit("", "accuracy", 0.03), LossLimit("int8", "distance", 0.1))),
+}
+
+
+@pytest.mark.parametrize("file", TOML_FILES)
+@pytest.mark.parametrize("spelling", TOML_LINES)
+def test_spellings_of_toml_files(resolved, elsewhere: str, file: str, spelling: str) -> None:
+    Path(file.split()[0]).write_text(f"{TOML_FILES[file]}{TOML_LINES[spelling]}")
+    assert resolved() == options.Options(**TOML_VALUES)
+    beside_the_user = resolved("--qnn-int8", elsewhere)
+    assert beside_the_user == options.Options(**TOML_VALUES, int8=Path(elsewhere), gate=True)
+
+
+def test_one_number_for_a_list(pytester: pytest.Pytester, resolved) -> None:
+    pytester.makepyprojecttoml("[tool.pytest]\nqnn_min_accuracy = 0.5\n")
+    assert resolved().min_accuracy == (Threshold("", 0.5),)
+
+
+@pytest.mark.parametrize("file", TOML_FILES)
+def test_files_of_a_toml_list_lie_beside_it(
+    pytester: pytest.Pytester, resolved, elsewhere: str, file: str
 ) -> None:
-    # pytest takes the model's path for a test path and looks for the ini file over there.
-    elsewhere = tmp_path_factory.mktemp("models") / "m.tflite"
-    elsewhere.write_bytes(b"")
-    pytester.makepyprojecttoml('[tool.pytest.ini_options]\nqnn_data = "test.npz"\n')
-    found = resolved("--qnn-model", str(elsewhere))
-    assert found.data == str(pytester.path / "test.npz")
+    lines = 'qnn_data = "test.npz"\nqnn_defended = ["sat=a.h5,b.tflite", "trades=c.tflite"]'
+    Path(file.split()[0]).write_text(f"{TOML_FILES[file]}\n{lines}\n")
+    a, b, c = (pytester.path / name for name in ("a.h5", "b.tflite", "c.tflite"))
+    chosen = resolved("--qnn-int8", elsewhere)
+    assert chosen.data == str(pytester.path / "test.npz")
+    assert chosen.defended == (DefendedFiles("sat", (a, b)), DefendedFiles("trades", (c,)))
 
 
-@pytest.mark.parametrize("name", ["pytest.ini", "tox.ini", "setup.cfg"])
-def test_ini_files_of_every_kind(pytester: pytest.Pytester, resolved, name: str) -> None:
-    section = "tool:pytest" if name == "setup.cfg" else "pytest"
-    Path(name).write_text(f"[{section}]\nqnn_samples = 12\n")
-    assert resolved().samples == 12
+def test_file_of_the_user_own_name(pytester: pytest.Pytester, resolved) -> None:
+    table = "[pytest]" if pytest.version_tuple >= (9, 2) else "[tool.pytest.ini_options]"
+    Path("mine.toml").write_text(f"{table}\nqnn_samples = 12\n")
+    assert resolved("-c", "mine.toml").samples == 12
+
+
+@pytest.mark.parametrize("file", TOML_FILES)
+def test_override_on_the_command_line_wins_over_the_file(
+    pytester: pytest.Pytester, resolved, file: str
+) -> None:
+    lines = "qnn_samples = 50\nqnn_seed = 7\nqnn_sequential = true"
+    Path(file.split()[0]).write_text(f"{TOML_FILES[file]}\n{lines}\n")
+    chosen = resolved("-o", "qnn_samples=12", "-o", "qnn_sequential=false")
+    assert (chosen.samples, chosen.seed, chosen.sequential) == (12, 7, False)
+
+
+def test_types_of_the_ini_keys(pytester: pytest.Pytester, resolved) -> None:
+    pytester.makepyprojecttoml(
+        '[tool.pytest.ini_options]\nqnn_sequential = true\nqnn_attack = ["pgd", "fgsm"]\n'
+    )
+    resolved()
+    config = pytester.parseconfig()
+    assert config.getini("qnn_sequential") is True
+    assert config.getini("qnn_attack") == ["pgd", "fgsm"]
+    assert config.getini("qnn_eps") is None
 
 
 def test_only_a_flag_starts_the_gate(pytester: pytest.Pytester, resolved) -> None:
@@ -138,12 +287,63 @@ def test_only_a_flag_starts_the_gate(pytester: pytest.Pytester, resolved) -> Non
     assert resolved("--qnn-int16=m.tflite").gate
 
 
-def test_bad_ini_value_is_one_line(pytester: pytest.Pytester, resolved) -> None:
-    pytester.makeini("[pytest]\nqnn_runtime = quick\n")
-    with pytest.raises(pytest.UsageError, match=r"qnn_runtime in .*tox.ini: expected tflm"):
-        resolved()
-
-
 def test_demo_brings_its_own_data(resolved) -> None:
     with pytest.raises(pytest.UsageError, match="drop --qnn-data"):
         resolved("--qnn-demo", "--qnn-data=d.npz")
+
+
+def test_json_of_the_defaults() -> None:
+    # Baselines hold it: a changed key or value makes those that users have recorded unreadable.
+    assert options.Options().to_json() == {
+        "model": None, "float32": None, "int16": None, "int8": None, "demo": False, "data": None,
+        "quantizer": None, "calibration": None, "profile": "smoke", "samples": None, "seed": 0,
+        "attacks": None, "eps": None, "domain": None, "runtime": "tflm",
+        "scale_arithmetic": "double", "min_accuracy": [], "alpha": 0.05, "margin": 0.02,
+        "drop": 0.2, "defended": [], "squeeze": None, "findings": "report", "time_budget": None,
+        "gradient": None, "probe_steps": 1, "cache_dir": None, "jobs": None, "shard": None,
+        "no_cache": False, "cache_size": None, "baseline": None, "update": False,
+        "update_new": False, "fail_if": {"rules": []}, "allow": [], "inconclusive": "warn",
+        "suppressions": None, "sequential": False, "report": None, "keep_examples": None,
+        "gate": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("matters", "names"),
+    [
+        (["models"], {"model", "float32", "int16", "int8", "demo", "defended"}),
+        (["outcome"], {
+            "data", "calibration", "demo", "profile", "samples", "seed", "eps", "domain",
+            "runtime", "scale_arithmetic", "squeeze", "time_budget", "gradient", "probe_steps",
+        }),
+        (["threshold", "cache"], {"min_accuracy", "alpha", "cache_dir", "no_cache"}),
+        (["here"], {
+            "jobs", "shard", "cache_dir", "no_cache", "cache_size", "keep_examples", "baseline",
+            "report",
+        }),
+    ],
+)  # fmt: skip
+def test_what_options_matter_for(matters, names: set[str]) -> None:
+    assert set(options.names_that_matter_for(*matters)) == names
+
+
+def test_help_has_a_section_for_each_group_of_options(run) -> None:
+    titles = ["models and data", "attacks", "gate", "report", "cache and workers"]
+    text = run("--help").stdout.str().split("\n[pytest] configuration options")[0]
+    sections = text.split("\nqnnrobust: ")[1:]
+    assert [section.split(":\n")[0] for section in sections] == titles
+    for title, section in zip(titles, sections, strict=True):
+        own = section.split("\n\n")[0]
+        flags = {
+            line.split()[0].split("=")[0]
+            for line in own.splitlines()
+            if line.startswith("  --qnn-")
+        }
+        assert flags == {option.flag for option in options.OPTIONS if option.group == title}
+
+
+def test_version_of_the_console_script(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["--version"])
+    assert exit_info.value.code == 0
+    assert capsys.readouterr().out == f"qnnrobust {__version__}\n"
