@@ -4,6 +4,8 @@ They are read here and not with `config.getini`, for two reasons. pytest has one
 and, in `[tool.pytest]`, refuses every other, so that 8/255 and 0.03 could not both be budgets. And
 it looks for its ini file before it knows the options of plugins: in `--qnn-model DIR/m.tflite` it
 takes the path for a test path and looks in DIR.
+
+The parsers are those of pytest: iniconfig, and tomllib (before Python 3.11 tomli).
 """
 
 from __future__ import annotations

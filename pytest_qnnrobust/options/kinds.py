@@ -7,7 +7,6 @@ written in, and a report holds built-in types.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from pytest_qnnrobust.options.values import (
     DIGITS,
+    OBJECT,
     DefendedFiles,
     Limits,
     LossLimit,
@@ -28,8 +28,6 @@ from pytest_qnnrobust.options.values import (
     parse_switch,
     parse_thresholds,
 )
-
-_CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 Value_co = TypeVar("Value_co", covariant=True)
 
@@ -90,7 +88,7 @@ def _whole_path(path: str | Path, folder: Path) -> Path:
 
 
 def _whole_source(source: str, folder: Path) -> str:
-    if source == DIGITS or _CALLABLE.fullmatch(source):
+    if source == DIGITS or OBJECT.fullmatch(source):
         return source
     return str(_whole_path(source, folder))
 

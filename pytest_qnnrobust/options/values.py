@@ -22,7 +22,7 @@ GRADIENTS = ("straight-through", "surrogate", "finite-difference")
 DIGITS = "digits"
 """As a data source: the embedded test digits."""
 
-_OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
 
@@ -117,7 +117,7 @@ def parse_source(text: str) -> str:
 
 def parse_object(text: str) -> str:
     """`module:object`; whether there is one is asked when the run starts."""
-    if not _OBJECT.fullmatch(text):
+    if not OBJECT.fullmatch(text):
         rule = f"expected MODULE:OBJECT such as mymodule:quantizer, got {text!r}"
         raise argparse.ArgumentTypeError(rule)
     return text
