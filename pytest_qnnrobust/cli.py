@@ -226,19 +226,19 @@ def _report(chosen: argparse.Namespace) -> int:
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    from pytest_qnnrobust.gate import closing
+    from pytest_qnnrobust.gate.gate import judge, read_held_to
     from pytest_qnnrobust.results import document
 
     given = {name: getattr(chosen, name) for name in COMPARE_OPTIONS}
     asked = options.from_command(given, Path.cwd())
-    held_to = replace(closing.recorded(asked), results=document.read(chosen.recorded))
-    gate = closing.judge(held_to, document.read(chosen.current), asked)
+    held_to = replace(read_held_to(asked), results=document.read(chosen.recorded))
+    gate = judge(held_to, document.read(chosen.current), asked)
     print(gate.counts, *gate.lines, sep="\n")
     return VIOLATED if gate.problems else 0
 
 
 def _merge(chosen: argparse.Namespace) -> int:
-    from pytest_qnnrobust.gate import closing
+    from pytest_qnnrobust.gate.gate import judge, read_held_to, update_baseline
     from pytest_qnnrobust.report import files
     from pytest_qnnrobust.report.matrix import failures
     from pytest_qnnrobust.results import document, merge
@@ -247,13 +247,13 @@ def _merge(chosen: argparse.Namespace) -> int:
         {name: getattr(chosen, name) for name in MERGE_OPTIONS}, Path.cwd()
     )
     found = merge.merge([document.read(path) for path in chosen.parts])
-    held_to = closing.recorded(asked)
-    gate = closing.judge(held_to, found, asked)
+    held_to = read_held_to(asked)
+    gate = judge(held_to, found, asked)
     if held_to.results is not None:
         found = replace(found, comparison=gate.records)
         print(gate.counts, *gate.lines, sep="\n")
     failed = failures(found)
-    if recorded := closing.update(held_to, found, asked):
+    if recorded := update_baseline(held_to, found, asked):
         print(f"wrote {recorded}")
     for path in files.write(chosen.output, found, not (failed or gate.problems)):
         print(f"wrote {path}")
