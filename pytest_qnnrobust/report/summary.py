@@ -11,11 +11,11 @@ MAX_BYTES = 1000 * 1024
 """GitHub refuses a job summary of more than 1 MiB."""
 
 SHOWN = 40
-"""Failures and verdicts that are listed; the page has the rest."""
+"""Largest number of items that a list shows; the page has the rest."""
 
 
 def to_markdown(results: Results, passed: bool) -> str:
-    """State, failures, models, cells, verdicts that fail; at most `MAX_BYTES` in UTF-8."""
+    """Render state, failures, models, cells and violated verdicts; at most `MAX_BYTES` in UTF-8."""
     problems = [_plain(problem) for problem in failures(results)]
     lines = [f"# Robustness: {'passed' if passed else 'failed'}", ""]
     lines += [f"`{_plain(results.command)}`", ""]
@@ -69,15 +69,15 @@ def _listed(heading: str, items: list[str]) -> list[str]:
     if not items:
         return []
     rest = [f"- and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return [f"## {heading}", "", *(f"- {_one(item)}" for item in items[:SHOWN]), *rest, ""]
+    return [f"## {heading}", "", *(f"- {_one_line(item)}" for item in items[:SHOWN]), *rest, ""]
 
 
-def _one(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split())[:2000]
 
 
 def _plain(text: str) -> str:
-    """A name from a file as text: no HTML, no table bars, no code marks."""
+    """Escape a text that may come from a file: no HTML, no table bars, no code marks."""
     for sign, instead in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("\n", " ")):
         text = text.replace(sign, instead)
     return text
