@@ -297,8 +297,8 @@ def _given(
 
 def _tables(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.tables import published, run
+    from pytest_qnnrobust.tables.cells import PICTURES, TABLES
     from pytest_qnnrobust.tables.measure import Conditions
-    from pytest_qnnrobust.tables.plan import PICTURES, TABLES
 
     values = {name: getattr(chosen, name) for name in TABLE_OPTIONS}
     if values["cache_dir"] is None:
@@ -330,7 +330,7 @@ def _parse_tables(text: str) -> tuple[str, ...]:
 
 
 def _parse_labelled(text: str) -> tuple[str, ...]:
-    from pytest_qnnrobust.tables.plan import DIRECT, WHITE_BOX
+    from pytest_qnnrobust.tables.cells import DIRECT, WHITE_BOX
 
     ids = parse_attacks(text)
     for name in ids:
@@ -343,7 +343,7 @@ def _parse_labelled(text: str) -> tuple[str, ...]:
 def _parse_limit(text: str) -> Limit:
     """`boundary=200`, `16-17:boundary=200` or `16-17:*=200`."""
     from pytest_qnnrobust import attacks
-    from pytest_qnnrobust.tables.plan import PICTURES, SAME, TABLES
+    from pytest_qnnrobust.tables.cells import PICTURES, SAME, TABLES
 
     pattern, _, number = text.partition("=")
     table, colon, attack = pattern.rpartition(":")
