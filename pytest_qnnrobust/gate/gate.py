@@ -15,7 +15,7 @@ from pytest_qnnrobust.claims.verdicts import Rule
 from pytest_qnnrobust.gate import baseline, suppressions
 from pytest_qnnrobust.gate.baseline import CellComparison
 from pytest_qnnrobust.gate.suppressions import Suppression
-from pytest_qnnrobust.options.resolve import Options
+from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.results import document
 from pytest_qnnrobust.results.document import CompareRecord, Results
 

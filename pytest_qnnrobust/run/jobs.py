@@ -30,7 +30,7 @@ OF_THIS_MACHINE = ("LokyBackend", "MultiprocessingBackend")
 """joblib's backends whose workers share the processors of this process."""
 
 KEPT_HERE = ("jobs", "cache_dir", "cache_size", "keep_examples", "baseline", "report")
-"""Options that concern this process alone, and that workers get the defaults of."""
+"""Options that are not for workers."""
 
 _alone = threading.Lock()
 

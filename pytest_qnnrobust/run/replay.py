@@ -35,7 +35,6 @@ WHAT_IS_RUN = (
 """The options, beside the models, that an outcome follows from."""
 
 AROUND_IT = ("min_accuracy", "alpha", "cache_dir", "no_cache")
-"""The options that judge a cell or find it in the cache, and change no outcome."""
 
 RECORDED = (*MODEL_OPTIONS, *WHAT_IS_RUN, *AROUND_IT)
 """The options that are taken from a report; those of the command line win."""
