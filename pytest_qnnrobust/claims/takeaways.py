@@ -36,14 +36,17 @@ def clean_parity(
     reference: tuple[str, NDArray[np.bool_]],
     rule: Rule,
 ) -> Verdict:
-    """Quantization does not cost more clean accuracy than the margin."""
+    """Quantization does not cost more clean accuracy than the margin.
+
+    Each is a label and bool (N,), whether the model is right on each clean sample.
+    """
     return accuracy_at_least(name, quantized, reference, rule)
 
 
 def transfer_accuracy(outcomes: Mapping[str, Outcome], rule: Rule) -> Verdict:
-    """T1 (A5 of "David and Goliath"): DeepFool examples made for the float model.
+    """T1 (A5 of "David and Goliath"): accuracy under DeepFool examples made for the float model.
 
-    Accuracy int8 >= int16 >= float32; `outcomes` by width, at least two widths.
+    int8 >= int16 >= float32; `outcomes` by width, at least two widths.
     """
     ladder = _ladder(outcomes)
     verdicts = [

@@ -76,7 +76,7 @@ def compare(
             compared.append(CellComparison(cell, "new", "not in the baseline"))
         elif cell not in now:
             compared.append(CellComparison(cell, "vanished", "in the baseline, not in this run"))
-        elif reason := other_data or difference(before[cell], now[cell], cell in watched):
+        elif reason := other_data or incomparable(before[cell], now[cell], cell in watched):
             compared.append(CellComparison(cell, "stale", reason))
         elif cell in watched:
             right = before[cell].robust, now[cell].robust
@@ -159,7 +159,7 @@ def other_samples(recorded: DataRecord | None, current: DataRecord | None) -> st
     )
 
 
-def difference(before: Outcome, now: Outcome, watched: bool = False) -> str:
+def incomparable(before: Outcome, now: Outcome, watched: bool = False) -> str:
     """Reason why two outcomes cannot be compared, in words; "" where they can.
 
     A `watched` outcome may have fewer samples.

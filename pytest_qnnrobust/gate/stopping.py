@@ -70,7 +70,7 @@ class Stopping:
         level = self.alpha / max(self.claims, 1)
         records = []
         before = self._comparable.cells.get(outcome.id) if self._comparable else None
-        if before is not None and not baseline.difference(before, outcome, watched=True):
+        if before is not None and not baseline.incomparable(before, outcome, watched=True):
             if minimizes_distance(outcome.attack):
                 return []
             limit = self.limits.of(outcome.id, "accuracy")

@@ -26,21 +26,22 @@ def to_markdown(results: Results, passed: bool) -> str:
     for block in blocks(results):
         lines += [f"### {_plain(block.title)}", "", *_table(block), ""]
     lines += _listed(
-        "Sequential tests", [f"{_plain(o.cell)} {_plain(str(o))}" for o in results.sequential]
+        "Sequential tests",
+        [f"{_plain(record.cell)} {_plain(str(record))}" for record in results.sequential],
     )
-    doubtful = [
-        f"**{_plain(v.name)}** violated{' (a finding)' * (v.name in results.findings)}: "
-        f"{_plain(v.statement)}"
-        for v in results.verdicts
-        if v.value == "violated"
+    violated = [
+        f"**{_plain(verdict.name)}** violated"
+        f"{' (a finding)' * (verdict.name in results.findings)}: {_plain(verdict.statement)}"
+        for verdict in results.verdicts
+        if verdict.value == "violated"
     ]
-    lines += _listed("Claims that do not hold", doubtful)
-    if doubtful:
+    lines += _listed("Claims that do not hold", violated)
+    if violated:
         lines += [FINDINGS, ""]
-    holds = sum(v.value == "holds" for v in results.verdicts)
-    open_ones = sum(v.value == "inconclusive" for v in results.verdicts)
+    holds = sum(verdict.value == "holds" for verdict in results.verdicts)
+    inconclusive = sum(verdict.value == "inconclusive" for verdict in results.verdicts)
     if results.verdicts:
-        lines += [f"Claims that hold: {holds}. Inconclusive on these samples: {open_ones}.", ""]
+        lines += [f"Claims that hold: {holds}. Inconclusive on these samples: {inconclusive}.", ""]
     return _cut("\n".join(lines))
 
 
@@ -55,7 +56,7 @@ def _tested(results: Results) -> list[str]:
 def _table(block: Block) -> list[str]:
     head = ["attack", *block.widths]
     rows = [
-        [row.name, *(f"{c.text} ({c.interval})" if c else "-" for c in row.cells)]
+        [row.name, *(f"{cell.text} ({cell.interval})" if cell else "-" for cell in row.cells)]
         for row in block.rows
     ]
     return [_line(head), _line(["---"] * len(head)), *(_line(row) for row in rows)]

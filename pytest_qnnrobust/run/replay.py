@@ -176,11 +176,11 @@ def _line(outcome: Outcome, alpha: float) -> str:
     interval = outcome.interval(1 - alpha)
     l2, linf = (outcome.mean_distance(norm) for norm in ("l2", "linf"))
     distances = "" if math.isnan(l2) else f", mean L2 {l2:.3g} and Linf {linf:.3g}"
-    asked = float((outcome.queries + outcome.gradients).mean())
+    queries = float((outcome.queries + outcome.gradients).mean())
     return (
         f"{outcome.id}: {100 * outcome.accuracy:.1f} % right under attack "
         f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}] of {len(outcome)} samples, "
-        f"{int(outcome.fooled.sum())} fooled{distances}, {asked:.0f} queries and gradients "
+        f"{int(outcome.fooled.sum())} fooled{distances}, {queries:.0f} queries and gradients "
         f"a sample, {outcome.seconds:.1f} s"
     )
 
@@ -224,7 +224,7 @@ def _incomparable(
     if cell.attack.universal and len(before) != len(now):
         return f"other samples: {both}, recorded with {n}"
     same = replace(now, index=before.index)
-    return baseline.difference(before, same)
+    return baseline.incomparable(before, same)
 
 
 def _changes(before: Outcome, now: Outcome, n: int) -> dict[str, NDArray[np.bool_]]:
@@ -238,8 +238,10 @@ def _changes(before: Outcome, now: Outcome, n: int) -> dict[str, NDArray[np.bool
 
 def _other_models(session: Session, cell: Cell, recorded: Results, before: Outcome) -> str:
     """The roles of the cell's models that are not, or not known to be, those recorded."""
-    digests = {(m.defense, m.width): m.digest for m in recorded.models}
-    here = {(m.defense, m.width): m.digest for m in model_records(session.subjects)}
+    digests = {(record.defense, record.width): record.digest for record in recorded.models}
+    here = {
+        (record.defense, record.width): record.digest for record in model_records(session.subjects)
+    }
     defense = "" if cell.defense == SQUEEZED else cell.defense
     models: dict[str, Model | None] = {"model": cell.target, "source": cell.source}
     others = []
@@ -258,5 +260,9 @@ def _other_versions(recorded: Results) -> str:
     """The recorded versions that differ from those here, which a difference may come from."""
     here = {**provenance.versions(), "pytest-qnnrobust": provenance.package_version()}
     then = {**recorded.versions, "pytest-qnnrobust": recorded.package}
-    other = [f"{k} {then[k]}, here {v}" for k, v in here.items() if then.get(k, v) != v]
+    other = [
+        f"{name} {then[name]}, here {version}"
+        for name, version in here.items()
+        if then.get(name, version) != version
+    ]
     return f"; recorded with {'; '.join(other)}" if other else ""

@@ -262,13 +262,13 @@ def model_records(subjects: Subjects) -> list[ModelRecord]:
     """The models given, those derived so far, and those of every defence."""
     plain = [*subjects.given.values(), *subjects.made.values()]
     records = [
-        ModelRecord(m.name, m.width, m.runtime, m.digest, subject.origin)
+        ModelRecord(model.name, model.width, model.runtime, model.digest, subject.origin)
         for subject in plain
-        for m in [subject.model]
+        for model in [subject.model]
     ]
     for name, defense in subjects.defenses.items():
         records += [
-            ModelRecord(m.name, m.width, m.runtime, m.digest, m.name, name)
-            for m in defense.models.values()
+            ModelRecord(model.name, model.width, model.runtime, model.digest, model.name, name)
+            for model in defense.models.values()
         ]
     return in_order(records)

@@ -75,7 +75,7 @@ def triplets(session: Session, name: str, conditions: Conditions) -> list[Triple
 
 
 def _models(session: Session) -> dict[str, Model]:
-    """The widths that there are; float32 is one of them."""
+    """The models of all widths that there are; float32 is one of them."""
     models: dict[str, Model] = {}
     for width in WIDTHS:
         with suppress(MissingError):
