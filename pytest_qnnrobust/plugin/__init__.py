@@ -53,7 +53,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Runs before pytest's cache takes its folder from the root."""
+    """Read the options and choose the tests; first, as pytest's cache lies in the root folder."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     chosen = config.stash[options_key] = options.from_config(config)
