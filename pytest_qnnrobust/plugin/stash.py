@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -45,7 +46,8 @@ def load(config: pytest.Config) -> None:
     from pytest_qnnrobust.errors import QnnRobustError
 
     if config.stash[options_key].gate and not is_worker(config):
-        or_usage_error(session_of(config).load)
+        with usage_errors():
+            session_of(config).load()
         return
     try:
         session_of(config).load()
@@ -84,12 +86,13 @@ def usable_quantizer(config: pytest.Config) -> None:
         raise QnnRobustError(f"--qnn-quantizer: {source}: {error}") from None
 
 
-def or_usage_error(read: Callable[[], object]) -> None:
-    """Call `read`; a user's mistake becomes pytest.UsageError, one line and exit code 4."""
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn a user's mistake into pytest.UsageError: one line and exit code 4."""
     from pytest_qnnrobust.errors import QnnRobustError
 
     try:
-        read()
+        yield
     except QnnRobustError as error:
         raise pytest.UsageError(str(error)) from None
 
