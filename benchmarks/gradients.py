@@ -28,7 +28,7 @@ from benchmarks.measure import Case, say
 from benchmarks.table import number, table
 from pytest_qnnrobust import attacks, metrics
 from pytest_qnnrobust.attacks import Attack
-from pytest_qnnrobust.models.base import SOURCES
+from pytest_qnnrobust.models.base import REDIRECTIONS
 from pytest_qnnrobust.models.load import load_model
 
 WIDTHS = ("int8", "int16")
@@ -78,11 +78,11 @@ def main() -> None:
         for name in chosen(options.attacks, tuple(ATTACKS)):
             attack = attacks.create(name, **ATTACKS[name])
             say(f"{width} {name} ...")
-            runs = list(measured(case, images(parent, options), attack, SOURCES[:2]))
+            runs = list(measured(case, images(parent, options), attack, REDIRECTIONS[:2]))
             rows += [[width, name, *cells] for cells in described(runs)]
             if name in PROBED and options.probed:
                 few = images(parent, options).first(options.probed)
-                runs = list(measured(case.first(options.probed), few, attack, SOURCES))
+                runs = list(measured(case.first(options.probed), few, attack, REDIRECTIONS))
                 rows += [[width, name, *cells] for cells in described(runs)]
     text = table(HEADER, rows)
     print(text)
