@@ -1,4 +1,4 @@
-"""What gradients of the integer graph gain over transferred examples, on the quantized ResNet-8.
+"""Gain of gradients of the integer graph over transferred examples, on the quantized ResNet-8.
 
     python -m benchmarks.gradients [--widths int8,int16] [--samples 200] [--probed 20]
 
@@ -43,7 +43,7 @@ ATTACKS: dict[str, dict[str, object]] = {
 """Fixed budgets of about one input LSB of int8, and two minimal-distortion attacks."""
 
 PROBED = ("fgsm", "pgd", "apgd-ce")
-"""What runs with finite differences: few gradients an image."""
+"""Attacks that run with finite differences as well: they need few gradients an image."""
 
 HEADER = ["width", "attack", "gradient", "images", "adv. accuracy", "L2", "Linf", "L2 all fooled"]
 HEADER += ["s/image"]
@@ -51,7 +51,7 @@ HEADER += ["s/image"]
 
 @dataclass(frozen=True)
 class Run:
-    """What one source of gradients made of the images: on the integer model, clean ones right."""
+    """The outcome of one source of gradients on the integer model, of images it had right."""
 
     source: str
     fooled: NDArray[np.bool_]
@@ -96,11 +96,11 @@ def measured(case: Case, parent: Case, attack: Attack, sources: tuple[str, ...])
         settings = {} if source == "transfer" else {"gradient": source}
         attack(attacked, case.x[:8], case.y[:8], seed=case.seed, query_budget=20, **settings)
         started = time.perf_counter()
-        found = attack(attacked, case.x, case.y, seed=case.seed, **settings)
+        result = attack(attacked, case.x, case.y, seed=case.seed, **settings)
         seconds = time.perf_counter() - started
         right = case.correct
-        fooled = right & (case.model.classify(found.x_adv) != case.y)
-        distances = metrics.distances(found.x_adv, case.x)
+        fooled = right & (case.model.classify(result.x_adv) != case.y)
+        distances = metrics.distances(result.x_adv, case.x)
         accuracy = float((right & ~fooled).mean())
         yield Run(source, fooled, accuracy, distances, seconds / len(case.x))
 
