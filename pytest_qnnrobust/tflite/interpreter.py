@@ -9,13 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.compute.batches import CHUNK
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.tflite.compiled import CompiledPlan
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.kernels import Settings
 from pytest_qnnrobust.tflite.plan import plan_integer_graph
-
-CHUNK = 256
 
 
 class Interpreter:

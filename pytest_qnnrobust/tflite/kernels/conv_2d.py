@@ -14,6 +14,7 @@ from pytest_qnnrobust.tflite.kernels.spatial import Pair, Window, prepare_window
 from pytest_qnnrobust.tflite.kernels.weighted_sum import WeightedSum
 
 MAX_BIAS = 2.0**47
+"""Magnitude of a bias, and of an accumulator, that MBQM64 takes."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
