@@ -92,6 +92,7 @@ class Differentiable:
         import tensorflow as tf
 
         def loss_gradient(x: Any, y: Any, rival: Any) -> tuple[Any, Any, Any]:
+            # Only the input is watched: gradients of the weights would cost time for nothing.
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
                 logits = self.function(x)

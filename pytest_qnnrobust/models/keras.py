@@ -74,6 +74,7 @@ class KerasModel(Model):
         return tf.math.log(tf.maximum(scores, TINY)) if self.final == "distribution" else scores
 
     def _returns_probabilities(self) -> bool:
+        # Shares that sum to 1 on eight random inputs are no accident.
         x = np.random.default_rng(0).uniform(*self.bounds, (8, *self.input_shape))
         scores = self.network(x.astype(np.float32), training=False).numpy()
         return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-4))
@@ -163,6 +164,7 @@ def _take_off_activation(network: Any) -> tuple[Any, Final]:
             library = importlib.import_module(type(network).__module__.split(".")[0])
             return library.Model(network.inputs, last.input), final
         if getattr(getattr(last, "activation", None), "__name__", "") == final:
+            # Replaced in the layer itself, which may lie in a nested model.
             last.activation = _identity
             return network, final
     return network, "linear"

@@ -96,6 +96,7 @@ def _load_keras(file: Path, content: str, facts: FileFacts | None) -> Model:
         from pytest_qnnrobust.models import keras
 
         model = keras.load_keras(file)
+        # Perhaps loaded long after its digest was taken, from a file that was replaced since.
         if content_digest(file) != content:
             rule = "a model file that stays as it is while the tests run"
             raise expected(rule, path=str(file), error=ModelFileError)

@@ -56,6 +56,7 @@ class Binary(Magnitudes):
         return replace(self, magnitude=_per_axis(mean, self.quantized_dimension))
 
     def quantize(self, x: NDArray[Any]) -> NDArray[Any]:
+        # NaN is not below 0: so written, it counts as 0.
         return np.asarray(~(np.asarray(x) < 0)).astype(self.dtype)
 
     def dequantize(self, q: NDArray[Any]) -> NDArray[np.float32]:

@@ -37,6 +37,7 @@ def jacobian_norm(
     Yaida 2019, algorithm 1). Raises QnnRobustError for projections below 1.
     """
     x = tf.convert_to_tensor(x)
+    # Persistent: one gradient for each sum is taken from the same forward pass.
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         output = function(x)

@@ -173,6 +173,7 @@ def _graph_constants(graph: Graph, bits: int | None) -> Iterable[Stored]:
 
 def _graph_steps(graph: Graph, bits: int | None) -> tuple[list[Step], dict[Any, int], Ends]:
     activations = [tensor for tensor in graph.tensors if tensor.data is None]
+    # A dynamic batch axis is -1 in the file, and stands for one sample.
     sizes = {
         t.index: packed(math.prod(abs(n) for n in t.shape), bits or tensor_bits(t))
         for t in activations
@@ -230,6 +231,7 @@ def _layer_steps(model: Any, bits: int | None) -> tuple[list[Step], dict[Any, in
     steps: list[Step] = []
     sizes: dict[Any, int] = {}
     inputs = {id(tensor) for tensor in model.inputs}
+    # A Sequential model keeps no graph of nodes; a functional one over the same tensors does.
     by_depth = keras.Model(model.inputs, model.outputs)._nodes_by_depth
     for node in (node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]):
         operation = node.operation

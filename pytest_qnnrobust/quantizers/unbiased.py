@@ -50,6 +50,7 @@ class Statistical(Law):
     def drawn(self, tested: QuantizerUnderTest, probe: NDArray[np.float32]) -> NDArray[np.int64]:
         """The codes of every input, (points, draws, channels); fewer draws for many channels."""
         n = max(1000, min(self.draws, MOST_DRAWS // probe.size))
+        # Each input has draws of its own: with common ones, the points would err together.
         return np.stack(
             [
                 tested.codes(np.repeat(x[None], n, axis=0), seed=self.seed + index)

@@ -176,6 +176,7 @@ def superiority(
     if min(len(a), len(b)) == 0:
         return 0.5, Interval(0.0, 1.0, level)
     ranks = rankdata(np.concatenate([a, b]))
+    # DeLong's placements: the share of the other sample below each value, ties counted half.
     above_b = (ranks[: len(a)] - rankdata(a)) / len(b)
     above_a = (ranks[len(a) :] - rankdata(b)) / len(a)
     theta = float(above_b.mean())
@@ -208,6 +209,7 @@ def location_interval(differences: NDArray[Any], level: float = 0.95) -> tuple[f
         return 0.0, Interval(-np.inf, np.inf, level)
     rows, columns = np.triu_indices(n)
     walsh = np.sort((d[rows] + d[columns]) / 2)
+    # Normal approximation of the signed rank statistic: mean n (n + 1) / 4, this deviation.
     spread = norm.ppf((1 + level) / 2) * np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
     cut = int(np.floor(n * (n + 1) / 4 - spread))
     centre = float(np.median(walsh))

@@ -60,6 +60,7 @@ def log_capital(values: NDArray[Any], mean: float) -> Double:
     if not 0 <= mean <= 1:
         raise expected("a mean in [0, 1]", mean=mean)
     ratio = np.where(x > 0, np.inf, 0.0) if mean == 0 else x / mean
+    # In logarithms: a capital that grows with every value soon exceeds float64.
     total = np.full(x.shape, -np.inf)
     for fraction in FRACTIONS:
         total = np.logaddexp(total, np.cumsum(np.log1p(fraction * (ratio - 1)), axis=-1))

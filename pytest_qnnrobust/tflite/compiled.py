@@ -142,6 +142,7 @@ class CompiledPlan:
         import tensorflow as tf
 
         inputs = [values[index] for index in step.inputs]
+        # Not stateful: TensorFlow may then leave out what nobody reads.
         result = tf.numpy_function(form.run, inputs, form.dtype, stateful=False)
         shape = self.plan.graph.tensors[step.output].shape
         result.set_shape(

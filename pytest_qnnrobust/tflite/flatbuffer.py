@@ -271,6 +271,7 @@ class _Bytes:
         return int.from_bytes(self.data[at : at + 2], "little")
 
     def check(self, at: int, size: int) -> None:
+        # A slice beyond the end would come back short, without an error.
         if at < 0 or at + size > len(self.data):
             raise _MalformedError(
                 f"an offset points to byte {at + size} of {len(self.data)}; is the file truncated?"
@@ -286,6 +287,7 @@ class _Table:
         # Spent before anything is read: any number of offsets may point to one table.
         buffer.spend(PYTHON_OBJECT["table"])
         self._vtable = at - buffer.scalar("int32", at)
+        # Negative where the table states less than the 4 bytes of its own header.
         self._fields = (buffer.uint16(self._vtable) - 4) // 2
         buffer.check(self._vtable, 4 + 2 * max(self._fields, 0))
 

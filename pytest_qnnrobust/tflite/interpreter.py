@@ -62,6 +62,7 @@ class Interpreter:
         values = {self.plan.input.index: q}
         for place, step in enumerate(self.plan.steps):
             values[step.output] = step.kernel.run(*(values[index] for index in step.inputs))
+            # Dropped after their last reader: a deep graph would hold every activation.
             for index in set(step.inputs):
                 if self.plan.last_use.get(index) == place and index not in wanted:
                     del values[index]

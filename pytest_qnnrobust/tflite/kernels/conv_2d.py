@@ -64,6 +64,7 @@ class Conv2D(Convolution):
         per_group = channels // self.groups
         image = x.astype(np.float64) - self.input_zero_point
         total = np.zeros((len(x), *self.output_size, channels), np.float64)
+        # One product a tap: no copy of the image that is as large as all its windows together.
         for row, column, view in self.window.taps(image, fill=0):
             for group in range(self.groups):
                 outputs = slice(group * per_group, (group + 1) * per_group)

@@ -73,6 +73,7 @@ class SigmoidInt16(Unary):
 def _logistic(argument: Integers) -> Integers:
     value = _interpolate(np.abs(argument), bits=9, saturated=0x7FFF << 10)
     rounding = 1 << 9
+    # The table begins at 0: sigmoid(-x) = 1 - sigmoid(x).
     negative = (1 << 25) - value + rounding - 1
     return np.where(argument >= 0, value + rounding, negative) >> 10
 

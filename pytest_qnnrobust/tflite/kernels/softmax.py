@@ -85,6 +85,7 @@ class SoftmaxInt8(Softmax):
         limits = np.iinfo(self.output_dtype)
         total = rounding_divide_by_pot(exponentials, SUM_BITS).sum(axis=-1, keepdims=True)
         headroom = leading_zeros(total)
+        # Raised to the top bit, the sum is 1 + a with a in [0, 1), whose reciprocal gemmlowp has.
         reciprocal = one_over_one_plus_x((total << headroom) - (1 << 31))
         exponent = SUM_BITS - headroom + 31 - limits.bits
         product = saturating_rounding_doubling_high_mul(reciprocal, exponentials)
@@ -108,6 +109,7 @@ class SoftmaxInt16(Softmax):
         total = exponentials.sum(axis=-1, keepdims=True)
         headroom = leading_zeros(total)
         fraction = ((total << (headroom - 1)) + (1 << 13)) >> 14
+        # 1 + a has 17 bits here; a in [0, 1) becomes the table's int16 argument.
         offset = np.clip(fraction - (1 << 15) - (1 << 16), -32768, 32767)
         reciprocal = interpolate(one_over_one_plus_x_lut(), offset)
         rounding = np.int64(1) << (30 - headroom)
