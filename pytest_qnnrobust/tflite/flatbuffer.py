@@ -196,14 +196,14 @@ def _read_operator(index: int, table: _Table, names: Sequence[str]) -> Operator:
 
 
 def _read_options(
-    where: str, table: _Table | None, fields: Sequence[schema.Option]
+    where: str, table: _Table | None, fields: Sequence[schema.OptionField]
 ) -> dict[str, Any]:
     return {
         field.name: _read_option(where, table, place, field) for place, field in enumerate(fields)
     }
 
 
-def _read_option(where: str, table: _Table | None, place: int, field: schema.Option) -> Any:
+def _read_option(where: str, table: _Table | None, place: int, field: schema.OptionField) -> Any:
     if field.kind == "int32[]":
         values = () if table is None else table.ints(place)
         return values or field.default
