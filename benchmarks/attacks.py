@@ -69,11 +69,11 @@ def main() -> None:
     model = load_model(network_file(options, "float32"))
     case = images(model, options)
     store = Store(options.output / "attacks", options.fresh)
-    found = [
+    comparisons = [
         compare(case, name, peers(model, name), store, options)
         for name in chosen(options.attacks, attacks.NAMES)
     ]
-    write(options.output, "attacks", {f"float {options.network}": found})
+    write(options.output, "attacks", {f"float {options.network}": comparisons})
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -112,10 +112,10 @@ def setting(text: str) -> tuple[str, Any]:
     return name, ast.literal_eval(value)
 
 
-def chosen(wanted: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    names = tuple(wanted.split(",")) if wanted else known
-    if unknown := [name for name in names if name not in known]:
-        raise SystemExit(f"expected names among {', '.join(known)}, got {', '.join(unknown)}")
+def chosen(wanted: str, available: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(wanted.split(",")) if wanted else available
+    if unknown := [name for name in names if name not in available]:
+        raise SystemExit(f"expected names among {', '.join(available)}, got {', '.join(unknown)}")
     return names
 
 
@@ -127,7 +127,7 @@ def images(model: Model, options: argparse.Namespace) -> Case:
 
 
 def peers(model: Model, name: str) -> Peers:
-    """What ART and Foolbox have of this attack; classifiers are made when they are needed."""
+    """This attack in ART and Foolbox; their classifiers are made when they are needed."""
 
     def of(library: Any) -> Callable[[Attack], Peer]:
         def make(attack: Attack) -> Peer:
@@ -146,10 +146,10 @@ def peers(model: Model, name: str) -> Peers:
     }
 
 
-def counterpart(known: Mapping[str, Any], name: str) -> str:
+def counterpart(peers: Mapping[str, Any], name: str) -> str:
     """The key for an id, or for what its variants have in common (`pgd-l2`: `pgd`), or ""."""
     family = name.split("-")[0]
-    return name if name in known else (family if family in known else "")
+    return name if name in peers else (family if family in peers else "")
 
 
 def compare(
@@ -168,8 +168,8 @@ def compare(
     def our_run(of: Case, library: str) -> Measurement:
         def measure() -> Measurement:
             try:
-                found = run_ours(of, name, ours, library)
-                return found if of is not case else replace(found, stages=stages(of, ours))
+                run = run_ours(of, name, ours, library)
+                return run if of is not case else replace(run, stages=stages(of, ours))
             except Exception as error:
                 return replace(blank(library), error=one_line(error))
 
@@ -199,12 +199,12 @@ def stages(case: Case, attack: Attack) -> dict[str, float]:
     return stage_accuracies(attack, case.model, case.x, case.y, case.seed)  # type: ignore[arg-type]
 
 
-def write(folder: Path, name: str, found: dict[str, list[Comparison]]) -> None:
+def write(folder: Path, name: str, tables: dict[str, list[Comparison]]) -> None:
     """Print the tables and write them as Markdown and JSON."""
-    text = "\n".join(f"## {title}\n\n{table.markdown(rows)}" for title, rows in found.items())
+    text = "\n".join(f"## {title}\n\n{table.markdown(rows)}" for title, rows in tables.items())
     print(text)
     (folder / f"{name}.md").write_text(text)
-    plain = {title: [finite(summary(row)) for row in rows] for title, rows in found.items()}
+    plain = {title: [finite(summary(row)) for row in rows] for title, rows in tables.items()}
     (folder / f"{name}.json").write_text(json.dumps(plain, indent=1, allow_nan=False))
     say(f"written: {folder / name}.md, {folder / name}.json")
 
@@ -227,22 +227,23 @@ def summary(row: Comparison) -> dict[str, Any]:
 def finite(value: Any) -> Any:
     """The same with null for NaN, which JSON has not."""
     if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [finite(one) for one in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def measurements(row: Comparison) -> Iterator[dict[str, Any]]:
-    unique = {id(one): one for one in (row.ours, *(m for pair in row.peers for m in pair))}
-    for one in unique.values():
-        plain = asdict(one)
+    # Ours stands beside every peer that ran on all images: it is listed once.
+    unique = {id(run): run for run in (row.ours, *(run for pair in row.peers for run in pair))}
+    for run in unique.values():
+        plain = asdict(run)
         for per_image in ("correct", "fooled", "distances"):
             del plain[per_image]
-        if not one.error:
-            plain["accuracy"] = one.accuracy
+        if not run.error:
+            plain["accuracy"] = run.accuracy
             for over in ("successes", "all"):
-                plain[f"mean_{over}"] = {norm: one.mean(norm, over) for norm in one.distances}
+                plain[f"mean_{over}"] = {norm: run.mean(norm, over) for norm in run.distances}
         yield plain
 
 

@@ -115,19 +115,19 @@ def main() -> None:
         parser.error(f"--network {task.name} needs --data")
     data = loaded(task, options.data)
     options.output.mkdir(parents=True, exist_ok=True)
-    found: list[Cells] = []
+    widths: list[Cells] = []
     for width in options.bits.split(","):
         bits = {width_name(b): b for b in BITS}[width]
-        found.append(measured(task, bits, data, options))
-        write(options.output, task, found)
+        widths.append(measured(task, bits, data, options))
+        write(options.output, task, widths)
     if task.name != DIGITS.name and options.bits.startswith(FP):
         reference = measured(DIGITS, None, digits(), options)
         with (options.output / f"{task.name}.md").open("a") as file:
-            file.writelines(f"- {verdict}\n" for verdict in of_data(reference, found[0]))
+            file.writelines(f"- {verdict}\n" for verdict in of_data(reference, widths[0]))
 
 
 def measured(task: Task, bits: int | None, data: Split, options: argparse.Namespace) -> Cells:
-    """Train and attack the network of one width, or read what is kept of that."""
+    """Train and attack the network of one width, or read what an earlier run stored of that."""
     (x, y), (x_test, y_test) = data
     model = trained(task, bits, x, y, options.output, options.seed)
     accuracy = float(np.mean(model.classify(x_test) == y_test))
@@ -208,10 +208,10 @@ def moved(x: Images, rng: np.random.Generator) -> Images:
     padded = np.pad(x, ((0, 0), (4, 4), (4, 4), (0, 0)))
     corners = rng.integers(0, 9, (len(x), 2))
     cropped = [p[i : i + size, j : j + size] for p, (i, j) in zip(padded, corners, strict=True)]
-    found = np.stack(cropped)
+    shifted = np.stack(cropped)
     mirrored = rng.random(len(x)) < 0.5
-    found[mirrored] = found[mirrored, :, ::-1]
-    return found
+    shifted[mirrored] = shifted[mirrored, :, ::-1]
+    return shifted
 
 
 def drawn(n: int, samples: int, seed: int) -> list[NDArray[np.int64]]:
@@ -252,7 +252,7 @@ class Cells:
     accuracy: float
     runs: dict[str, list[Outcome]]
     elements: int
-    """Of an input."""
+    """Elements of an input."""
 
     def accuracy_of(self, name: str) -> float:
         """Adversarial accuracy among the images attacked, averaged over runs."""
@@ -261,8 +261,8 @@ class Cells:
     def distance_of(self, name: str, norm: Any) -> float:
         """Mean distance of the fooled images of each run, averaged over the runs that have any."""
         means = [outcome.mean_distance(norm) for outcome in self.runs[name]]
-        kept = [mean for mean in means if not np.isnan(mean)]
-        return float(np.mean(kept)) if kept else float("nan")
+        finite = [mean for mean in means if not np.isnan(mean)]
+        return float(np.mean(finite)) if finite else float("nan")
 
     def pooled(self, name: str) -> Outcome:
         """The three runs as one outcome under the name of this width."""
@@ -282,12 +282,12 @@ def adversarial_accuracy(outcome: Outcome) -> float:
     return metrics.adversarial_accuracy(*labels, among="correct")
 
 
-def write(folder: Path, task: Task, found: list[Cells]) -> None:
+def write(folder: Path, task: Task, widths: list[Cells]) -> None:
     """The tables so far, as Markdown and CSV."""
     with (folder / f"{task.name}.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(COLUMNS)
-        for cells in found:
+        for cells in widths:
             for name, runs in cells.runs.items():
                 for run, outcome in enumerate(runs):
                     values = (adversarial_accuracy(outcome), *_distances(outcome))
@@ -295,7 +295,7 @@ def write(folder: Path, task: Task, found: list[Cells]) -> None:
                     attacked_images = int(outcome.clean_correct.sum())
                     bits = width_name(cells.bits)
                     rows.writerow([task.name, bits, name, run, attacked_images, *shown])
-    parts = [accuracy_table(found), table_6(found), table_7(found), observed(found)]
+    parts = [accuracy_table(widths), table_6(widths), table_7(widths), observed(widths)]
     (folder / f"{task.name}.md").write_text("\n".join(parts))
 
 
@@ -303,35 +303,36 @@ def _distances(outcome: Outcome) -> list[float]:
     return [outcome.mean_distance(norm) for norm in ("l0", "l2", "linf")]
 
 
-def accuracy_table(found: list[Cells]) -> str:
+def accuracy_table(widths: list[Cells]) -> str:
     lines = ["| bits | test accuracy |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {width_name(c.bits)} | {c.accuracy:.3f} |" for c in found), ""])
+    rows = (f"| {width_name(c.bits)} | {c.accuracy:.3f} |" for c in widths)
+    return "\n".join([*lines, *rows, ""])
 
 
-def table_6(found: list[Cells]) -> str:
+def table_6(widths: list[Cells]) -> str:
     """Adversarial accuracy, L2 and Linf, laid out as in the paper: attack by attack."""
     lines = ["| attack | bits | adversarial accuracy | L2 | Linf |", "|---|---|---|---|---|"]
-    for name in found[0].runs:
-        for cells in found:
+    for name in widths[0].runs:
+        for cells in widths:
             l2, linf = cells.distance_of(name, "l2"), cells.distance_of(name, "linf")
             shown = f"{cells.accuracy_of(name):.3f} | {_number(l2)} | {_number(linf)}"
             lines.append(f"| {name} | {width_name(cells.bits)} | {shown} |")
     return "\n".join([*lines, ""])
 
 
-def table_7(found: list[Cells]) -> str:
-    if "jsma" not in found[0].runs:
+def table_7(widths: list[Cells]) -> str:
+    if "jsma" not in widths[0].runs:
         return ""
     lines = ["| bits | mean L0 of JSMA |", "|---|---|"]
-    rows = (f"| {width_name(c.bits)} | {_number(c.distance_of('jsma', 'l0'))} |" for c in found)
+    rows = (f"| {width_name(c.bits)} | {_number(c.distance_of('jsma', 'l0'))} |" for c in widths)
     return "\n".join([*lines, *rows, ""])
 
 
-def observed(found: list[Cells]) -> str:
+def observed(widths: list[Cells]) -> str:
     """The paper's observations as verdicts, each width against full precision and the control."""
-    lines = [f"- {v}" for c in found if "boundary" in c.runs for v in [is_effective(c)]]
-    for reference in (cells for cells in found if cells.bits in NAMES):
-        for cells in found:
+    lines = [f"- {is_effective(cells)}" for cells in widths if "boundary" in cells.runs]
+    for reference in (cells for cells in widths if cells.bits in NAMES):
+        for cells in widths:
             if cells.bits is not None and cells is not reference:
                 lines += [f"- {verdict}" for verdict in against(cells, reference)]
     return "\n".join([*lines, ""])
@@ -362,23 +363,24 @@ def of_data(digits: Cells, natural: Cells) -> list[Verdict]:
     Of the attacks that look for the nearest example, L2 per root of the number of elements; of the
     others, at the same settings, how many fewer of the correctly classified samples withstand.
     """
-    found = []
+    verdicts = []
     for name in natural.runs:
         pair = digits.pooled(name), natural.pooled(name)
         claim = f"O2 {name} needs less on natural images"
         if minimizes_distance(pair[0].attack):
             labelled = [
-                (kind, one.l2[one.fooled] / np.sqrt(cells.elements))
-                for kind, one, cells in zip(KINDS, pair, (digits, natural), strict=True)
+                (kind, outcome.l2[outcome.fooled] / np.sqrt(cells.elements))
+                for kind, outcome, cells in zip(KINDS, pair, (digits, natural), strict=True)
             ]
         elif pair[0].settings == pair[1].settings:
             labelled = [
-                (kind, one.robust[one.clean_correct]) for kind, one in zip(KINDS, pair, strict=True)
+                (kind, outcome.robust[outcome.clean_correct])
+                for kind, outcome in zip(KINDS, pair, strict=True)
             ]
         else:
             continue
-        found.append(tends_to_be_greater(claim, *labelled, RULE))
-    return found
+        verdicts.append(tends_to_be_greater(claim, *labelled, RULE))
+    return verdicts
 
 
 def is_more_distorted(coarse: Outcome, fine: Outcome, rule: Rule) -> Verdict:
@@ -392,11 +394,11 @@ def both_right(first: Outcome, second: Outcome) -> tuple[Outcome, Outcome]:
     """Both outcomes on the images that both networks classified correctly."""
     rows = np.flatnonzero(first.clean_correct & second.clean_correct)
 
-    def kept(outcome: Outcome) -> Outcome:
+    def selected(outcome: Outcome) -> Outcome:
         arrays = {k: v[rows] for k, v in vars(outcome).items() if isinstance(v, np.ndarray)}
         return replace(outcome, **arrays)
 
-    return kept(first), kept(second)
+    return selected(first), selected(second)
 
 
 def _number(value: float) -> str:

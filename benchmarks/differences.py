@@ -69,13 +69,13 @@ def edges() -> None:
     classifier = peers_art.tflite_classifier(file, case.model)
     boundary = attacks.preset("boundary", PROFILE)
     generate = peers_art.PEERS["boundary"](classifier, boundary)
-    as_found = rounded = 0
+    unrounded = rounded = 0
     for i, label in enumerate(case.y):
         np.random.seed(i)
-        found = generate(case.x[i : i + 1], case.y[i : i + 1])
-        as_found += int(file.classify(found)[0] != label)
-        rounded += int(file.classify(case.seen(found, case.x[i : i + 1], boundary))[0] != label)
-    say("edges", f"{name} int8", images=len(case.x), adversarial=as_found, rounded=rounded)
+        x_adv = generate(case.x[i : i + 1], case.y[i : i + 1])
+        unrounded += int(file.classify(x_adv)[0] != label)
+        rounded += int(file.classify(case.seen(x_adv, case.x[i : i + 1], boundary))[0] != label)
+    say("edges", f"{name} int8", images=len(case.x), adversarial=unrounded, rounded=rounded)
 
 
 def gradients() -> None:
@@ -84,26 +84,26 @@ def gradients() -> None:
     for width in ("int16", "int8"):
         case = first(network(NETWORKS[0], width), 200)
         for source in ("straight-through", "surrogate"):
-            found = slopes(replace(case, model=case.model.with_gradient(source)))
-            say("gradients", f"{width} {source}", images=200, **compared(found, exact))
+            gradient = slopes(replace(case, model=case.model.with_gradient(source)))
+            say("gradients", f"{width} {source}", images=200, **compared(gradient, exact))
     for width in FILES:
         case = first(network(NETWORKS[0], width), 20)
         one_int8_step = {"float32": 1, "int16": 256, "int8": 1}[width]
         measured = case.model.with_gradient("finite-difference", one_int8_step)
-        found = slopes(replace(case.first(10), model=measured))
-        say("gradients", f"{width} by differences", images=10, **compared(found, exact))
-        found = gradient_metrics.published_gradient(case.model, case.x, case.y)
-        say("gradients", f"{width} as published", images=20, **compared(found, exact))
+        gradient = slopes(replace(case.first(10), model=measured))
+        say("gradients", f"{width} by differences", images=10, **compared(gradient, exact))
+        gradient = gradient_metrics.published_gradient(case.model, case.x, case.y)
+        say("gradients", f"{width} as published", images=20, **compared(gradient, exact))
 
 
 def slopes(case: Case) -> NDArray[Any]:
     return case.model.loss_gradient(case.x, case.y).gradient
 
 
-def compared(found: NDArray[Any], exact: NDArray[Any]) -> dict[str, float]:
+def compared(gradient: NDArray[Any], exact: NDArray[Any]) -> dict[str, float]:
     """Medians over images; the cosine with the float network's gradient."""
-    cosine = gradient_metrics.cosine_similarity(found, exact[: len(found)])
-    zeros = gradient_metrics.zero_density(found)
+    cosine = gradient_metrics.cosine_similarity(gradient, exact[: len(gradient)])
+    zeros = gradient_metrics.zero_density(gradient)
     return {"percent_zero": 100 * float(np.median(zeros)), "cosine": float(np.nanmedian(cosine))}
 
 
@@ -126,11 +126,11 @@ def steps() -> None:
 
 def squeezing() -> None:
     plain = first(network(NETWORKS[0], "float32"), 400)
-    found = attacks.preset("jsma", PROFILE)(plain.model, plain.x, plain.y)
+    result = attacks.preset("jsma", PROFILE)(plain.model, plain.x, plain.y)
     for width in FILES:
-        fooled = found.success & (found.clean_label == plain.y)
+        fooled = result.success & (result.clean_label == plain.y)
         filtered = Defended(network(NETWORKS[0], width), FeatureSqueezing(None, 2))
-        lost = fooled & (filtered.classify(found.x_adv) != plain.y)
+        lost = fooled & (filtered.classify(result.x_adv) != plain.y)
         without = filtered.classify(plain.x) != plain.y
         say(
             "squeezing",
@@ -138,8 +138,8 @@ def squeezing() -> None:
             adversarial=int(fooled.sum()),
             lost=int(lost.sum()),
             of_them_wrong_without_attack=int((lost & without).sum()),
-            median_l0_of_the_others=float(np.median(found.l0[lost & ~without])),
-            median_l0_recovered=float(np.median(found.l0[fooled & ~lost])),
+            median_l0_of_the_others=float(np.median(result.l0[lost & ~without])),
+            median_l0_recovered=float(np.median(result.l0[fooled & ~lost])),
         )
 
 
@@ -160,7 +160,8 @@ def say(experiment: str, what: str, **values: float) -> None:
 
 
 EXPERIMENTS: dict[str, Callable[[], None]] = {
-    one.__name__: one for one in (saturation, edges, gradients, steps, squeezing, labels)
+    experiment.__name__: experiment
+    for experiment in (saturation, edges, gradients, steps, squeezing, labels)
 }
 
 

@@ -32,16 +32,16 @@ def main() -> None:
     made.add_argument("--widths", default=",".join(WIDTHS))
     options = made.parse_args()
     names = chosen(options.attacks, tuple(n for n in ATTACKS if n in attacks.NAMES))
-    found = {}
+    comparisons = {}
     for width in chosen(options.widths, WIDTHS):
         path = network_file(options, width)
         model = load_model(path, bounds=(0.0, 1.0))
         case = images(model, options)
         store = Store(options.output / f"direct-{width}", options.fresh)
-        found[f"{width} {options.network}"] = [
+        comparisons[f"{width} {options.network}"] = [
             compare(case, name, peers(path, model, name), store, options) for name in names
         ]
-    write(options.output, "direct", found)
+    write(options.output, "direct", comparisons)
 
 
 def peers(path: Path, model: Model, name: str) -> Peers:

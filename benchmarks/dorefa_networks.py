@@ -91,7 +91,7 @@ def _quantized(kind: str, bits: int | None, **options: Any) -> Any:
 
 
 def _activation(x: Any, bits: int | None) -> Any:
-    """What the next weight layer reads."""
+    """The quantized activation that the next weight layer reads."""
     from pytest_qnnrobust.quantizers.layers import QuantizedActivation
 
     if bits == CLIPPED:

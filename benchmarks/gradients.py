@@ -1,4 +1,4 @@
-"""What gradients of the integer graph gain over transferred examples, on the quantized ResNet-8.
+"""Gain of gradients of the integer graph over transferred examples, on the quantized ResNet-8.
 
     python -m benchmarks.gradients [--widths int8,int16] [--samples 200] [--probed 20]
 
@@ -28,7 +28,7 @@ from benchmarks.measure import Case, say
 from benchmarks.table import number, table
 from pytest_qnnrobust import attacks, metrics
 from pytest_qnnrobust.attacks import Attack
-from pytest_qnnrobust.models.base import SOURCES
+from pytest_qnnrobust.models.base import REDIRECTIONS
 from pytest_qnnrobust.models.load import load_model
 
 WIDTHS = ("int8", "int16")
@@ -43,7 +43,7 @@ ATTACKS: dict[str, dict[str, object]] = {
 """Fixed budgets of about one input LSB of int8, and two minimal-distortion attacks."""
 
 PROBED = ("fgsm", "pgd", "apgd-ce")
-"""What runs with finite differences: few gradients an image."""
+"""Attacks that run with finite differences as well: they need few gradients an image."""
 
 HEADER = ["width", "attack", "gradient", "images", "adv. accuracy", "L2", "Linf", "L2 all fooled"]
 HEADER += ["s/image"]
@@ -51,7 +51,7 @@ HEADER += ["s/image"]
 
 @dataclass(frozen=True)
 class Run:
-    """What one source of gradients made of the images: on the integer model, clean ones right."""
+    """The outcome of one source of gradients on the integer model, of images it had right."""
 
     source: str
     fooled: NDArray[np.bool_]
@@ -78,11 +78,11 @@ def main() -> None:
         for name in chosen(options.attacks, tuple(ATTACKS)):
             attack = attacks.create(name, **ATTACKS[name])
             say(f"{width} {name} ...")
-            runs = list(measured(case, images(parent, options), attack, SOURCES[:2]))
+            runs = list(measured(case, images(parent, options), attack, REDIRECTIONS[:2]))
             rows += [[width, name, *cells] for cells in described(runs)]
             if name in PROBED and options.probed:
                 few = images(parent, options).first(options.probed)
-                runs = list(measured(case.first(options.probed), few, attack, SOURCES))
+                runs = list(measured(case.first(options.probed), few, attack, REDIRECTIONS))
                 rows += [[width, name, *cells] for cells in described(runs)]
     text = table(HEADER, rows)
     print(text)
@@ -96,11 +96,11 @@ def measured(case: Case, parent: Case, attack: Attack, sources: tuple[str, ...])
         settings = {} if source == "transfer" else {"gradient": source}
         attack(attacked, case.x[:8], case.y[:8], seed=case.seed, query_budget=20, **settings)
         started = time.perf_counter()
-        found = attack(attacked, case.x, case.y, seed=case.seed, **settings)
+        result = attack(attacked, case.x, case.y, seed=case.seed, **settings)
         seconds = time.perf_counter() - started
         right = case.correct
-        fooled = right & (case.model.classify(found.x_adv) != case.y)
-        distances = metrics.distances(found.x_adv, case.x)
+        fooled = right & (case.model.classify(result.x_adv) != case.y)
+        distances = metrics.distances(result.x_adv, case.x)
         accuracy = float((right & ~fooled).mean())
         yield Run(source, fooled, accuracy, distances, seconds / len(case.x))
 

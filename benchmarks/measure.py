@@ -40,7 +40,7 @@ class PeerTimeout(BaseException):
 
 @dataclass(frozen=True)
 class Case:
-    """What is attacked: a model, images with labels, the seed."""
+    """An attack's input: a model, images with labels, the seed."""
 
     model: Model
     x: Images
@@ -48,7 +48,7 @@ class Case:
     seed: int
 
     def seen(self, x_adv: Images, clean: Images, attack: Attack) -> Images:
-        """What the model sees of a peer's images: on its input grid, still within the budget.
+        """A peer's images as the model sees them: on its input grid, still within the budget.
 
         Rounded to the nearest step, an Linf budget of 3.8 steps would let a peer move 4.
         """
@@ -120,13 +120,13 @@ class Measurement:
 
     @property
     def seconds_per_image(self) -> float:
-        """Over the images that were attacked."""
+        """Seconds per image that was attacked."""
         return self.seconds / max(sum(self.correct), 1)
 
     def mean(self, norm: str, over: str = "successes") -> float:
         chosen = np.asarray(self.fooled if over == "successes" else self.correct, bool)
-        found = np.asarray(self.distances[norm])[chosen]
-        return float(found.mean()) if len(found) else float("nan")
+        distances = np.asarray(self.distances[norm])[chosen]
+        return float(distances.mean()) if len(distances) else float("nan")
 
 
 class Store:
@@ -141,19 +141,19 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, wanted: dict[str, Any], measure: Callable[[], Measurement]) -> Measurement:
-        """What is stored under `wanted` (attack, library, settings, ...), or measured now."""
+        """Read the measurement stored under `wanted` (attack, library, ...), or make it."""
         path = self._folder / f"{wanted['attack']}.{wanted['library']}.json".replace(":", "-")
         ours = wanted["library"].startswith("ours")
         if path.exists() and self._fresh != "all" and not (ours and self._fresh):
             stored = json.loads(path.read_text())
-            known = Measurement(**stored["measurement"])
-            if stored["wanted"] == wanted and not (ours and known.error):
-                return known
+            earlier = Measurement(**stored["measurement"])
+            if stored["wanted"] == wanted and not (ours and earlier.error):
+                return earlier
         say(f"{wanted['attack']}: {wanted['library']} ...")
-        found = measure()
-        path.write_text(json.dumps({"wanted": wanted, "measurement": asdict(found)}))
-        say(f"    {found.error or f'{found.images} images, {found.seconds:.1f} s'}")
-        return found
+        made = measure()
+        path.write_text(json.dumps({"wanted": wanted, "measurement": asdict(made)}))
+        say(f"    {made.error or f'{made.images} images, {made.seconds:.1f} s'}")
+        return made
 
 
 def run_ours(case: Case, name: str, attack: Attack, library: str = "ours") -> Measurement:
@@ -185,7 +185,7 @@ def fastest(run: Callable[[], AttackResult]) -> AttackResult:
 
 
 def further_runs(seconds: float) -> int:
-    """How often a run that took so long is made again."""
+    """The number of times that a run which took so long is made again."""
     return max(min(TIMES, int(ENOUGH / seconds)) - 1, 0)
 
 
@@ -218,9 +218,9 @@ def run_peer(
     except Exception as error:
         return replace(blank, error=one_line(error))
     images = len(case.x) if attacked == len(x) else int(np.flatnonzero(correct)[attacked])
-    found = graded(case.first(images), blank, attack, x_adv, peer.judge)
-    each = (queries / attacked, gradients / attacked)
-    return replace(found, seconds=seconds, queries=each[0], gradients=each[1])
+    graded_run = graded(case.first(images), blank, attack, x_adv, peer.judge)
+    per_image = {"queries": queries / attacked, "gradients": gradients / attacked}
+    return replace(graded_run, seconds=seconds, **per_image)
 
 
 def one_line(error: Exception) -> str:
@@ -228,7 +228,7 @@ def one_line(error: Exception) -> str:
 
 
 def affordable(generate: Generate, x: Images, y: Labels, limit: float) -> int:
-    """How many of these images a peer attacks in `limit` seconds, after it has traced.
+    """The number of these images that a peer attacks in `limit` seconds, after it has traced.
 
     TensorFlow traces for the first batch and again for the second size; many attacks are cheaper
     in larger batches.
@@ -260,7 +260,7 @@ def graded(
     clean = case.x if case.model.grid is None else case.model.grid.snap(case.x)
     moved = clean.copy()
     moved[correct] = case.seen(x_adv, clean[correct], attack)
-    found = metrics.distances(moved, clean)
+    distances = metrics.distances(moved, clean)
     fooled = correct & ((judge or case.model.classify)(moved) != case.y)
     device = None if judge is None else float((case.model.classify(moved) == case.y).mean())
     return replace(
@@ -268,7 +268,7 @@ def graded(
         images=len(case.x),
         correct=correct.tolist(),
         fooled=fooled.tolist(),
-        distances={norm: getattr(found, norm).tolist() for norm in NORMS},
+        distances={norm: getattr(distances, norm).tolist() for norm in NORMS},
         device=device,
     )
 

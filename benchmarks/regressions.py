@@ -74,7 +74,7 @@ def gate(
     ]  # fmt: skip
     code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
     compared = document.read(report / "results.json").comparison or ()
-    return code, [f"{one.status}: {one.name}. {one.text}" for one in compared]
+    return code, [f"{cell.status}: {cell.name}. {cell.text}" for cell in compared]
 
 
 def same_model(seed: int, path: Path, baseline: Path, samples: int) -> bool:
@@ -92,10 +92,10 @@ def same_model(seed: int, path: Path, baseline: Path, samples: int) -> bool:
             session.cells.cell(session.subject("int8").model, session.attacks.attack(name))
         )
     before = document.read(baseline)
-    found = session.results("", options.to_json())
-    outcomes = tuple(replace(one, seed=0) for one in found.outcomes)
+    results = session.document("")
+    outcomes = tuple(replace(outcome, seed=0) for outcome in results.outcomes)
     held_to = HeldTo(before)
-    verdict = judge(held_to, replace(found, outcomes=outcomes), options)
+    verdict = judge(held_to, replace(results, outcomes=outcomes), options)
     return not verdict.problems
 
 
@@ -151,7 +151,7 @@ PLANTED = {
     ),
     "defended": ("defended", "defence-removed"),
 }
-"""For each recorded release, those that follow it."""
+"""Recorded release -> the releases that follow it."""
 
 
 if __name__ == "__main__":

@@ -38,8 +38,7 @@ class Comparison:
 
     @property
     def art(self) -> Measurement | None:
-        found = [peer for peer, _ in self.finished if peer.library == "ART"]
-        return found[0] if found else None
+        return next((peer for peer, _ in self.finished if peer.library == "ART"), None)
 
     @property
     def accuracy_difference(self) -> float:
@@ -50,8 +49,7 @@ class Comparison:
     def distortion(self, both: bool) -> float:
         """Ours over the peer's in the attack's own norm, the largest over the peers."""
         ratios = [distortion_ratio(ours, peer, self.norm, both) for peer, ours in self.finished]
-        known = [ratio for ratio in ratios if np.isfinite(ratio)]
-        return max(known, default=float("nan"))
+        return max((ratio for ratio in ratios if np.isfinite(ratio)), default=float("nan"))
 
     @property
     def speed_up(self) -> float:
@@ -69,19 +67,19 @@ class Comparison:
 
     @property
     def failures(self) -> list[str]:
-        """What the requirements miss; an unknown number misses nothing."""
+        """The requirements that are missed, in a word each; a number that is NaN misses none."""
         if self.ours.error:
             return [self.ours.error]
-        found = []
+        missed = []
         if self.accuracy_difference > ACCURACY_SLACK + 1e-9:
-            found.append("weaker")
+            missed.append("weaker")
         if self.minimal and self.distortion(both=True) > DISTORTION_SLACK:
-            found.append("farther")
+            missed.append("farther")
         if self.speed_up < SPEED_UP:
-            found.append("slow")
+            missed.append("slow")
         if self.outside > OUTSIDE:
-            found.append("overhead")
-        return found
+            missed.append("overhead")
+        return missed
 
 
 def distortion_ratio(ours: Measurement, peer: Measurement, norm: str, both: bool) -> float:
@@ -92,8 +90,8 @@ def distortion_ratio(ours: Measurement, peer: Measurement, norm: str, both: bool
     shared = np.asarray(ours.fooled) & np.asarray(peer.fooled)
     if not shared.any():
         return float("nan")
-    mean = [float(np.asarray(one.distances[norm])[shared].mean()) for one in (ours, peer)]
-    return mean[0] / mean[1] if mean[1] else float("nan")
+    mine, theirs = (float(np.asarray(m.distances[norm])[shared].mean()) for m in (ours, peer))
+    return mine / theirs if theirs else float("nan")
 
 
 def markdown(comparisons: list[Comparison]) -> str:
@@ -112,28 +110,28 @@ def markdown(comparisons: list[Comparison]) -> str:
 
 
 def measured(comparison: Comparison) -> list[list[str]]:
-    found = [row(comparison.ours, comparison.attack, "")]
+    rows = [row(comparison.ours, comparison.attack, "")]
     for peer, ours in comparison.peers:
         ratio = ""
         if not peer.error and not ours.error:
             speed_up = peer.seconds_per_image / ours.seconds_per_image
             ratio = f"{speed_up:.1f}x on the same images"
         if not peer.error and ours.images != comparison.ours.images:
-            found.append(row(ours, "", ""))
-        found.append(row(peer, "", ratio))
-    return found
+            rows.append(row(ours, "", ""))
+        rows.append(row(peer, "", ratio))
+    return rows
 
 
-def row(one: Measurement, attack: str, ratio: str) -> list[str]:
-    if one.error:
-        return [attack, one.library, one.error, *[""] * (len(ROWS) - 3)]
-    distances = [number(one.mean(norm, over)) for over in ("successes", "all") for norm in NORMS]
-    counts = ["" if c is None else f"{c:.0f}" for c in (one.queries, one.gradients)]
-    times = [f"{one.seconds:.1f}", f"{one.seconds_per_image:.4f}"]
-    library = one.library.split("-")[0]
-    device = "" if one.device is None else f" (on TFLM {one.device:.1%})"
-    accuracy = f"{one.accuracy:.1%}{device}"
-    return [attack, library, str(one.images), accuracy, *distances, *counts, *times, ratio]
+def row(result: Measurement, attack: str, ratio: str) -> list[str]:
+    if result.error:
+        return [attack, result.library, result.error, *[""] * (len(ROWS) - 3)]
+    distances = [number(result.mean(norm, over)) for over in ("successes", "all") for norm in NORMS]
+    counts = ["" if c is None else f"{c:.0f}" for c in (result.queries, result.gradients)]
+    times = [f"{result.seconds:.1f}", f"{result.seconds_per_image:.4f}"]
+    library = result.library.split("-")[0]
+    device = "" if result.device is None else f" (on TFLM {result.device:.1%})"
+    accuracy = f"{result.accuracy:.1%}{device}"
+    return [attack, library, str(result.images), accuracy, *distances, *counts, *times, ratio]
 
 
 def verdict(c: Comparison) -> list[str]:
@@ -147,7 +145,7 @@ def total(comparisons: list[Comparison]) -> list[str]:
     """The whole list: ART's seconds per image over ours, where ART has the attack."""
     pairs = [(c.art, c.ours) for c in comparisons if c.art is not None and not c.ours.error]
     theirs = sum(art.seconds_per_image for art, _ in pairs)
-    ours = sum(one.seconds_per_image for _, one in pairs)
+    ours = sum(own.seconds_per_image for _, own in pairs)
     speed_up = theirs / ours if ours else float("nan")
     enough = "" if not pairs else ("ok" if speed_up >= TOTAL_SPEED_UP else "slow")
     text = f"{theirs:.2f} s/image against {ours:.4f}" if pairs else ""

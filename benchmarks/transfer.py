@@ -6,7 +6,7 @@
 Where a transferred accuracy differs from a published one, this says whether the code that was
 published with differs from ours in the same way. Accuracies are over all images, distances means
 over the images that the float network has wrong after the attack and right before it; `margin` is
-how far, in logits, the attack went beyond its boundary.
+how far, in logits, the attack went beyond the decision boundary.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from pytest_qnnrobust.models.load import load_model
 
 @dataclass(frozen=True)
 class Row:
-    """What one library's examples do: accuracy in % by width, means over the fooled."""
+    """The effect of one library's examples: accuracy in % by width, means over the fooled."""
 
     attack: str
     library: str
@@ -47,10 +47,10 @@ class Row:
 
 
 def main() -> None:
-    found = parser("examples of two libraries, transferred")
-    found.set_defaults(samples=50, profile="goliath-cifar10")
-    take_settings(found, "--both", "another setting for ours and for ART's")
-    options = found.parse_args()
+    arguments = parser("examples of two libraries, transferred")
+    arguments.set_defaults(samples=50, profile="goliath-cifar10")
+    take_settings(arguments, "--both", "another setting for ours and for ART's")
+    options = arguments.parse_args()
     models = {width: load_model(network_file(options, width)) for width in FILES}
     case = images(models["float32"], options)
     print(f"| attack | by | {' | '.join(FILES)} | L1 | L2 | Linf | margin |")
@@ -83,7 +83,8 @@ def graded(case: Case, models: dict[str, Model], name: str, library: str, x_adv:
     beyond = margin(case.model.logits(x_adv), case.y)
     fooled = case.correct & (beyond > 0)
     sizes = distances(x_adv, case.x)
-    means = [float(one[fooled].mean()) for one in (sizes.l1, sizes.l2, sizes.linf, beyond)]
+    measures = (sizes.l1, sizes.l2, sizes.linf, beyond)
+    means = [float(measure[fooled].mean()) for measure in measures]
     return Row(name, library, accuracy, *means)
 
 

@@ -67,14 +67,13 @@ class Ways:
             time.sleep(seconds / 2.5)
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            kept = {path: path.stat().st_ino for path in cache.glob("*.npz")}
-            print(f"killed with SIGKILL, {len(kept)} entries on disk", flush=True)
+            entries = {path: path.stat().st_ino for path in cache.glob("*.npz")}
+            print(f"killed with SIGKILL, {len(entries)} entries on disk", flush=True)
         self.run("killed", "--qnn-cache-dir=cache-killed")
         after = {path: path.stat().st_ino for path in cache.glob("*.npz")}
-        again = sum(after.get(path) != inode for path, inode in kept.items())
-        print(
-            f"finished: {len(after) - len(kept)} entries more, {again} of the others written again"
-        )
+        again = sum(after.get(path) != inode for path, inode in entries.items())
+        more = len(after) - len(entries)
+        print(f"finished: {more} entries more, {again} of the others written again")
 
     def on_dask(self) -> None:
         conftest = self.folder / "conftest.py"
@@ -106,9 +105,9 @@ class Ways:
         path = self.folder / name / "results.json"
         if not path.exists():
             return "no results"
-        found, plain = (measured(self.folder / each) for each in (name, "plain"))
-        different = [key for key in plain if found.get(key) != plain[key]]
-        cells = len(found["outcomes"])
+        results, plain = (measured(self.folder / way) for way in (name, "plain"))
+        different = [key for key in plain if results.get(key) != plain[key]]
+        cells = len(results["outcomes"])
         return f"{cells} cells, {'differs in ' + ', '.join(different) if different else 'equal'}"
 
 

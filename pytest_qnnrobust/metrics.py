@@ -18,7 +18,10 @@ NORMS: tuple[float, ...] = (0.0, 1.0, 2.0, np.inf)
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """Four distances per sample, float64 (N,); `l0` counts elements (pixel x channel) changed."""
+    """Four distances of each sample, float64 (N,), in model units.
+
+    `l0` counts the elements (pixel x channel) that changed.
+    """
 
     l0: Distance
     l1: Distance
@@ -27,7 +30,7 @@ class Distances:
 
 
 def norm_name(norm: float) -> str:
-    """`l0`, `l1`, `l2` or `linf`."""
+    """The name of a norm: `l0`, `l1`, `l2` or `linf`."""
     return "linf" if np.isinf(norm) else f"l{norm:g}"
 
 
@@ -37,7 +40,10 @@ def flat(x: NDArray[Any]) -> NDArray[Any]:
 
 
 def lp_norm(delta: NDArray[Any], norm: float) -> Distance:
-    """The L0, L1, L2 or Linf norm of each sample of `delta` (N, ...), in float64."""
+    """The L0, L1, L2 or Linf norm of each sample of `delta` (N, ...), float64 (N,).
+
+    Raises QnnRobustError for another norm.
+    """
     if norm not in NORMS:
         raise expected("norm to be one of 0, 1, 2, inf", norm=norm)
     rows = flat(np.asarray(delta, np.float64))
@@ -56,7 +62,10 @@ def _row_norm(size: NDArray[np.float64], norm: float) -> Distance:
 
 
 def distances(x_adv: NDArray[Any], x: NDArray[Any]) -> Distances:
-    """All four distances between two sets of samples (N, ...) of one shape."""
+    """All four distances between two sets of samples (N, ...), computed in float64.
+
+    Raises QnnRobustError where their shapes differ.
+    """
     x_adv, x = np.asarray(x_adv), np.asarray(x)
     if x_adv.shape != x.shape:
         raise expected("two arrays of one shape", x_adv=x_adv.shape, x=x.shape)
@@ -78,13 +87,14 @@ def adversarial_accuracy(
 ) -> float:
     """The share of samples that are still classified as `y` under attack.
 
+    The three arrays hold classes, (N,): the true ones, those without and those under attack.
     `among="all"` divides by every sample, so that clean errors count against the model: the
     convention of RobustBench and of the figures of "David and Goliath". `among="correct"` divides
     by the samples that were right before the attack: one minus the attack's success rate.
-    NaN where there is nothing to divide by.
+    NaN where there is nothing to divide by. Raises QnnRobustError for arrays of different shapes.
     """
-    correct, kept = _right(y, clean_label, adv_label)
-    return _share(correct & kept, correct, among)
+    correct, withstood = _right(y, clean_label, adv_label)
+    return _share(correct & withstood, correct, among)
 
 
 def evasion_rate(
@@ -100,8 +110,8 @@ def evasion_rate(
     Robustness of Quantized Neural Networks Against Direct Attacks", which attacks no others;
     `among="all"` by every sample. NaN where there is nothing to divide by.
     """
-    correct, kept = _right(y, clean_label, adv_label)
-    return _share(correct & ~kept, correct, among)
+    correct, withstood = _right(y, clean_label, adv_label)
+    return _share(correct & ~withstood, correct, among)
 
 
 def _right(
@@ -128,13 +138,13 @@ def mean_distance(
     *,
     over: Literal["all", "successes"] = "successes",
 ) -> float:
-    """The mean of a distance over the samples that were fooled, or over all of them.
+    """The mean of a distance (N,) over the samples with `success`, bool (N,), or over all of them.
 
     NaN where there is no sample to average.
     """
     if over not in ("all", "successes"):
         raise expected("over to be 'all' or 'successes'", over=over)
-    kept = np.asarray(distance, np.float64)
+    averaged = np.asarray(distance, np.float64)
     if over == "successes":
-        kept = kept[np.asarray(success, bool)]
-    return float(kept.mean()) if len(kept) else float("nan")
+        averaged = averaged[np.asarray(success, bool)]
+    return float(averaged.mean()) if len(averaged) else float("nan")

@@ -11,10 +11,10 @@ Width = Literal["float32", "int16", "int8"]
 """The number format of a network: the dtype of its activations."""
 
 Runtime = Literal["tflm", "litert", "litert-builtin", "keras", "surrogate"]
-"""What computes a network's scores."""
+"""The engine that computes a network's scores: TFLM's integers, TFLite's interpreter, Keras."""
 
 GradientSource = Literal["autodiff", "straight-through", "surrogate", "finite-difference"]
-"""Where a white-box attack has its gradients from."""
+"""The way in which a model gives white-box attacks their gradients (see `Model.with_gradient`)."""
 
 Array = NDArray[Any]
 Float = NDArray[np.float32]
@@ -24,4 +24,9 @@ Bounds = tuple[float, float]
 """(low, high) of a model's real-valued input."""
 
 WIDTHS: tuple[Width, ...] = get_args(Width)
-"""From fine to coarse: the order of every table."""
+"""All widths from fine to coarse, the order of every table."""
+
+IntegerWidth = Literal["int8", "int16"]
+
+INTEGER_WIDTHS: tuple[IntegerWidth, ...] = get_args(IntegerWidth)
+"""Widths of quantized activations, the simplest first."""

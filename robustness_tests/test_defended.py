@@ -42,7 +42,7 @@ def test_the_defense_succeeds(
     qnn_session: Session,
     qnn_judge: Judge,
 ) -> None:
-    """At every width no more than --qnn-drop of the plain model's accuracy is lost."""
+    """The model loses no more than --qnn-drop of the plain model's accuracy at any width."""
     outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
     clean = checks.clean_baseline(qnn_session, outcomes)
     qnn_judge(takeaways.defense_holds(qnn_defense.name, clean, outcomes, qnn_session.rule))
@@ -90,8 +90,8 @@ def test_examples_for_the_defended_float_model_transfer(
     """T6, by the two attacks that transfer best."""
     checks.require_widths(qnn_defense, "float32", 2)
     outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
-    source = outcomes.pop("float32")
-    verdict = takeaways.transfer_survives(qnn_defense.name, source, outcomes, qnn_session.rule)
+    crafted_on = outcomes.pop("float32")
+    verdict = takeaways.transfer_survives(qnn_defense.name, crafted_on, outcomes, qnn_session.rule)
     qnn_judge(verdict, finding=True)
 
 

@@ -26,13 +26,13 @@ pytestmark = [
 SAMPLES = 24
 EXAMPLES = 20
 PLACE = st.sampled_from((0.0, -0.5, 0.5, -0.25, 0.49))
-"""Where in a bucket, in steps from its integer."""
+"""Places in the bucket of an integer, in steps from the integer's own value."""
 ROWS = st.lists(st.integers(0, SAMPLES - 1), min_size=1, max_size=SAMPLES)
 
 
 @pytest.fixture
 def qnn_model(qnn_model: Model, qnn_session: Session) -> Model:
-    """The plugin's, with what it answered before read from the cache."""
+    """The plugin's model, whose earlier answers are read from the cache."""
     return qnn_session.cached(qnn_model)
 
 
@@ -120,7 +120,7 @@ def test_outputs_depend_on_the_input(
 
 
 def test_input_quantization_covers_the_domain(qnn_model: Model, qnn_session: Session) -> None:
-    """What the input range cannot express is cut off before the first layer."""
+    """The input range covers the domain: values beyond it are cut off before the first layer."""
     grid = _grid(qnn_model)
     (low, high), (first, last) = qnn_model.bounds, grid.range
     cut = max(first - low, 0.0) + max(high - last, 0.0)
@@ -147,6 +147,7 @@ def _in_bucket(grid: InputGrid, q: NDArray[Any], place: float) -> NDArray[np.flo
     """float32 values `place` steps from the integers; at an end the last one inside the bucket."""
     exact = grid.scale * (q.astype(np.float64) - grid.zero_point + place)
     x = exact.astype(np.float32)
+    # float32 may have rounded into the next bucket; a few neighbours towards the integer suffice.
     for _ in range(4):
         outside = grid.quantize(x) != q
         x = np.where(outside, np.nextafter(x, grid.dequantize(q)), x)

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.plugin.stash import options_key
-from pytest_qnnrobust.quantizers.base import Subject, prepare
+from pytest_qnnrobust.quantizers.base import QuantizerUnderTest, prepare
 from pytest_qnnrobust.quantizers.check import LAWS, Failure, examine
 from pytest_qnnrobust.quantizers.laws import Law
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.qnn_quantizer
 
 
 @pytest.fixture(scope="session")
-def subject(qnn_quantizer: Any) -> Subject:
+def tested(qnn_quantizer: Any) -> QuantizerUnderTest:
     """The quantizer with its claims, fitted where it has to be."""
     try:
         return prepare(qnn_quantizer)
@@ -25,9 +25,9 @@ def subject(qnn_quantizer: Any) -> Subject:
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
-def test_law(subject: Subject, law: Law, pytestconfig: pytest.Config) -> None:
+def test_law(tested: QuantizerUnderTest, law: Law, pytestconfig: pytest.Config) -> None:
     """Every input of the law's strategy; a failure is the smallest counter-example."""
-    outcome = examine(law, subject, seed=pytestconfig.stash[options_key].seed)
+    outcome = examine(law, tested, seed=pytestconfig.stash[options_key].seed)
     if isinstance(outcome, Failure):
         pytest.fail(str(outcome), pytrace=False)
     if outcome:

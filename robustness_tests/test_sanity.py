@@ -1,4 +1,4 @@
-"""What keeps a weak attack, or a masked gradient, from passing as robustness."""
+"""Checks that keep a weak attack, or a masked gradient, from passing as robustness."""
 
 from __future__ import annotations
 

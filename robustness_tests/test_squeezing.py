@@ -27,13 +27,13 @@ Judge = Callable[..., None]
 Evaluate = Callable[..., Outcome]
 
 ADAPTIVE = ("pgd", "square-l2", "square-linf")
-"""What is aimed at the squeezed network itself."""
+"""Attacks that are aimed at the squeezed network itself."""
 
 
 def squeezed_outcome(
     session: Session, evaluate: Evaluate, model: Model, attack: Attack, made_for: Model
 ) -> Outcome:
-    """What the squeezed model makes of the examples for a plain one."""
+    """The outcome of the squeezed model on examples for a plain one."""
     return evaluate(session.cells.squeezed(model), attack, mode="transfer", source=made_for)
 
 
@@ -91,7 +91,7 @@ def test_squeezing_withstands_attacks_that_know_it(
 def test_squeezing_denoises_more_than_fewer_colours_alone(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
-    """What the median window adds, by the examples of Square-Linf.
+    """The median window adds to the colour depth, by the examples of Square-Linf.
 
     The rival of takeaway 8, Pixel Defend, is a network of two million parameters of its own; what a
     microcontroller could run instead is one half of the squeezing without the other.
@@ -131,6 +131,6 @@ def test_squeezing_falls_short_as_more_pixels_are_perturbed(
     outcome = squeezed_outcome(qnn_session, qnn_evaluate, qnn_model, attack, qnn_model)
     plain = qnn_evaluate(qnn_model, attack)
     recovered = np.asarray(outcome.adv_label == outcome.label)
-    l0, kept = plain.l0[plain.fooled], recovered[plain.fooled]
-    verdict = takeaways.squeezing_and_extent(qnn_model.width, l0, kept, qnn_session.rule)
+    l0, recovered = plain.l0[plain.fooled], recovered[plain.fooled]
+    verdict = takeaways.squeezing_and_extent(qnn_model.width, l0, recovered, qnn_session.rule)
     qnn_judge(verdict, finding=True)

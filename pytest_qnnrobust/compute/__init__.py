@@ -1,1 +1,1 @@
-"""What every computation shares: batch sizes, threads, a quiet terminal."""
+"""Batch sizes, threads and a quiet terminal, shared by all that computes."""

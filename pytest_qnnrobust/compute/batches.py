@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.compute.processors import thread_count, thread_pool
 
-BUCKETS = (16, 32, 64, 128, 256)
+CHUNK = 256
+"""Samples that a model computes at once: larger batches are cut, so memory does not grow with N."""
+
+BUCKETS = (16, 32, 64, 128, CHUNK)
 """Batch sizes of a float network."""
 
 MAX_VALUES = 1 << 26
 """Values of an activation of a whole batch: 512 MiB in float64."""
 
 CALL = 8
-"""What one more call costs, in samples of padding that it has to save."""
+"""Cost of one more call, in samples of padding that it has to save."""
 
 
 def bucket(n: int, buckets: tuple[int, ...] = BUCKETS) -> int:
@@ -51,12 +54,13 @@ def side_by_side(
     buckets: tuple[int, ...] = BUCKETS,
     least: int = 1,
 ) -> list[NDArray[Any]]:
-    """What `run(rows, size)` returns for slices that cover n samples, joined.
+    """Call `run(rows, size)` for slices that cover n samples; return its arrays, joined.
 
     Every thread has a share of the samples, of at least `least`, cut into `pieces`: many kernels
     of TensorFlow use one thread only.
     """
     share = max(-(-n // thread_count()), least, 1)
+    # An empty batch is one slice as well: it is run, so that its results have their shapes.
     cut = [
         (slice(start + rows.start, start + rows.stop), size)
         for start in range(0, max(n, 1), share)
@@ -73,6 +77,7 @@ def _cover(n: int, buckets: tuple[int, ...]) -> tuple[int, ...]:
     """Buckets that hold n samples between them, all full but the last."""
     if n > buckets[-1]:
         return (buckets[-1], *_cover(n - buckets[-1], buckets))
+    # Either one bucket holds all, or one is filled and the rest is covered in turn.
     ways: list[tuple[int, ...]] = [(bucket(n, buckets),)]
     ways += [(size, *_cover(n - size, buckets)) for size in reversed(buckets) if size < n]
     return min(ways, key=lambda way: sum(way) + CALL * len(way))

@@ -11,7 +11,7 @@ from typing import Any
 from threadpoolctl import ThreadpoolController
 
 INTRAOP, INTEROP = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
-"""Where TensorFlow looks for its numbers of threads when it starts."""
+"""Environment variables that TensorFlow reads its numbers of threads from when it starts."""
 
 
 @lru_cache(maxsize=1)
@@ -36,13 +36,14 @@ def share_processors(workers: int) -> None:
 
 def available_processors() -> int:
     """Processors that this process may use."""
+    # A container or `taskset` may leave a process fewer processors than the machine has.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """While this lasts, NumPy's products use the calling thread only.
+    """Keep NumPy's products on the calling thread inside a `with` block.
 
     OpenBLAS's threads spin for a while after each product, on the processors that TensorFlow
     computes the next batch on: a fifth of its speed on two cores.
@@ -53,7 +54,10 @@ def one_blas_thread() -> AbstractContextManager[Any]:
 
 @lru_cache(maxsize=1)
 def _loaded_libraries() -> ThreadpoolController:
-    """Found once: the search takes 3 to 5 ms, a batch of noise 130. NumPy's is loaded by then."""
+    """Search for the BLAS libraries, once: it takes 3 to 5 ms, a batch of noise 130.
+
+    NumPy's is loaded by the first call.
+    """
     return ThreadpoolController()
 
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 def quiet() -> Iterator[None]:
     """Keep TensorFlow's warnings and start-up messages from the terminal, and from `-W error`."""
     sys.stderr.flush()
-    kept = os.dup(2)
+    # TensorFlow's C++ writes to file descriptor 2 itself: replacing sys.stderr would not stop it.
+    terminal = os.dup(2)
     with open(os.devnull, "w") as sink, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.dup2(sink.fileno(), 2)
@@ -21,5 +22,5 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            os.dup2(terminal, 2)
+            os.close(terminal)

@@ -1,4 +1,4 @@
-"""Which real interval a model's inputs live in: read from its quantization, else judged."""
+"""The real interval of a model's inputs, read from its quantization or judged by its accuracy."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ UNIT = (0.0, 1.0)
 USUAL: tuple[tuple[float, float], ...] = (UNIT, (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
 IMAGE_DOMAINS = USUAL[:3]
 TOLERANCE = 0.05
-"""A calibrated range this close to a usual one, as a part of the span, means the usual one."""
+"""Part of the span by which the end of a calibrated range may miss that of a usual one."""
 
 JUDGED_ON = 256
+"""Images, at most, that are classified in each candidate domain."""
 OVERRIDE = "give domain=(low, high) (--qnn-domain) to override"
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Real-valued inputs lie in `low`..`high`; `why` says in words how that was found."""
+    """The interval `low`..`high` of real-valued inputs, and in words `why` it is this one."""
 
     low: float
     high: float
@@ -47,12 +48,19 @@ def resolve_domain(
 ) -> Domain:
     """The input domain that `models` share, for raw data `x` (uint8 images, or floats as they are).
 
-    In this order: `override`; `recorded`, that of the run that this one is compared with, unless
-    a model states another usual domain (what only came out of a calibration must not decide what
-    the model is tested on); the range of an int8 input, or bounds other than 0..1 of a float model
-    (a Rescaling layer, or given by hand); the symmetric range of an int16 input, or half of it;
-    for uint8 images the usual domain in which the clean images are classified best (up to 256
-    of them); for floats the data's own range. Raises DataError where models state several domains.
+    The first of these that there is:
+
+    1. `override`;
+    2. `recorded`, the domain of the run that this one is compared with, unless a model states
+       another usual domain: what only came out of a calibration must not decide what the model is
+       tested on;
+    3. the range of an int8 input, or bounds other than 0..1 of a float model (a Rescaling layer, or
+       given by hand);
+    4. the symmetric range of an int16 input, or half of it;
+    5. for uint8 images the usual domain in which up to 256 clean images are classified best, for
+       floats the data's own range.
+
+    Raises DataError where models state several domains.
     """
     if override is not None:
         low, high = float(override[0]), float(override[1])
@@ -79,19 +87,19 @@ def span(bounds: tuple[float, float]) -> str:
 
 def _stated(models: Sequence[Model]) -> Domain | None:
     """The domain that files state: the range of an int8 input, the Rescaling of a float model."""
-    found: dict[str, Domain] = {}
+    stated: dict[str, Domain] = {}
     for model in models:
         if model.grid is not None and model.width == "int8":
             bounds = usual(model.grid.range)
-            found[model.name] = Domain(*bounds, f"what the int8 input of {model.name} covers")
+            stated[model.name] = Domain(*bounds, f"what the int8 input of {model.name} covers")
         elif model.grid is None and model.bounds != UNIT:
-            found[model.name] = Domain(*model.bounds, f"what {model.name} states")
-    if len({domain.bounds for domain in found.values()}) > 1:
-        domains = {name: span(domain.bounds) for name, domain in found.items()}
+            stated[model.name] = Domain(*model.bounds, f"what {model.name} states")
+    if len({domain.bounds for domain in stated.values()}) > 1:
+        domains = {name: span(domain.bounds) for name, domain in stated.items()}
         raise expected(
             "models of one input domain", domains=domains, cure=OVERRIDE, error=DataError
         )
-    return next(iter(found.values()), None)
+    return next(iter(stated.values()), None)
 
 
 def _states_another(model: Model, recorded: tuple[float, float]) -> bool:
@@ -106,6 +114,7 @@ def _from_int16(
     model = next((m for m in models if m.grid is not None and m.width == "int16"), None)
     if model is None or model.grid is None:
         return None
+    # An int16 input is symmetric (zero point 0), so that 0..1 data use half of its range.
     reach = max(abs(end) for end in model.grid.range)
     positive, symmetric = usual((0.0, reach)), usual((-reach, reach))
     if x.dtype == np.uint8:
@@ -137,6 +146,7 @@ def _judged(
     """The candidate in which the first model classifies the first images best."""
     if not models or y is None:
         return Domain(*candidates[0], f"assumed; {OVERRIDE}")
+    # A copy of the model counts the queries, so that the attacks' counters start at 0.
     model = models[0].with_bounds(*models[0].bounds)
     x, y = x[:JUDGED_ON], y[:JUDGED_ON]
     accuracy = {c: float(np.mean(model.classify(scale(x, c)) == y)) for c in candidates}

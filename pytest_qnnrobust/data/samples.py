@@ -24,8 +24,8 @@ MAX_OUTSIDE = 0.25
 class Data:
     """Labelled samples: `x` float32 (N, *shape) in model units, `y` int64 (N,).
 
-    `bounds` is the (low, high) of the input domain, `domain` the text that says how it was found.
-    Unpacks as `x, y = data`.
+    `name` is that of their source, `bounds` the (low, high) of the input domain, `domain` the text
+    that says how it was chosen. Unpacks as `x, y = data`.
     """
 
     x: NDArray[np.float32]
@@ -42,7 +42,7 @@ class Data:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the values and shapes of x and y: what a cached result depends on."""
+        """SHA-256 of the values and shapes of x and y, on which cached results depend."""
         content = hashlib.sha256(f"{self.x.shape}".encode())
         content.update(np.ascontiguousarray(self.x, "<f4").tobytes())
         content.update(np.ascontiguousarray(self.y, "<i8").tobytes())
@@ -53,7 +53,7 @@ class Data:
         return replace(self, x=self.x[:n], y=self.y[:n])
 
     def at(self, index: NDArray[np.int64]) -> Data:
-        """The samples of these numbers."""
+        """The samples at the positions `index`."""
         return replace(self, x=self.x[index], y=self.y[index])
 
 
@@ -68,10 +68,12 @@ def load_data(
     """Load labelled samples and check them against the model, or all models, under test.
 
     `source` is an `.npz` file (keys x, y), a folder of class folders of PNG or JPEG images,
-    `module:function` returning (x, y), `"digits"` (the embedded test digits), or a tuple (x, y).
-    uint8 images are scaled into the models' input domain, or into `domain`; floats stay as they
-    are, the few that lie outside of the domain clipped to it. `recorded` is the domain of a run
-    that this one is compared with (see `resolve_domain`). `limit` keeps the first samples.
+    `module:function` returning (x, y), `"digits"` (the embedded test digits), or a tuple (x, y)
+    of arrays. x is (N, *shape); uint8 images 0..255 are scaled into the models' input domain, or
+    into `domain` (low, high); floats are taken to be in model units, and the few that lie outside
+    of the domain are clipped to it. y holds the class of each sample, or one-hot rows. `recorded`
+    is the domain of a run that this one is compared with (see `resolve_domain`). `limit` keeps the
+    first samples.
 
     Raises DataError, one line, for a source that cannot be read or does not fit the models.
     """
@@ -83,11 +85,12 @@ def load_data(
     raw = read_source(source, channels, limit)
     x = _fit_shape(_check_samples(raw), raw.name, models)[:limit]
     y = _check_labels(raw, models)[:limit]
-    found = resolve_domain(models, x, y, domain, recorded)
+    resolved = resolve_domain(models, x, y, domain, recorded)
+    bounds = resolved.bounds
     if x.dtype == np.uint8:
-        return Data(scale(x, found.bounds), y, raw.name, found.bounds, f"uint8 images, {found}")
-    x, note = _clip(x, found, raw.name)
-    return Data(x, y, raw.name, found.bounds, f"{note}, {found}")
+        return Data(scale(x, bounds), y, raw.name, bounds, f"uint8 images, {resolved}")
+    x, note = _clip(x, resolved, raw.name)
+    return Data(x, y, raw.name, bounds, f"{note}, {resolved}")
 
 
 def _check_samples(raw: Raw) -> NDArray[Any]:

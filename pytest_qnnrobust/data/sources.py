@@ -23,14 +23,16 @@ MAX_BYTES = 1 << 31
 """Uncompressed size that data may have, in the file and as float32 (2 GiB)."""
 
 MAX_PIXELS = 1 << 24
+"""Pixels of one image: a small file can claim any number and fill the memory when decoded."""
 IMAGES = (".png", ".jpg", ".jpeg")
 MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA"})
+"""Pillow's modes of 8 bits a channel or less: a 16-bit image would be cut off at 255."""
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 SOURCES = "an .npz file with keys x and y, a folder of class folders, module:function or digits"
 
 
 class Raw(NamedTuple):
-    """Samples and labels as the source has them, and the name to report."""
+    """Samples and labels as they were stored, and the name to report."""
 
     x: NDArray[Any]
     y: NDArray[Any]
@@ -67,6 +69,7 @@ def read_npz(path: Path) -> Raw:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         _check_size(size, path.name)
+        # A pickle runs code of the file: an array of objects is refused instead.
         with np.load(path, allow_pickle=False) as arrays:
             if not {"x", "y"} <= set(arrays.files):
                 keys = sorted(arrays.files)[:10]
@@ -81,7 +84,7 @@ def read_npz(path: Path) -> Raw:
 
 
 def read_function(source: str) -> Raw:
-    """What `module:function`, found from the working directory, returns: (x, y)."""
+    """Call `module:function`, importable from the working directory, which returns (x, y)."""
     module, _, name = source.partition(":")
     try:
         with _working_directory_importable():
@@ -121,7 +124,7 @@ def read_folder(root: Path, channels: int | None, limit: int | None) -> Raw:
 
 def _image_files(root: Path) -> list[tuple[Path, int]]:
     try:
-        return _found_images(root)
+        return _images_by_turns(root)
     except (OSError, RuntimeError) as error:
         raise expected(
             "a folder that can be read",
@@ -131,7 +134,8 @@ def _image_files(root: Path) -> list[tuple[Path, int]]:
         ) from None
 
 
-def _found_images(root: Path) -> list[tuple[Path, int]]:
+def _images_by_turns(root: Path) -> list[tuple[Path, int]]:
+    """Paths and labels, one of each class after the other; no link may lead out of `root`."""
     inside = root.resolve()
     classes = sorted(path for path in root.iterdir() if path.is_dir())
     turns: list[list[tuple[Path, int]]] = []
@@ -149,8 +153,8 @@ def _found_images(root: Path) -> list[tuple[Path, int]]:
                     error=DataError,
                 )
         turns.append([(path, label) for path in files])
-    found = [item for item in chain.from_iterable(zip_longest(*turns)) if item is not None]
-    if not found:
+    images = [image for image in chain.from_iterable(zip_longest(*turns)) if image is not None]
+    if not images:
         cure = "put the images of each class into a folder of its own"
         raise expected(
             "PNG or JPEG images in class folders",
@@ -159,7 +163,7 @@ def _found_images(root: Path) -> list[tuple[Path, int]]:
             cure=cure,
             error=DataError,
         )
-    return found
+    return images
 
 
 def _read_image(path: Path, root: Path, channels: int | None) -> NDArray[np.uint8]:
@@ -174,6 +178,7 @@ def _read_image(path: Path, root: Path, channels: int | None) -> NDArray[np.uint
         ) from None
     name = str(path.relative_to(root))
     try:
+        # Two decoders only: Pillow has dozens, and that of EPS runs Ghostscript.
         with Image.open(path, formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 rule = f"images of at most {MAX_PIXELS} pixels"

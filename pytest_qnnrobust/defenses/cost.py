@@ -1,4 +1,4 @@
-"""What a defence costs on a microcontroller, counted, not measured."""
+"""Cost of a defence on a microcontroller, counted, not measured."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cost:
-    """Per inference: `operations` (additions, multiplications, shifts, comparisons, table lookups),
-    `ram_bytes` beside the input tensor, which is changed in place, and `flash_bytes` of tables.
+    """Cost of one inference.
+
+    `operations` counts additions, multiplications, shifts, comparisons and table lookups;
+    `ram_bytes` are those beside the input tensor, which is changed in place; `flash_bytes` those of
+    tables. A sum adds operations and flash, and takes the larger RAM: steps run one after another.
     """
 
     operations: int = 0

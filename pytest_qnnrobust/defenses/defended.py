@@ -15,11 +15,11 @@ from pytest_qnnrobust.types import Float, Labels
 
 
 class Defended(Wrapper):
-    """`base` behind `defense`: what a device that runs both decides.
+    """The model `base` behind the defence `defense`, as a device that runs both decides.
 
-    An attack on it is adaptive: it asks the defended decisions, and its gradients pass the defence
-    backwards (BPDA). Examples made for `base` and given to this model are the weaker evaluation
-    that "David and Goliath" makes (section 4).
+    An attack on it is adaptive: it queries the defended model, and its gradients pass the defence
+    backwards (BPDA, see `FeatureSqueezing.backward`). Examples made for `base` and given to this
+    model are the weaker evaluation that "David and Goliath" makes (section 4).
     """
 
     def __init__(self, base: Model, defense: FeatureSqueezing) -> None:
@@ -34,7 +34,10 @@ class Defended(Wrapper):
         return self if twin is self.base else Defended(twin, self.defense)
 
     def predict_quantized(self, xq: NDArray[Any]) -> NDArray[Any]:
-        """The integers of the input tensor in, those of the output tensor out."""
+        """Input integers (N, *input_shape) -> output integers (N, classes), as the device has them.
+
+        Raises QnnRobustError where `base` is no integer model run by TFLM's arithmetic.
+        """
         if self.grid is None or not isinstance(self.base, IntegerModel):
             raise expected("an integer model run by TFLM's arithmetic", model=self.base.name)
         self.queries += len(xq)

@@ -14,14 +14,15 @@ from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.models.base import Model
 
 SQUEEZERS = (FeatureSqueezing(4, 1), FeatureSqueezing(None, 2))
-"""Colour depth alone and the window alone, as Xu et al. join them."""
+"""The colour depth alone and the window alone, as Xu et al. join them."""
 
 
 class SqueezingDetector:
-    """Xu, Evans, Qi, "Feature Squeezing" (2017), section 4.
+    """A detector of adversarial inputs: Xu, Evans, Qi, "Feature Squeezing" (2017), section 4.
 
     The score of an input is the largest L1 distance (0..2) between the model's probabilities for
     it and for its squeezed versions; above `threshold`, the input is called adversarial.
+    Raises QnnRobustError for a threshold outside [0, 2] or no squeezers.
     """
 
     def __init__(
@@ -46,24 +47,28 @@ class SqueezingDetector:
         false_positive_rate: float = 0.05,
         squeezers: Sequence[FeatureSqueezing] = SQUEEZERS,
     ) -> SqueezingDetector:
-        """With the threshold above which at most this share of the clean inputs `x` lies."""
+        """Fit the threshold: at most `false_positive_rate` of the clean inputs `x` lie above it.
+
+        `x` is float32 (N, *input_shape) in model units. Raises QnnRobustError for a rate outside
+        [0, 1) or no inputs.
+        """
         if not 0 <= false_positive_rate < 1:
             rule = "false_positive_rate to be in [0, 1)"
             raise expected(rule, false_positive_rate=false_positive_rate)
         if not len(x):
             raise expected("one clean input or more", inputs=0)
         detector = cls(model, 0.0, squeezers)
-        kept = int(np.ceil((1 - false_positive_rate) * len(x)))
-        detector.threshold = float(np.sort(detector.scores(x))[max(kept, 1) - 1])
+        passed = int(np.ceil((1 - false_positive_rate) * len(x)))
+        detector.threshold = float(np.sort(detector.scores(x))[max(passed, 1) - 1])
         return detector
 
     def scores(self, x: NDArray[Any]) -> NDArray[np.float64]:
-        """The L1 distance of each input (N, *input_shape), float64 (N,)."""
+        """The score of each input (N, *input_shape), float64 (N,): an L1 distance in 0..2."""
         plain = self.model.predict(x).astype(np.float64)
         squeezed = [Defended(self.model, squeezer).predict(x) for squeezer in self.squeezers]
-        gaps = [np.abs(one - plain).sum(axis=1) for one in squeezed]
+        gaps = [np.abs(probabilities - plain).sum(axis=1) for probabilities in squeezed]
         return np.asarray(np.max(gaps, axis=0))
 
     def detects(self, x: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which inputs it calls adversarial, bool (N,)."""
+        """Whether each input (N, *input_shape) is called adversarial, bool (N,)."""
         return np.asarray(self.scores(x) > self.threshold)

@@ -7,28 +7,26 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.defenses.cost import Cost
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.models.grid import InputGrid
-
-Array = NDArray[Any]
-Bounds = tuple[float, float]
+from pytest_qnnrobust.types import Array, Bounds
 
 SCALE_OPERATIONS = 3
-"""Multiply, add and shift: an element brought to its level without a table."""
+"""Operations that bring an element to its level without a table: multiply, add and shift."""
 
 
 @dataclass(frozen=True)
 class FeatureSqueezing:
-    """Xu, Evans, Qi, "Feature Squeezing" (2017), section 3: colour depth, then a median window.
+    """Fewer colours, then a median window: Xu, Evans, Qi, "Feature Squeezing" (2017), section 3.
 
-    `bit_depth` b keeps 2**b evenly spaced values of the input domain, each element moved to the
-    nearest (of two, the upper); None keeps all. `window` w replaces each element by the median of
-    w x w pixels of its channel (on one-dimensional inputs of w elements), of an even number the
-    upper of the two in the middle, pixels beyond the edge mirrored: scipy's median_filter, mode
-    "reflect". 1 leaves pixels alone. Both steps are monotone, so their order does not matter.
+    `bit_depth` b keeps 2**b evenly spaced values of the input domain and moves each element to the
+    nearest of them, half-way to the upper one; None keeps all values. `window` w replaces each
+    element by the median of w x w pixels of its channel (of w elements on one-dimensional inputs):
+    the upper of the two in the middle where their number is even, with pixels beyond the edge
+    mirrored, as scipy's median_filter does in mode "reflect". 1 leaves pixels alone. Both steps are
+    monotone, so their order does not matter.
 
     On a quantized input both run on its integers, without a division where the network is int8.
     The defaults are those of "David and Goliath", Table 15, for CIFAR-10.
@@ -46,7 +44,10 @@ class FeatureSqueezing:
             raise expected("window to be an integer >= 1", window=self.window)
 
     def __call__(self, x: Array, bounds: Bounds, grid: InputGrid | None = None) -> Array:
-        """Squeezed real-valued inputs, float32 (N, ...), of a network with this domain and grid."""
+        """Squeeze real-valued inputs `x` (N, ...) in the domain `bounds`; float32 of that shape.
+
+        `grid` is the network's input grid, None where its input is float.
+        """
         if grid is not None:
             return grid.dequantize(self.squeeze_quantized(grid.quantize(x), bounds, grid))
         low, high = bounds
@@ -58,18 +59,19 @@ class FeatureSqueezing:
         return self._median(squeezed).astype(np.float32)
 
     def squeeze_quantized(self, q: Array, bounds: Bounds, grid: InputGrid) -> Array:
-        """Squeezed integers (N, ...) of the grid's dtype, in integer arithmetic throughout."""
+        """Squeeze integers (N, ...) of the grid's dtype, in integer arithmetic throughout."""
         if self.bit_depth is None:
             return self._median(q)
         low, high = (int(end) for end in grid.quantize(np.array(bounds, np.float32)))
         levels, span = 2**self.bit_depth - 1, high - low
         offset = np.clip(q.astype(np.int64) - low, 0, span)
+        # Both are round(a / b), halves up, written as floor((2 a + b) / (2 b)) to stay integer.
         level = (2 * offset * levels + span) // (2 * span)
         squeezed = low + (2 * level * span + levels) // (2 * levels)
         return self._median(squeezed.astype(q.dtype))
 
     def backward(self, x: Array, gradient: Array, bounds: Bounds, grid: InputGrid | None) -> Array:
-        """The gradient with respect to `x`, from that with respect to the squeezed input (N, ...).
+        """Turn the gradient in the squeezed input (N, ...) into that in `x`, float32 (N, ...).
 
         Backward-pass differentiable approximation (Athalye, Carlini, Wagner 2018): the median
         hands its gradient to the element that it took; the steps of the colour depth count as the
@@ -81,14 +83,15 @@ class FeatureSqueezing:
         windows, origin = self._windows(plain)
         rank = windows.shape[-1] // 2
         taken = np.argpartition(windows, rank, axis=-1)[..., rank]
-        sources = np.take_along_axis(np.broadcast_to(origin, windows.shape), taken[..., None], -1)
+        origins = np.take_along_axis(np.broadcast_to(origin, windows.shape), taken[..., None], -1)
         size = int(np.prod(x.shape[1:]))
-        places = np.arange(len(x))[:, None] * size + sources.reshape(len(x), size)
+        places = np.arange(len(x))[:, None] * size + origins.reshape(len(x), size)
+        # Several windows may take one element: bincount adds their gradients, assignment would not.
         summed = np.bincount(places.ravel(), gradient.ravel(), minlength=x.size)
         return summed.reshape(x.shape).astype(np.float32)
 
     def cost(self, input_shape: tuple[int, ...], dtype: str) -> Cost:
-        """Of one inference on an input of this shape and dtype, as a plain loop would do it.
+        """The cost of one inference on an input of this shape and dtype, as a plain loop has it.
 
         Colour depth: one table lookup an element for int8, else multiply, add and shift. Median:
         a selection sort up to the middle of each window; rows that later windows still need are
@@ -98,8 +101,8 @@ class FeatureSqueezing:
         total = Cost()
         if self.bit_depth is not None:
             by_table = item == 1
-            each = 1 if by_table else SCALE_OPERATIONS
-            total += Cost(operations=each * elements, flash_bytes=256 if by_table else 0)
+            per_element = 1 if by_table else SCALE_OPERATIONS
+            total += Cost(operations=per_element * elements, flash_bytes=256 if by_table else 0)
         if self.window > 1:
             members = self.window ** len(self._axes(input_shape))
             comparisons = sum(members - 1 - i for i in range(members // 2 + 1))
@@ -117,13 +120,12 @@ class FeatureSqueezing:
         return np.asarray(median_filter(x, size=size, mode="reflect"))
 
     def _axes(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Height and width; of a one-dimensional input, its only axis."""
+        """The axes of the window: height and width, or the only axis of a one-dimensional input."""
         return tuple(range(min(len(input_shape), 2)))
 
     def _windows(self, x: Array) -> tuple[Array, Array]:
-        """The elements that each element's window holds, (N, ..., members), and where in the flat
-        sample they come from, (..., members).
-        """
+        """The members of each element's window (N, ..., members), and their places (..., members)
+        in the flat sample."""
         axes = self._axes(x.shape[1:])
         origin = _window_origins(x.shape[1:], axes, self.window)
         flat = x.reshape(len(x), -1)
@@ -132,12 +134,13 @@ class FeatureSqueezing:
 
 @lru_cache(maxsize=16)
 def _window_origins(shape: tuple[int, ...], axes: tuple[int, ...], window: int) -> Array:
-    """For each element of `shape`, the flat indices of its window's members (*shape, members)."""
+    """The flat indices (*shape, members) of the members of each element's window."""
     index = np.arange(int(np.prod(shape))).reshape(shape)
     before = window // 2
     widths = [
         (before, window - 1 - before) if axis in axes else (0, 0) for axis in range(len(shape))
     ]
+    # NumPy's "symmetric" is what scipy calls "reflect": the edge pixel itself is repeated.
     padded = np.pad(index, widths, mode="symmetric")
     views = np.lib.stride_tricks.sliding_window_view(padded, (window,) * len(axes), axes)
     return views.reshape(*shape, -1)

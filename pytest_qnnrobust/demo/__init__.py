@@ -1,4 +1,4 @@
-"""The embedded digits models and data, where they are, and what a run on them adds to a gate's."""
+"""The embedded digits models and data, and the settings that a run on them adds to a gate's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EPS = {2.0: 0.5, math.inf: 0.1}
 """Budget by norm: the papers' epsilons, made for photographs, do nothing or all to the digits."""
 
 ATTACKS = ("jsma", "cw-linf", "uap", "geoda")
-"""Run beside the profile's attacks, so that every published finding is judged."""
+"""Attacks that run beside the profile's, so that every published finding is judged."""
 
 SQUEEZING = (2, 1)
 """Colour bits and median window: a wider one blurs 8x8 pixels beyond recognition."""
@@ -37,6 +37,7 @@ def demo_path(name: str) -> Path:
     """The path of one embedded file, one of `FILES`."""
     if name not in FILES:
         raise expected(f"an embedded file, one of {', '.join(FILES)}", name=name)
+    # They lie beside this module in a wheel, and at the top of a working copy.
     here = Path(__file__).resolve().parent
     for folder in (here / "fixtures", here.parents[1] / "fixtures"):
         if (folder / name).is_file():

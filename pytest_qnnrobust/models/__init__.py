@@ -5,8 +5,9 @@ Public names load on first use (PEP 562).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pytest_qnnrobust.exports import on_first_use
 
 if TYPE_CHECKING:
     from pytest_qnnrobust.models.base import CHUNK as CHUNK
@@ -23,24 +24,20 @@ if TYPE_CHECKING:
     from pytest_qnnrobust.types import Width as Width
 
 _HOMES = {
-    "CHUNK": "models.base",
-    "Float": "types",
-    "Gradient": "models.base",
-    "GradientSource": "types",
-    "InputGrid": "models.grid",
-    "Labels": "types",
-    "Model": "models.base",
-    "Runtime": "types",
-    "Scores": "models.base",
-    "Width": "types",
-    "Wrapper": "models.base",
-    "load_model": "models.load",
+    "CHUNK": "base",
+    "Float": ".types",
+    "Gradient": "base",
+    "GradientSource": ".types",
+    "InputGrid": "grid",
+    "Labels": ".types",
+    "Model": "base",
+    "Runtime": ".types",
+    "Scores": "base",
+    "Width": ".types",
+    "Wrapper": "base",
+    "load_model": "load",
 }
 
 __all__ = list(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"pytest_qnnrobust.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = on_first_use(__name__, _HOMES)

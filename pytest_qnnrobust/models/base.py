@@ -1,4 +1,4 @@
-"""What every attacked network offers, whatever file and runtime it comes from."""
+"""The interface of every attacked network, whatever file and runtime it comes from."""
 
 from __future__ import annotations
 
@@ -11,18 +11,26 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.compute.batches import CHUNK as CHUNK
 from pytest_qnnrobust.errors import DataError, QnnRobustError, expected
 from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.models.losses import loss_named
 from pytest_qnnrobust.types import Float, GradientSource, Labels, Runtime, Width
 
-CHUNK = 256
-"""Samples a model is given at once: larger batches are cut, so memory does not grow with N."""
+REDIRECTIONS: tuple[GradientSource, ...] = ("straight-through", "surrogate", "finite-difference")
+"""Gradients that `Model.with_gradient` can give a model."""
+
+FLOAT_LEVELS = 255
+"""Steps of a float input, which has no LSB: one probe step is this part of its domain, as in an
+8-bit image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """`labels` int64 (N,), decided on the output tensor; `logits` float32 (N, classes)."""
+    """Decisions and scores of one pass.
+
+    `labels` int64 (N,) are decided on the output tensor; `logits` is float32 (N, classes).
+    """
 
     labels: Labels
     logits: Float
@@ -30,7 +38,10 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Gradient:
-    """`logits` (N, classes), `loss` (N,) and its input `gradient` (N, *input_shape), float32."""
+    """Logits, loss and input gradient of one pass, all float32.
+
+    `logits` (N, classes), `loss` (N,), `gradient` (N, *input_shape) of the loss.
+    """
 
     logits: Float
     loss: Float
@@ -43,6 +54,7 @@ class Model(ABC):
     All methods take real-valued float32 inputs (N, *input_shape) in model units, any N, and cut
     them into chunks of 256. `queries` counts samples evaluated, `gradients` samples
     differentiated (a Jacobian counts one per class).
+    Every method raises DataError for inputs of another shape, and for integers.
     """
 
     width: Width
@@ -50,10 +62,11 @@ class Model(ABC):
     differentiable: bool = True
     gradient_source: GradientSource = "autodiff"
     gradient_queries: int = 0
-    """Questions that the gradients of one input cost, where they are measured; else 0."""
+    """Queries that the gradients of one input cost where they are measured; else 0."""
     grid: InputGrid | None = None
+    """Integers that the input tensor holds; None where it is float."""
     digest: str | None = None
-    """Of the file and the arithmetic that compute the scores; None where no file stands behind."""
+    """Digest of the file and the arithmetic that compute the scores; None without a file."""
 
     def __init__(
         self,
@@ -89,11 +102,14 @@ class Model(ABC):
 
     @property
     def surrogate(self) -> Model:
-        """The differentiable float twin; a float model is its own."""
+        """The differentiable float twin: the dequantized network. A float model is its own."""
         return self
 
     def with_bounds(self, low: float, high: float) -> Model:
-        """The same model with another input domain; the query counts start again."""
+        """The same model with another input domain; the query counts start again.
+
+        Raises QnnRobustError unless low < high.
+        """
         if not low < high:
             raise expected("bounds with low < high", low=low, high=high)
         twin = copy.copy(self)
@@ -102,15 +118,17 @@ class Model(ABC):
         return twin
 
     def with_gradient(self, source: str, probe_steps: int = 1) -> Model:
-        """The same model, whose gradients white-box attacks get from `source`.
+        """The same scores with the gradients that `source` names.
 
-        "straight-through": the integer graph's own forward pass, the float twin's backward pass
-        (an integer model's default); "surrogate": both passes of the float twin;
-        "finite-difference": central differences of the model's own scores, `probe_steps` input
-        LSBs to either side, 2 * size queries each. A float model is its own surrogate.
-        Raises QnnRobustError for another source, or a probe below one LSB.
+        - "straight-through": the integer graph forward, the float twin backward (Bengio, Leonard
+          and Courville 2013); an integer model's default;
+        - "surrogate": the float twin in both directions; a float model is its own surrogate;
+        - "finite-difference": central differences of the model's own scores, `probe_steps` input
+          LSBs to either side, 2 * size + 1 queries a gradient.
+
+        Raises QnnRobustError for another source, and for a probe below one LSB.
         """
-        return _with_gradient(self, source, probe_steps)
+        return _redirected(self, source, probe_steps)
 
     def predict(self, x: NDArray[Any]) -> Float:
         """The output tensor, dequantized: float32 (N, classes)."""
@@ -118,16 +136,17 @@ class Model(ABC):
         return outputs
 
     def logits(self, x: NDArray[Any]) -> Float:
-        """The input of the final SOFTMAX, dequantized (the output where there is none)."""
+        """The input of the final SOFTMAX, or the output where there is none, dequantized:
+        float32 (N, classes)."""
         _, logits = self._forward(x)
         return logits
 
     def classify(self, x: NDArray[Any]) -> Labels:
-        """What the device decides: argmax of the output tensor, the lowest index on a tie."""
+        """The device's decisions, int64 (N,): argmax of the output, the lowest index on a tie."""
         return self.evaluate(x).labels
 
     def evaluate(self, x: NDArray[Any]) -> Scores:
-        """Decision and logits from one pass, counted once."""
+        """Decisions and logits from one pass, counted once."""
         outputs, logits = self._forward(x)
         return Scores(np.argmax(outputs, axis=1).astype(np.int64), logits)
 
@@ -138,24 +157,27 @@ class Model(ABC):
         loss: str = "cross-entropy",
         rival: NDArray[Any] | None = None,
     ) -> Gradient:
-        """Loss of the logits against labels `y` and its gradient with respect to the input.
+        """Loss of the logits against labels `y` int64 (N,) and its gradient in the input.
 
-        A targeted loss takes the class it wants for each sample from `rival` int64 (N,).
+        `loss` is one of `models.losses.LOSSES`; a targeted one takes the class that it wants for
+        each sample from `rival` int64 (N,). Raises QnnRobustError for another loss, and where the
+        model has no gradients.
         """
         y = np.asarray(y, np.int64)
         wanted = y if rival is None else np.asarray(rival, np.int64)
         return self._differentiate(self._check_input(x), y, wanted, loss)
 
     def jacobian(self, x: NDArray[Any], weights: NDArray[Any] | None = None) -> tuple[Float, Float]:
-        """Logits (N, classes) and their Jacobian (N, classes, *input_shape).
+        """Logits (N, classes) and their Jacobian (N, classes, *input_shape), float32.
 
-        With `weights` (N, m, classes): the gradients (N, m, *input_shape) of m weighted sums of
-        the logits, which cost m backward passes instead of one for each class.
+        With `weights` (N, m, classes) the second array holds the gradients (N, m, *input_shape) of
+        m weighted sums of the logits, which cost m backward passes instead of one for each class.
+        Raises QnnRobustError where the model has no gradients.
         """
         x = self._check_input(x)
         if weights is None:
-            each = np.eye(self.classes, dtype=np.float32)
-            weights = np.broadcast_to(each, (len(x), *each.shape))
+            identity = np.eye(self.classes, dtype=np.float32)
+            weights = np.broadcast_to(identity, (len(x), *identity.shape))
         sums = np.asarray(weights, np.float32)
         self.gradients += len(x) * sums.shape[1]
         parts = _map_chunks(lambda rows: self._jacobian(x[rows], sums[rows]), len(x))
@@ -199,7 +221,7 @@ class Model(ABC):
 
 
 class Wrapper(Model):
-    """The scores and decisions of `base`; what differs, a subclass says."""
+    """A model that answers as `base` does, but for what a subclass overrides."""
 
     def __init__(self, base: Model) -> None:
         super().__init__(base.name, base.input_shape, base.classes, base.bounds)
@@ -234,19 +256,14 @@ def _chunks(n: int) -> Iterator[slice]:
         yield slice(start, min(start + CHUNK, n))
 
 
-SOURCES: tuple[GradientSource, ...] = ("straight-through", "surrogate", "finite-difference")
-
-FLOAT_LEVELS = 255
-"""A float input has no LSB: a probe step of one counts as this part of its domain."""
-
-
-def _with_gradient(model: Model, source: str, probe_steps: int) -> Model:
-    """See `Model.with_gradient`."""
-    if source not in SOURCES:
-        raise expected(f"gradient to be one of {', '.join(SOURCES)}", gradient=source)
+def _redirected(model: Model, source: str, probe_steps: int) -> Model:
+    """The model that `Model.with_gradient` promises."""
+    if source not in REDIRECTIONS:
+        raise expected(f"gradient to be one of {', '.join(REDIRECTIONS)}", gradient=source)
     if isinstance(probe_steps, bool) or not isinstance(probe_steps, int) or probe_steps < 1:
         cure = "a probe below one input LSB sees no change and reads as robustness"
         raise expected("probe_steps to be an integer >= 1", cure=cure, probe_steps=probe_steps)
+    # A second redirection replaces the first one instead of wrapping it.
     base = model.base if isinstance(model, Redirected) else model
     if source == "finite-difference":
         return FiniteDifference(base, probe_steps)
@@ -262,12 +279,12 @@ def _with_gradient(model: Model, source: str, probe_steps: int) -> Model:
 class Redirected(Wrapper):
     """The scores and decisions of `base`, with gradients from elsewhere."""
 
-    source: GradientSource
+    redirection: GradientSource
 
     def __init__(self, base: Model) -> None:
         super().__init__(base)
         self.differentiable = True
-        self.gradient_source = self.source
+        self.gradient_source = self.redirection
         self.gradient_queries = 0
 
     def _loss_gradient(
@@ -285,7 +302,7 @@ class Redirected(Wrapper):
 class SurrogateGradient(Redirected):
     """Gradients of the dequantized float twin at the same inputs, as transfer attacks use them."""
 
-    source: GradientSource = "surrogate"
+    redirection: GradientSource = "surrogate"
 
     def _gradient(self, x: Float, y: Labels, rival: Labels, loss: str) -> Float:
         return self.surrogate._loss_gradient(x, y, rival, loss)[2]
@@ -297,11 +314,11 @@ class SurrogateGradient(Redirected):
 class FiniteDifference(Redirected):
     """Central differences over `probe_steps` input LSBs on either side, in float64.
 
-    One gradient, or any number of them at one input, asks the model 2 * size + 1 questions, which
-    are counted as queries. At the bounds the difference is one-sided.
+    One gradient, or any number of them at one input, takes 2 * size + 1 queries. At the bounds the
+    difference is one-sided.
     """
 
-    source: GradientSource = "finite-difference"
+    redirection: GradientSource = "finite-difference"
 
     def __init__(self, base: Model, probe_steps: int) -> None:
         super().__init__(base)
@@ -327,20 +344,23 @@ class FiniteDifference(Redirected):
     def _differences(self, x: Float, m: int, measure: Any) -> Float:
         """Gradients (n, m, *input_shape) of the m numbers that `measure(logits, row)` returns."""
         size = int(np.prod(self.input_shape))
+        # float32 losses of neighbouring inputs often cancel to an exact 0: a false zero gradient.
         slopes = np.zeros((len(x), m, size))
         low, high = self.bounds
         for row, sample in enumerate(x.reshape(len(x), size)):
+            # Each element costs two probes, one to either side, and a chunk holds CHUNK of them.
             for start in range(0, size, CHUNK // 2):
                 moved = np.arange(start, min(start + CHUNK // 2, size))
-                each = np.arange(len(moved))
+                rows = np.arange(len(moved))
                 probes = np.repeat(sample[None, None], 2, axis=0).repeat(len(moved), axis=1)
-                probes[0, each, moved] = np.minimum(sample[moved] + self._probe, high)
-                probes[1, each, moved] = np.maximum(sample[moved] - self._probe, low)
+                probes[0, rows, moved] = np.minimum(sample[moved] + self._probe, high)
+                probes[1, rows, moved] = np.maximum(sample[moved] - self._probe, low)
                 logits = self._evaluate(probes.reshape(-1, *self.input_shape))[1]
                 self.queries += len(logits)
                 above, below = np.split(measure(logits, row), 2)
+                # The device sees grid points: the distance between those is what was probed.
                 seen = probes if self.grid is None else self.grid.snap(probes)
-                width = seen[0, each, moved].astype(np.float64) - seen[1, each, moved]
+                width = seen[0, rows, moved].astype(np.float64) - seen[1, rows, moved]
                 rise = (above - below) / np.where(width > 0, width, np.inf)[:, None]
                 slopes[row][:, moved] = rise.T
         return slopes.astype(np.float32).reshape(len(x), m, *self.input_shape)

@@ -27,22 +27,24 @@ TIMEOUT = 300.0
 MEMORY = 8 << 30
 """Bytes of data that a child may hold (RLIMIT_DATA, where the system has it)."""
 MAX_HEADER = 1 << 16
+"""Bytes of a header: a child that a file has taken over can claim any size."""
 MAX_PAYLOAD = 1 << 32
 
 Message = tuple[dict[str, Any], bytes]
 Answer = Callable[[dict[str, Any], bytes], tuple[Mapping[str, Any], bytes]]
 
 _SIZES = struct.Struct("<IQ")
+# The child takes over the parent's sys.path, which pytest may have extended.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from {0} import run; run(sys.argv[1])"
 
 
 class ChildError(Exception):
-    """What the child refused, or how it ended; one line."""
+    """A refusal of the child, or its end; one line."""
 
 
 @dataclass
 class _Clock:
-    """Until when, by `time.monotonic`, an answer may come, and whether it came too late."""
+    """The time, by `time.monotonic`, until which an answer may come, and whether it has passed."""
 
     deadline: float = math.inf
     overdue: bool = False
@@ -66,7 +68,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """Of the process, None before the first question and after its end."""
+        """Number of the process, None before the first question and after its end."""
         return self._process.pid if self._process is not None and self._mine else None
 
     @property
@@ -85,6 +87,7 @@ class Child:
                 reason = self._why(process)
                 raise ChildError(reason) from None
             except BaseException:
+                # The answer to an interrupted question would be taken for that to the next one.
                 self.close()
                 raise
             finally:
@@ -116,7 +119,8 @@ class Child:
         return self._process
 
     def _why(self, process: subprocess.Popen[bytes]) -> str:
-        """How a process ended that gave no answer; it is ended here if it did not end itself."""
+        """Say how a process ended that gave no answer; end it if it did not end itself."""
+        # A crash closes the pipe before the process can be waited for.
         with suppress(subprocess.TimeoutExpired):
             process.wait(5)
         code = process.poll()
@@ -129,7 +133,7 @@ class Child:
 
 
 def send(stream: BinaryIO, header: Mapping[str, Any], payload: Any = b"") -> None:
-    """`payload` is anything with a buffer of bytes."""
+    """Write a message; `payload` is anything with a buffer of bytes."""
     text = json.dumps(header).encode()
     content = memoryview(payload).cast("B") if len(payload) else memoryview(b"")
     stream.write(_SIZES.pack(len(text), len(content)) + text)
@@ -138,7 +142,7 @@ def send(stream: BinaryIO, header: Mapping[str, Any], payload: Any = b"") -> Non
 
 
 def receive(stream: BinaryIO) -> Message:
-    """The next message. Raises EOFError where none is left, ValueError where it is none."""
+    """Read the next message. Raises EOFError where none is left, ValueError for anything else."""
     length, size = _SIZES.unpack(_exactly(stream, _SIZES.size))
     if length > MAX_HEADER or size > MAX_PAYLOAD:
         raise ValueError(f"a message of {length} and {size} bytes")
@@ -156,22 +160,25 @@ def _exactly(stream: BinaryIO, size: int) -> bytes:
 
 
 def run(module: str) -> None:
-    """In the child: answer questions until there are no more."""
-    source = os.fdopen(os.dup(0), "rb")
-    target = os.fdopen(os.dup(1), "wb")
+    """Answer the parent's questions, in the child, until there are no more."""
+    questions = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    # The libraries print to file descriptor 1: only this loop may write into the messages.
     with open(os.devnull, "r+b") as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(nothing.fileno(), 1)
+    # Ctrl-C reaches the whole process group; it is the parent that ends its child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     _limit_memory()
     answer: Answer | None = None
     with suppress(EOFError, BrokenPipeError):
         while True:
-            header, payload = receive(source)
+            header, payload = receive(questions)
+            # Later than the parent's own clock, which can say why: for a parent that is stopped.
             _alarm(1.5 * header["timeout"])
             answer = answer or importlib.import_module(module).serve()
-            send(target, *_answered(answer, header, payload))
+            send(answers, *_answered(answer, header, payload))
             _alarm(0)
 
 
@@ -187,31 +194,37 @@ def _answered(
 
 def _alarm(seconds: float) -> None:
     """End this process after so many seconds, whatever holds it up; 0: not any more (POSIX)."""
+    # SIGALRM has no handler here, so that it ends a process that hangs in C code as well.
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _limit_memory() -> None:
-    """Beyond `MEMORY` an allocation fails; where the machine runs out first, this process goes."""
+    """Let allocations beyond `MEMORY` fail; where the machine runs out first, end this process."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
         limit = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+    # Linux ends the process of the highest score when memory runs out: not pytest, this one.
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("1000")
 
 
 def _end_with_parent(parent: int) -> None:
-    """A parent that is killed in the middle of a question leaves nobody behind (POSIX)."""
+    """End this process once its parent is gone, killed in the middle of a question (POSIX)."""
+    # An orphan gets another parent, so that the number changes.
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(0)
 
 
 def _end_overdue(clock: _Clock, process: subprocess.Popen[bytes], pause: float) -> None:
-    """One thread for all questions to a process: one more for each would double a short answer."""
+    """Kill a process whose answer is overdue, in one thread for all questions to it.
+
+    A thread for each question would double the time of a short answer.
+    """
     while process.poll() is None:
         time.sleep(pause)
         if time.monotonic() > clock.deadline:
@@ -236,8 +249,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _stream(stream: Any) -> BinaryIO:
     if stream is None:
         raise EOFError
-    found: BinaryIO = stream
-    return found
+    pipe: BinaryIO = stream
+    return pipe
 
 
 def _signal_name(number: int) -> str:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import DataError, ModelFileError, expected
 from pytest_qnnrobust.models.keras_files import load_network
+from pytest_qnnrobust.types import INTEGER_WIDTHS
 
-WIDTHS = ("int8", "int16", "float32")
+WIDTHS = (*INTEGER_WIDTHS, "float32")
 
 
 def convert(
@@ -27,16 +28,18 @@ def convert(
     *,
     batch: int | None = 1,
 ) -> bytes:
-    """The bytes of a `.tflite` file that computes what a Keras network computes.
+    """Convert a Keras network to the bytes of a `.tflite` file, by TensorFlow's own converter.
 
-    `source` is a `.keras` or `.h5` file, or a Keras model with one input. `int8` and `int16`
-    (16-bit activations, 8-bit weights) are integers from input to output, with ranges taken from
-    `calibration`, float32 (N, *input_shape) in the network's own input units; Dense layers keep one
-    scale per tensor, as CMSIS-NN's int16 kernel needs. `batch` is the static batch size in the
-    file, None for a dynamic one. The same source and calibration give the same bytes.
+    `source` is a `.keras` or `.h5` file, or a Keras model with one input. `width` is the format of
+    activations: `int8` and `int16` (then with 8-bit weights) are integers from input to output,
+    with ranges taken from `calibration`, float32 (N, *input_shape) in the network's input units.
+    Dense layers keep one scale per tensor, as CMSIS-NN's int16 kernel needs. `batch` is the static
+    batch size in the file, None for a dynamic one. The same source and calibration give the same
+    bytes.
 
-    Raises DataError for unfit calibration data, ModelFileError where the file is no Keras model or
-    the converter finds an operator without an integer kernel.
+    Raises QnnRobustError for another width or without calibration data, DataError for data that
+    do not fit, ModelFileError where the file is no Keras model or the converter finds an operator
+    without an integer kernel.
     """
     if width not in WIDTHS:
         raise expected(f"width to be one of {', '.join(WIDTHS)}", width=width)
@@ -62,6 +65,7 @@ def _converter(network: Any, shape: tuple[int | None, ...]) -> Any:
     function = tf.function(
         lambda x: network(x, training=False), input_signature=[spec], autograph=False
     )
+    # The converter wants an object that owns every tf.Variable, which Keras 3 keeps in `value`.
     owner = tf.Module()
     owner.weights = [v if isinstance(v, tf.Variable) else v.value for v in network.variables]
     owner.function = function
@@ -81,6 +85,7 @@ def _quantize(converter: Any, width: str, calibration: NDArray[np.float32]) -> N
     converter.representative_dataset = lambda: ([row[None]] for row in calibration)
     converter.target_spec.supported_ops = [operators[width]]
     converter.inference_input_type = converter.inference_output_type = tf.dtypes.as_dtype(width)
+    # CMSIS-NN's int16 FULLY_CONNECTED takes one scale; TensorFlow 2.21 writes one per channel.
     converter._experimental_disable_per_channel_quantization_for_dense_layers = True
 
 
@@ -108,7 +113,7 @@ def _check_calibration(
 
 
 def _failure(width: str, error: Exception) -> ModelFileError:
-    """One line: of the converter's report, the line that names the error."""
+    """Shorten the converter's report to the line that names the error."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = next((line for line in lines if "error:" in line), lines[0] if lines else "")
     return ModelFileError(f"TensorFlow cannot convert this network to {width}: {telling[:200]}")

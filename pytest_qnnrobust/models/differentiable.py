@@ -22,8 +22,8 @@ class Differentiable:
 
     `function` maps a float32 tensor (n, *input_shape) to logits (n, classes) and treats every
     sample alone. Each method takes any n >= 1 and computes it in batches of sizes among `buckets`
-    (`batching.pieces`), so that a new n costs neither a trace nor a new set of oneDNN primitives or
-    XLA kernels.
+    (`compute.batches.pieces`), so that a new n costs neither a trace nor a new set of oneDNN
+    primitives or XLA kernels.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class Differentiable:
     def loss_gradient(
         self, x: Float, y: NDArray[np.int64], rival: NDArray[np.int64], loss: str
     ) -> tuple[Float, Float, Float]:
-        """Logits (n, classes), loss (n,) of labels `y` and classes `rival`, and its gradient."""
+        """Logits (n, classes), loss (n,) for labels `y` and classes `rival`, and its gradient."""
         if loss not in self._gradients:
             self._gradients[loss] = self._compile_gradient(loss_named(loss))
         logits, value, gradient = self._run(self._gradients[loss], x, y, rival)
         return logits, value, gradient
 
     def jacobian(self, x: Float, weights: Float) -> tuple[Float, Float]:
-        """Logits and the gradients (n, m, *input_shape) of m weighted sums of them for each sample.
+        """Logits, and the gradients (n, m, *input_shape) of m weighted sums of them.
 
-        `weights` is (n, m, classes). One forward pass and m backward ones.
+        `weights` is (n, m, classes). Takes one forward pass and m backward ones.
         """
         m = weights.shape[1]
         if m not in self._jacobians:
@@ -92,6 +92,7 @@ class Differentiable:
         import tensorflow as tf
 
         def loss_gradient(x: Any, y: Any, rival: Any) -> tuple[Any, Any, Any]:
+            # Only the input is watched: gradients of the weights would cost time for nothing.
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(x)
                 logits = self.function(x)

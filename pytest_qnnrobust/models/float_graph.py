@@ -14,8 +14,10 @@ from pytest_qnnrobust.types import Float, Labels, Runtime, Width
 
 
 class FloatGraphModel(Model):
-    """A graph computed in float32 from `start` to `end`, differentiable: a float `.tflite`, or the
-    dequantized twin of an integer one."""
+    """A differentiable graph in float32, from the tensor `start` to the tensor `end`.
+
+    It is a float `.tflite` or the dequantized twin of an integer one.
+    """
 
     width: Width = "float32"
 

@@ -1,7 +1,6 @@
-"""An HDF5 file read through once, in the process that `child.run` has started.
+"""Read an HDF5 file to its end, in the process that `child.run` has started.
 
-The HDF5 library can crash or hang on a broken file; what has been read here to the end is read
-again by Keras.
+The HDF5 library can crash or hang on a broken file. Keras reads only a file that passed here.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pytest_qnnrobust.models.keras_files import check_hdf5
 
 
 def serve() -> Answer:
-    """The question holds the bytes of a file and its name; there is an answer if it is sound."""
+    """Answer questions that hold the bytes of a file and its name, if the file is sound."""
 
     def answer(header: dict[str, Any], payload: bytes) -> tuple[Mapping[str, Any], bytes]:
         check_hdf5(payload, header["name"])

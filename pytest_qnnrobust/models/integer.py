@@ -38,7 +38,10 @@ class IntegerModel(Model):
         super().__init__(name, self.interpreter.input_shape, plan.output.shape[1], self.grid.range)
 
     def predict_quantized(self, q: NDArray[Any]) -> NDArray[Any]:
-        """Input integers (N, *input_shape) -> output integers (N, classes), bit for bit TFLM's."""
+        """Input integers (N, *input_shape) -> output integers (N, classes), bit for bit TFLM's.
+
+        Both have the dtype `width`. Raises QnnRobustError for another dtype or shape.
+        """
         self.queries += len(q)
         return self.interpreter.invoke(q)
 
@@ -76,6 +79,7 @@ class IntegerModel(Model):
 
     def with_bounds(self, low: float, high: float) -> Model:
         model = super().with_bounds(low, high)
+        # The copied twin, where it was made already, has the old bounds.
         model.__dict__.pop("surrogate", None)
         return model
 
@@ -83,12 +87,14 @@ class IntegerModel(Model):
 def straight_through_logits(interpreter: Interpreter, twin: FloatTwin) -> Callable[[Any], Any]:
     """Real inputs on the grid -> the integer graph's logits, with the float twin's gradient."""
     plan = interpreter.plan
+    # The final SOFTMAX is not part of the logits: it would be computed for nothing.
     behind_logits = plan.output.index if plan.logits is not plan.output else None
     wanted = tuple(step.output for step in plan.steps if step.output != behind_logits)
 
     def logits(x: Any) -> Any:
         import tensorflow as tf
 
+        # x lies on the grid already, so that rounding only removes float32's last bits.
         scaled = tf.cast(tf.stop_gradient(x), tf.float64) / plan.input.scale
         q = tf.cast(tf.round(scaled) + plan.input.zero_point, plan.input.dtype)
         exact = interpreter.compiled.trace(q, wanted)

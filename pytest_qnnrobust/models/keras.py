@@ -20,14 +20,15 @@ from pytest_qnnrobust.types import Float, Labels
 Final = Literal["softmax", "sigmoid", "distribution", "linear"]
 FINALS: tuple[Final, ...] = ("softmax", "sigmoid")
 TINY = float(np.finfo(np.float32).tiny)
+"""Smallest normal float32: a probability of 0 has a finite logarithm."""
 SCOPE_NAME = r"[A-Za-z0-9_.\\/>-]*"
-"""What `tf.function` makes a scope of; a Keras layer takes any name without a slash."""
+"""Names that `tf.function` can make a scope of; a Keras layer takes any name without a slash."""
 ROOT_NAME = f"[A-Za-z0-9.]{SCOPE_NAME}"
 """The same for the outermost scope, the network's own."""
 
 
 def load_keras(path: str | Path) -> KerasModel:
-    """Load a `.keras` or `.h5` classifier; raises ModelFileError, one line, for anything else."""
+    """Load a `.keras` or `.h5` classifier. Raises ModelFileError, one line, for anything else."""
     path = Path(path)
     return KerasModel(path.stem, load_network(path))
 
@@ -36,8 +37,9 @@ class KerasModel(Model):
     """A Keras classifier with one input (None, *input_shape) and one output (None, classes).
 
     `network` computes logits: a final softmax or sigmoid is taken off and applied again to get the
-    output. Where a network returns probabilities but ends in no such layer, their logarithm
-    serves as logits. `bounds` is (0, 1) unless a leading Rescaling layer implies another domain.
+    output, because gradients through a saturated softmax vanish. Where a network returns
+    probabilities but ends in no such layer, their logarithm serves as logits. `bounds` is (0, 1)
+    unless a leading Rescaling layer implies another domain.
     """
 
     width = "float32"
@@ -72,6 +74,7 @@ class KerasModel(Model):
         return tf.math.log(tf.maximum(scores, TINY)) if self.final == "distribution" else scores
 
     def _returns_probabilities(self) -> bool:
+        # Shares that sum to 1 on eight random inputs are no accident.
         x = np.random.default_rng(0).uniform(*self.bounds, (8, *self.input_shape))
         scores = self.network(x.astype(np.float32), training=False).numpy()
         return bool(scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-4))
@@ -82,6 +85,7 @@ def implied_bounds(network: Any) -> tuple[float, float] | None:
 
     A scale that brings 255 to about 1 or 2 (`1/255`, `1/127.5`) means pixels, 0..255.
     """
+    # Input and augmentation layers may come first.
     for layer in network.layers[:3]:
         if type(layer).__name__ == "Rescaling":
             reach = 255 * np.max(np.abs(layer.scale))
@@ -160,6 +164,7 @@ def _take_off_activation(network: Any) -> tuple[Any, Final]:
             library = importlib.import_module(type(network).__module__.split(".")[0])
             return library.Model(network.inputs, last.input), final
         if getattr(getattr(last, "activation", None), "__name__", "") == final:
+            # Replaced in the layer itself, which may lie in a nested model.
             last.activation = _identity
             return network, final
     return network, "linear"

@@ -31,12 +31,14 @@ MAX_ITEMS = 1 << 14
 """Groups and datasets of an HDF5 file: links can make any number of a few."""
 
 MEMBERS = frozenset({"config.json", "metadata.json", "model.weights.h5"})
+"""Members of a `.keras` archive, exactly: any other name may lead out of a folder."""
+
 PUBLIC_MODULES = ("layers", "initializers", "regularizers", "constraints", "dtype_policies")
 TRAINING_MODULES = ("optimizers", "optimizers.schedules", "losses", "metrics")
-"""A compiled model inside of a model brings these along."""
+"""Modules of classes that a compiled model inside of a model brings along."""
 
 OPERATIONS = ("keras.src.ops.nn", "keras.src.ops.numpy", "keras.src.ops.core")
-"""Where Keras 3 keeps the classes behind `keras.ops` (`relu`, `+`, ...)."""
+"""Modules in which Keras 3 keeps the classes behind `keras.ops` (`relu`, `+`, ...)."""
 
 MODELS = frozenset({"Sequential", "Functional", "Model"})
 MARKERS = frozenset(
@@ -132,6 +134,7 @@ def _is_keras_class(module: str | None, name: str) -> bool:
         return False
     if name in MODELS:
         return True
+    # A module of Keras holds more than its own classes (imports, functions): only these compute.
     bases = (
         keras.Operation,
         keras.initializers.Initializer,
@@ -144,15 +147,17 @@ def _is_keras_class(module: str | None, name: str) -> bool:
         keras.metrics.Metric,
     )
     public = [f"keras.{place}" for place in PUBLIC_MODULES + TRAINING_MODULES]
+    # Only modules of these lists are imported, never one because a file names it.
     places = [str(module)] if module in OPERATIONS else public
-    found = (getattr(importlib.import_module(place), name, None) for place in places)
-    return any(isinstance(item, type) and issubclass(item, bases) for item in found)
+    candidates = (getattr(importlib.import_module(place), name, None) for place in places)
+    return any(isinstance(kind, type) and issubclass(kind, bases) for kind in candidates)
 
 
 def _read_archive(path: Path) -> tuple[Any, str]:
     try:
         with zipfile.ZipFile(path) as archive:
             names = {member.filename for member in archive.infolist()}
+            # zipfile reads no more of a member than the size that it claims: claims are enough.
             total = sum(member.file_size for member in archive.infolist())
             _check_size(total, path.name)
             if names != MEMBERS or len(archive.infolist()) != len(MEMBERS):
@@ -210,6 +215,7 @@ def check_hdf5(content: bytes, name: str) -> None:
     total = 0
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
+            # Attributes and values are read for nothing but to let a broken one fail here.
             dict(file.attrs)
             for count, item in enumerate(_hdf5_items(file, name)):
                 if count > MAX_ITEMS:
@@ -232,9 +238,11 @@ def _hdf5_items(group: Any, file: str, depth: int = 0) -> Iterator[Any]:
     """Groups and datasets below a group; one that is linked twice comes twice."""
     import h5py
 
+    # Hard links can make a circle of groups.
     if depth > 64:
         raise _malformed(file, "its groups are nested too deeply")
     for key in group:
+        # A soft or external link would be followed by the next line.
         if not isinstance(group.get(key, getlink=True), h5py.HardLink):
             raise _malformed(file, "it points to data elsewhere")
         item = group[key]
@@ -268,12 +276,13 @@ def _load(path: Path, version: str) -> Any:
 
 
 class _NotBuiltError(Exception):
-    """What a version of Keras says of a file that it does not load."""
+    """A refusal of one version of Keras to load a file."""
 
 
 def _built(load_model: Callable[..., Any], path: Path) -> Any:
     try:
         with _counted_variables(path.name):
+            # A compiled model would bring losses and optimizers, which are classes to judge too.
             return load_model(path, compile=False, safe_mode=True)
     except ModelFileError:
         raise
@@ -283,7 +292,7 @@ def _built(load_model: Callable[..., Any], path: Path) -> Any:
 
 @contextmanager
 def _counted_variables(file: str) -> Iterator[None]:
-    """While this lasts, TensorFlow's variables may take `MAX_BYTES` in all.
+    """Limit TensorFlow's variables to `MAX_BYTES` in all inside a `with` block.
 
     An architecture can claim any number of weights, and they are allocated before they are read.
     """
@@ -294,6 +303,7 @@ def _counted_variables(file: str) -> Iterator[None]:
     def create(following: Any, **values: Any) -> Any:
         nonlocal total
         shape, first = values.get("shape"), values.get("initial_value")
+        # Traced, an initializer tells its shape without allocating it.
         if shape is None and callable(first):
             traced = tf.function(lambda: tf.convert_to_tensor(first()), autograph=False)
             shape = traced.get_concrete_function().outputs[0].shape
@@ -312,6 +322,6 @@ def _check_size(total: int, file: str) -> None:
 
 
 def _malformed(file: str, reason: object) -> ModelFileError:
-    """One line about a broken file: of a long reason only the first sentence is kept."""
+    """Report a broken file in one line: the first of a long reason, cut at 160 characters."""
     lines = str(reason).strip().splitlines() or [type(reason).__name__]
     return ModelFileError(f"{file} is not a readable Keras model: {lines[0][:160]}")

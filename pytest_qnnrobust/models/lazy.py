@@ -12,7 +12,7 @@ from pytest_qnnrobust.types import Float, Labels
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a run has to know of a file that was loaded before, with nothing to complain of."""
+    """Facts of a file that passed every check in an earlier run: all that a run needs at first."""
 
     input_shape: tuple[int, ...]
     classes: int

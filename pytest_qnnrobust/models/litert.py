@@ -1,7 +1,7 @@
 """`.tflite` files on TFLite's own interpreter: what a phone returns, not a microcontroller.
 
-TFLite checks less of a file than it relies on and can crash its process, so that it has one of its
-own (`child`, `litert_child`).
+TFLite checks less of a file than it relies on and can crash its process. So it gets a process of
+its own (`child`, `litert_child`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import ModelFileError, expected
-from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.base import CHUNK, Model
 from pytest_qnnrobust.models.child import TIMEOUT, Child, ChildError
 from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.tflite.fixed_point import dequantize
@@ -23,15 +23,17 @@ from pytest_qnnrobust.types import Float, GradientSource, Labels, Width
 
 LiteRtRuntime = Literal["litert", "litert-builtin"]
 SMALLEST_PROBABILITY = 2.0**-20
+"""Floor below which a probability's logarithm is cut off: an integer output may be 0."""
 
 
 class LiteRtModel(Model):
-    """A file as desktop and mobile TFLite run it: `litert` with its default delegate (XNNPACK),
-    `litert-builtin` with TFLite's optimized kernels and no delegate.
+    """A file as desktop and mobile TFLite run it.
 
-    Scores are the output tensor alone: `logits` is its logarithm where it ends in SOFTMAX.
-    Gradients are those of the file's float twin. A file that TFLite refuses, crashes on, or is not
-    done with after `timeout` seconds a batch raises ModelFileError, one line, then and ever after.
+    `litert` has the default delegate (XNNPACK), `litert-builtin` TFLite's optimized kernels and no
+    delegate. Scores are the output tensor alone: `logits` is its logarithm where it ends in
+    SOFTMAX. Gradients are those of the file's float twin. Raises ModelFileError, one line, for a
+    file that TFLite refuses, crashes on, or is not done with after `timeout` seconds a batch; after
+    the first time every call raises it.
     """
 
     gradient_source: GradientSource = "surrogate"
@@ -59,7 +61,8 @@ class LiteRtModel(Model):
     def predict_quantized(self, q: NDArray[Any]) -> NDArray[Any]:
         """Input values (N, *input_shape) in the file's dtype -> output values (N, classes)."""
         self.queries += len(q)
-        return np.concatenate([self._invoke(q[i : i + 256]) for i in range(0, len(q), 256)])
+        starts = range(0, len(q), CHUNK)
+        return np.concatenate([self._invoke(q[start : start + CHUNK]) for start in starts])
 
     def _evaluate(self, x: Float) -> tuple[Float, Float]:
         raw = self._invoke(x if self.grid is None else self.grid.quantize(x))
@@ -96,7 +99,7 @@ class LiteRtModel(Model):
 
 
 class _Interpreter:
-    """The child process of one file: loaded again after an interruption, not after a crash."""
+    """A file in its child process, loaded again after an interruption but not after a crash."""
 
     def __init__(
         self, name: str, data: bytes, graph: Graph, runtime: LiteRtRuntime, timeout: float
@@ -110,10 +113,11 @@ class _Interpreter:
         self._failure: str | None = None
 
     def invoke(self, q: NDArray[Any]) -> NDArray[Any]:
-        """Input values (n, *input_shape) -> output values (n, classes), n at most 256."""
+        """Input values (n, *input_shape) -> output values (n, classes), n at most `CHUNK`."""
         try:
             if self._failure is not None:
                 raise ChildError(self._failure)
+            # Another process has not seen the file: Ctrl-C ended the one that had.
             if self._loaded is None or self._loaded != self.child.pid:
                 self._load()
             return self._answer(np.ascontiguousarray(q))
@@ -136,6 +140,7 @@ class _Interpreter:
         wanted = (len(q), self._graph.output.shape[1])
         header, content = self.child.ask({"dtype": q.dtype.name, "shape": q.shape}, q)
         dtype = np.dtype(self._graph.output.dtype)
+        # A hostile file may have taken the child over: its answer is checked like a file.
         if tuple(header.get("shape", ())) != wanted or header.get("dtype") != dtype.name:
             got = f"{header.get('dtype')} of shape {header.get('shape')}"
             raise ChildError(f"it returns {got} where the file states {dtype} of shape {wanted}")

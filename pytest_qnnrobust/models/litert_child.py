@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.compute.batches import bucket, pad
+from pytest_qnnrobust.compute.batches import CHUNK, bucket, pad
 from pytest_qnnrobust.models.child import Answer
 
-BUCKETS = (1, 16, 64, 256)
+BUCKETS = (1, 16, 64, CHUNK)
+"""Batch sizes that have an interpreter each: resizing one allocates all its tensors again."""
 
 
 class Interpreters:
@@ -31,6 +32,7 @@ class Interpreters:
     def invoke(self, q: NDArray[Any]) -> NDArray[Any]:
         """Input values (n, *input_shape) -> output values (n, classes)."""
         n = len(q)
+        # Resizing the batch fails or mis-computes where a RESHAPE has a baked-in batch of 1.
         size = bucket(n, BUCKETS) if self._batched else 1
         if size == 1 and n > 1:
             return np.concatenate([self.invoke(q[i : i + 1]) for i in range(n)])
@@ -60,7 +62,7 @@ class Interpreters:
 
 
 def serve() -> Answer:
-    """The first question brings the file, every other one a batch."""
+    """Answer questions: the first brings the file, every other one a batch."""
     interpreters: list[Interpreters] = []
 
     def answer(header: dict[str, Any], payload: bytes) -> tuple[Mapping[str, Any], Any]:

@@ -1,4 +1,4 @@
-"""A path -> the Model that its file holds."""
+"""Load a model file, whatever its format, as a `Model`."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ def load_model(
     scale_arithmetic: Literal["double", "float"] = "double",
     bounds: tuple[float, float] | None = None,
 ) -> Model:
-    """Load a `.tflite`, `.keras` or `.h5` classifier.
+    """Load a `.tflite`, `.keras` or `.h5` classifier with one input and one output.
 
-    `runtime="tflm"` (default) computes what the microcontroller returns, bit for bit;
-    `runtime="litert"` computes what TFLite's own interpreter returns on a phone, with its default
-    delegate; `"litert-builtin"` is the same without delegates, as most published figures were.
-    `scale_arithmetic` is how the firmware derives multipliers from scales: current TFLM in double
-    precision, older versions in float. `bounds` replaces the input domain that the file implies.
+    `runtime` chooses the arithmetic of a `.tflite`: "tflm" (default) gives the microcontroller's
+    results, bit for bit; "litert" those of TFLite's own interpreter on a phone, with its default
+    delegate (XNNPACK); "litert-builtin" the same without delegates, as most published figures were
+    made. `scale_arithmetic` is the precision in which the firmware derives multipliers from
+    scales: "double" in current TFLM, "float" in older versions. `bounds` (low, high) replaces the
+    input domain that the file implies, in model units.
 
-    Raises ModelFileError for a file that is missing or is no such model, and
-    UnsupportedOperatorError for a graph beyond the kernels that are implemented.
+    Raises ModelFileError for a file that is missing or is no such model, UnsupportedOperatorError
+    for a graph beyond the kernels that are implemented, and QnnRobustError for another runtime,
+    arithmetic or bounds.
     """
     model = load_checked(path, runtime=runtime, scale_arithmetic=scale_arithmetic)
     return model if bounds is None else model.with_bounds(*bounds)
@@ -47,11 +49,10 @@ def load_model(
 def load_checked(
     path: Any, *, runtime: str, scale_arithmetic: str, facts: FileFacts | None = None
 ) -> Model:
-    """The model of a file, as `load_model` says, or of a file that was checked before.
+    """Load a model as `load_model` does, or faster with the `facts` of an earlier check.
 
-    Where `facts` of an earlier check are given, only what costs little is loaded and checked at
-    once: a Keras network is built at the first question, and no `.tflite` has a dry run on
-    TensorFlow.
+    With `facts` only what costs little is loaded and checked at once: a Keras network is built at
+    the first question, and no `.tflite` has a dry run on TensorFlow.
     """
     if runtime not in RUNTIMES:
         raise expected(f"runtime to be one of {', '.join(RUNTIMES)}", runtime=runtime)
@@ -65,7 +66,7 @@ def load_checked(
 
 
 def content_digest(path: Path) -> str:
-    """The SHA-256 of a file of any size; ModelFileError, one line, where there is none."""
+    """SHA-256 of a file of any size. Raises ModelFileError, one line, where there is none."""
     if not path.is_file():
         raise expected("a model file", path=str(path), error=ModelFileError)
     digest = hashlib.sha256()
@@ -95,6 +96,7 @@ def _load_keras(file: Path, content: str, facts: FileFacts | None) -> Model:
         from pytest_qnnrobust.models import keras
 
         model = keras.load_keras(file)
+        # Perhaps loaded long after its digest was taken, from a file that was replaced since.
         if content_digest(file) != content:
             rule = "a model file that stays as it is while the tests run"
             raise expected(rule, path=str(file), error=ModelFileError)
@@ -104,6 +106,7 @@ def _load_keras(file: Path, content: str, facts: FileFacts | None) -> Model:
 
 
 def _load_tflite(file: Path, runtime: Any, scale_arithmetic: Any, dry_run: bool) -> Model:
+    # Asked before the file is read: one that is too large must not fill the memory first.
     size = file.stat().st_size
     if size > MAX_FILE_BYTES:
         raise ModelFileError(f"expected a model of at most {MAX_FILE_BYTES} bytes, got {size}")
@@ -123,10 +126,10 @@ def load_tflite(
     scale_arithmetic: Literal["double", "float"],
     dry_run: bool = True,
 ) -> Model:
-    """The model of a graph that was read from `data`.
+    """Make the model of a graph that was read from `data`.
 
-    Without `dry_run` it is left to the first question whether TensorFlow can run it, where it has
-    to. An integer graph has its dry run on NumPy, always.
+    Without `dry_run`, a graph that TensorFlow has to run is tried at the first question only. An
+    integer graph has its dry run on NumPy, always.
     Raises ModelFileError where the graph is no classifier of one input and one output.
     """
     check_signature(graph)

@@ -13,7 +13,7 @@ Loss = Callable[[Any, Any, Any], Any]
 The rival is the class that a targeted attack wants; untargeted losses do not look at it."""
 
 TINY = 1e-12
-"""Keeps the ratio of a DLR finite where the logits are equal."""
+"""Addend that keeps the ratio of a DLR finite where the logits are equal."""
 
 
 def cross_entropy(logits: Any, y: Any, rival: Any) -> Any:
@@ -31,8 +31,8 @@ def targeted_cross_entropy(logits: Any, y: Any, rival: Any) -> Any:
 def margin(logits: Any, y: Any, rival: Any) -> Any:
     """Largest other logit minus the label's: positive once the sample is misclassified.
 
-    The loss of Carlini and Wagner, "Towards Evaluating the Robustness of Neural Networks" (2017),
-    f6 without its floor. It does not saturate where the network is confident.
+    Carlini and Wagner, "Towards Evaluating the Robustness of Neural Networks" (2017), f6 without
+    its floor. It does not saturate where the network is confident.
     """
     import tensorflow as tf
 
@@ -79,7 +79,7 @@ LOSSES: dict[str, Loss] = {
 
 
 def loss_named(name: str) -> Loss:
-    """The loss of this name; an unknown name lists the ones that exist."""
+    """The loss of this name. Raises QnnRobustError, listing the ones that exist."""
     if name not in LOSSES:
         raise expected(f"loss to be one of {', '.join(sorted(LOSSES))}", loss=name)
     return LOSSES[name]

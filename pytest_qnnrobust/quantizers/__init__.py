@@ -5,8 +5,9 @@ Public names load on first use: importing this package imports neither NumPy nor
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pytest_qnnrobust.exports import on_first_use
 
 if TYPE_CHECKING:
     from pytest_qnnrobust.quantizers.adapters import Function as Function
@@ -73,15 +74,6 @@ _HOMES = {
     "memory_footprint": "memory",
 }
 
-
 __all__ = list(_HOMES)
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = on_first_use(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""Quantizers of what is none yet: functions, Keras's own."""
+"""Adapters that make a quantizer of a function, or of Keras's own quantizers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ from pytest_qnnrobust.quantizers.base import require_quantizer
 
 
 class Function:
-    """A function of float tensors that quantizes and back in one piece, with a declared grid.
+    """A function of float tensors that quantizes and dequantizes in one piece, as a quantizer.
 
-    Its values are `scale * (q - zero_point)` for the codes minimum..maximum, or, where they are not
-    equally far apart, `values` in rising order, with the codes 0, 1, ... A code is that of the
-    nearest value; `fake_quantize` is the function, and the law of that name holds it to the grid.
+    The caller declares its grid: `scale * (q - zero_point)` for the codes minimum..maximum, or,
+    where the values are not equally far apart, `values` in rising order, with the codes minimum,
+    minimum + 1, ... `quantize` gives the code of the value nearest to what the function returns;
+    `fake_quantize` is the function itself, and the law of that name holds it to the grid.
+    Raises QnnRobustError unless one of `scale` (then with `maximum`) and `values` is given.
     """
 
     def __init__(
@@ -72,8 +74,8 @@ class Function:
 class KerasFakeQuant(Function):
     """`keras.quantizers.fake_quant_with_min_max_vars` for one range, with its nudged grid.
 
-    It rounds upwards what it has subtracted the range's end from, in float32: a half goes either
-    way.
+    Keras subtracts the end of the range in float32 and rounds upwards, so that an exact half may go
+    either way (`rounding` None).
     """
 
     def __init__(
@@ -87,10 +89,10 @@ class KerasFakeQuant(Function):
         zero = int(np.round(np.clip(first - single(low) / scale, first, last)))
 
         def function(x: NDArray[np.float32]) -> Any:
-            found = keras.quantizers.fake_quant_with_min_max_vars(
+            values = keras.quantizers.fake_quant_with_min_max_vars(
                 x, single(low), single(high), num_bits=num_bits, narrow_range=narrow_range
             )
-            return keras.ops.convert_to_numpy(found)
+            return keras.ops.convert_to_numpy(values)
 
         super().__init__(
             function,
@@ -107,8 +109,8 @@ class KerasFakeQuant(Function):
 class KerasAbsMax:
     """Keras 3's `AbsMaxQuantizer`, whose scale follows the largest |x| of a tensor's rows.
 
-    `fit` takes the scale of a matrix. What is then quantized goes through Keras beside that largest
-    input, and no farther: beyond it there is no saturation to check, the scale would follow.
+    `fit` takes the scale of a matrix. The fitted quantizer clips its input to that largest |x| and
+    hands it to Keras together with it: a larger input would change the scale instead of saturating.
     """
 
     quantizer: Any
@@ -156,7 +158,7 @@ class _FittedAbsMax:
 
     @cached_property
     def factor(self) -> NDArray[np.float32]:
-        """What Keras calls the scale: x times it is rounded."""
+        """The number that Keras calls the scale: it rounds x times this."""
         return self._through_keras(self.largest[:, None])[1]
 
     @cached_property
@@ -187,8 +189,11 @@ class _FittedAbsMax:
 
 
 def adapt(thing: Any) -> Any:
-    """A quantizer as it is, Keras's AbsMaxQuantizer behind its adapter, what a class or a function
-    without arguments returns; QnnRobustError, one line, for anything else."""
+    """Make a quantizer of `thing`: itself, or KerasAbsMax around Keras's AbsMaxQuantizer.
+
+    A class or a function is called without arguments first. Raises QnnRobustError, one line, for
+    anything else.
+    """
     made = inspect.isclass(thing) or (callable(thing) and not hasattr(thing, "quantize"))
     if made and not _is_keras(thing):
         thing = thing()
@@ -200,7 +205,7 @@ def adapt(thing: Any) -> Any:
 
 
 def load_quantizer(source: str, folders: Sequence[Path] = ()) -> Any:
-    """The quantizer that `module:object` names; the module is looked for in `folders` as well.
+    """Import the quantizer that `module:object` names, from `folders` as well.
 
     Raises QnnRobustError, one line, where there is none.
     """
@@ -209,14 +214,14 @@ def load_quantizer(source: str, folders: Sequence[Path] = ()) -> Any:
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
     try:
-        found = importlib.import_module(module)
+        imported = importlib.import_module(module)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise expected("a module that can be imported", module=module, reason=reason) from error
-    if not hasattr(found, name):
+    if not hasattr(imported, name):
         raise expected(f"an object of the module {module}", object=name)
     try:
-        return adapt(getattr(found, name))
+        return adapt(getattr(imported, name))
     except QnnRobustError as error:
         raise QnnRobustError(f"{source}: {error}") from None
     except Exception as error:
@@ -225,6 +230,7 @@ def load_quantizer(source: str, folders: Sequence[Path] = ()) -> Any:
 
 
 def _is_keras(thing: Any) -> bool:
-    """Whether it is one of Keras's, which nothing is where Keras was not imported."""
+    """Whether `thing` is Keras's AbsMaxQuantizer."""
+    # An instance of its class exists only if Keras was imported, which takes seconds.
     keras = sys.modules.get("keras")
     return keras is not None and isinstance(thing, keras.quantizers.AbsMaxQuantizer)

@@ -32,10 +32,12 @@ def affine_parameters(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Scales (float32) and zero points (int64) for real ranges `low`..`high`, arrays of one shape.
 
-    A range is widened to hold 0, which is then a code exactly. Asymmetric: the scale is the range,
-    a difference in float32, over the number of steps; the zero point is the code of 0 counted from
-    that end of the range which has the smaller error, rounded half away from zero. Symmetric: the
-    larger magnitude over the largest code, zero point 0. A range of 0 alone has scale 1.
+    Each range is widened to hold 0, so that 0 is exactly the value of a code. Asymmetric: the scale
+    is the range, a difference in float32, over the number of steps; the zero point is the code of 0
+    counted from the end of the range that gives the smaller error, rounded half away from zero.
+    Symmetric: the larger magnitude over the largest code, zero point 0. A range of 0 alone has
+    scale 1. MLIR `getNudgedScaleAndZeroPoint`, as TensorFlow's converter has it.
+    Raises QnnRobustError for ranges that are not finite and for `bits` outside 2..16.
     """
     minimum, maximum = code_limits(bits, narrow_range)
     low = np.minimum(np.asarray(low, np.float64), 0.0)
@@ -80,10 +82,12 @@ class _Codes:
 
 @dataclass(frozen=True, eq=False)
 class AffineQuantizer(_Codes):
-    """`clip(round(x / scale) + zero_point)`, float32 division, halves away from zero.
+    """Fixed affine quantizer: `clip(round(x / scale) + zero_point)`, Jacob et al. 2018, equation 1.
 
-    `scale` and `zero_point` are a number each, or arrays of the length of `quantized_dimension`.
-    NaN becomes the zero point, infinities saturate.
+    The division is in float32, halves are rounded away from zero. `scale` and `zero_point` are a
+    number each, or arrays of the length of `quantized_dimension`. Codes are int8 for up to 8 bits,
+    int16 above. NaN becomes the zero point, infinities saturate. Raises QnnRobustError for scales
+    that are not finite and above 0, and where they do not fit `quantized_dimension`.
     """
 
     scale: Any
@@ -125,7 +129,7 @@ class AffineQuantizer(_Codes):
 
 @dataclass(frozen=True)
 class Affine(_Codes):
-    """The affine quantizer of a tensor's own range; `fit(x)` has scale and zero point of `x`.
+    """The affine quantizer of a tensor's own range: `fit(x)` has the scale and zero point of `x`.
 
     `Affine(symmetric=True, narrow_range=True, quantized_dimension=0)` is what the converter does
     to int8 weights, `Affine()` to int8 activations over their calibration data, and

@@ -1,4 +1,4 @@
-"""What a quantizer is, and the one form in which the laws see it."""
+"""The interface of a quantizer, and the one form in which the laws see it."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ NEEDED = ("quantize", "dequantize", "minimum", "maximum")
 ROUNDINGS = ("half_away", "half_even", "half_up", "floor")
 
 ULPS = 4 * float(np.finfo(np.float32).eps)
-"""What float32 arithmetic may be off, as a fraction of the largest number that it went through."""
+"""Error that float32 arithmetic may have, as a fraction of the largest number that it handled."""
 
 SAMPLE_SHAPE = (8, 8)
-"""Of the tensor that a quantizer is fitted to where the caller has none."""
+"""Shape of the tensor that a quantizer is fitted to where the caller gives none."""
 
 
 @runtime_checkable
 class Quantizer(Protocol):
-    """float32 tensor -> integer codes of the same shape, and back.
+    """Any object that turns a float32 tensor into integer codes of the same shape, and back.
 
-    What it may claim besides, and is then held to:
+    The laws hold it to what else it claims by these attributes (with their defaults):
 
     - `scale` (a number, or one for each channel), `zero_point` (0), `quantized_dimension` (None);
-      `channels`, their number, where no scale has it;
+      `channels`, the number of channels where there is no scale;
     - `dtype`, the NumPy name of the codes; `rounding` ("half_away"), one of `ROUNDINGS`, or None
       where exact halves may go either way; `symmetric`, `narrow_range` (False);
     - `stochastic` (False): then `quantize(x, rng)` takes a `numpy.random.Generator`, draws one of
       the two neighbours of x unless `neighbours` (True) is False, and gives x on average unless
       `unbiased` (True) is False;
-    - `fit(x)`: the fixed quantizer of a tensor, where the scale depends on the tensor; `fitted`
-      (False) where it is that of a tensor already;
-    - `warp(x)`: the real values that are rounded to those of `dequantize`, where they are not x;
-    - `fake_quantize(x)`: `dequantize(quantize(x))` in one piece;
-    - `finer`: a wider quantizer in whose buckets its own ones nest.
+    - `fit(x)`, where the scale depends on the tensor, returns the fixed quantizer of a tensor;
+      `fitted` (False) says that this is one;
+    - `warp(x)` gives the real values that are rounded, where they are not x itself;
+    - `fake_quantize(x)` is `dequantize(quantize(x))` in one piece;
+    - `finer` is a wider quantizer whose buckets nest in those of this one.
     """
 
     minimum: int
@@ -50,11 +50,12 @@ class Quantizer(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class QuantizerUnderTest:
     """A fixed quantizer and its claims.
 
-    Laws work on rows, (n, channels), one channel where the scale is per tensor; `tensor` and `rows`
-    go to the shape that the quantizer sees and back.
+    Laws work on rows, (n, channels), one channel where the scale is per tensor; `tensor` turns them
+    into the shape that the quantizer sees, `rows` turns that back. `fitter` is the quantizer whose
+    `fit` made this one, None where none did.
     """
 
     quantizer: Any
@@ -71,8 +72,8 @@ class Subject:
     unbiased: bool
     symmetric: bool
     narrow_range: bool
-    source: Any = None
-    _known: dict[tuple[int, tuple[int, ...]], NDArray[np.float64]] = field(default_factory=dict)
+    fitter: Any = None
+    _values_of: dict[tuple[int, tuple[int, ...]], NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def has_warp(self) -> bool:
@@ -80,7 +81,7 @@ class Subject:
 
     @property
     def centre(self) -> int:
-        """The legal code nearest to that of 0: probes shrink towards it."""
+        """The legal code nearest to that of 0, to which probes shrink."""
         zero = int(self.zero_point[0])
         return min(max(zero, self.minimum), self.maximum)
 
@@ -95,7 +96,7 @@ class Subject:
         return np.ascontiguousarray(rows).reshape(len(rows), *ones, rows.shape[1])
 
     def rows(self, tensor: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
-        """Undo `tensor`; QnnRobustError where the shape is not the one that `like` had there."""
+        """Undo `tensor`. Raises QnnRobustError unless the shape is that of `self.tensor(like)`."""
         shape = self.tensor(like).shape
         if tensor.shape != shape:
             raise expected(f"a result of shape {shape}", shape=tensor.shape)
@@ -105,7 +106,7 @@ class Subject:
         return flat.T if self.axis % tensor.ndim == 0 else flat
 
     def call(self, x: NDArray[np.float32], seed: int = 0) -> NDArray[Any]:
-        """`quantize(x)` as it is returned; a stochastic one gets a generator of `seed`."""
+        """Call `quantize(x)`, with a generator of `seed` where codes are drawn; return it as is."""
         if self.stochastic:
             return np.asarray(self.quantizer.quantize(x, np.random.default_rng(seed)))
         return np.asarray(self.quantizer.quantize(x))
@@ -115,17 +116,17 @@ class Subject:
         return self.rows(self.call(self.tensor(rows), seed), rows).astype(np.int64)
 
     def values(self, codes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What legal codes stand for: `dequantize`, from rows to rows."""
+        """The real values of legal codes: `dequantize`, from rows to rows."""
         legal = np.clip(codes, self.minimum, self.maximum).astype(self.code_dtype)
-        found = np.asarray(self.quantizer.dequantize(self.tensor(legal)))
-        return self.rows(found, codes).astype(np.float64)
+        values = np.asarray(self.quantizer.dequantize(self.tensor(legal)))
+        return self.rows(values, codes).astype(np.float64)
 
     def warped(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """The real values that are rounded, rows to rows; x itself without a `warp`."""
         if not self.has_warp:
             return rows.astype(np.float64)
-        found = np.asarray(self.quantizer.warp(self.tensor(rows)))
-        return self.rows(found, rows).astype(np.float64)
+        warped = np.asarray(self.quantizer.warp(self.tensor(rows)))
+        return self.rows(warped, rows).astype(np.float64)
 
     @property
     def code_dtype(self) -> np.dtype[Any]:
@@ -136,9 +137,9 @@ class Subject:
         )
 
     def gaps(self, codes: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The distances from what codes stand for to the values below and above, as rows.
+        """The distances from the values of codes to the next values below and above, as rows.
 
-        Beyond the first and last value it is that to its one neighbour.
+        The first and the last value have one neighbour: its distance serves for both.
         """
         inner = np.clip(codes, self.minimum, self.maximum - 1)
         above = self.values(inner + 1) - self.values(inner)
@@ -147,42 +148,43 @@ class Subject:
         return below, above
 
     def ends(self, rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What the first and the last code stand for at every place of rows."""
+        """The values of the first and the last code at every place of rows."""
         return self._at(self.minimum, rows.shape), self._at(self.maximum, rows.shape)
 
     def step(self, rows: NDArray[Any]) -> NDArray[np.float64]:
-        """The distance between two values about 0, at every place of rows."""
+        """The distance between two neighbouring values near 0, at every place of rows."""
         code = min(self.centre, self.maximum - 1)
         return self._at(code + 1, rows.shape) - self._at(code, rows.shape)
 
     def slack(self, real: NDArray[np.float64], gap: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What float32 arithmetic may be off beside `real`, where neighbours are `gap` apart."""
+        """The error that float32 arithmetic may have near `real`, with neighbours `gap` apart."""
+        # A value is a code times a step: its error grows with the largest code.
         largest = np.abs(gap) * max(abs(self.minimum), abs(self.maximum), 1)
         return np.asarray(ULPS * np.maximum(np.abs(real), largest))
 
     def _at(self, code: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
-        if (code, shape) not in self._known:
-            self._known[code, shape] = self.values(np.full(shape, code, np.int64))
-        return self._known[code, shape]
+        if (code, shape) not in self._values_of:
+            self._values_of[code, shape] = self.values(np.full(shape, code, np.int64))
+        return self._values_of[code, shape]
 
 
-def prepare(quantizer: Any, sample: NDArray[Any] | None = None) -> Subject:
-    """A quantizer -> what the laws check; one with `fit` is fitted to `sample`.
+def prepare(quantizer: Any, sample: NDArray[Any] | None = None) -> QuantizerUnderTest:
+    """Make of a quantizer what the laws check; one with `fit` is fitted to `sample`.
 
     Without a sample, one that is not `fitted` is fitted to seeded normal numbers. Raises
     QnnRobustError for an object that is no quantizer, that cannot be used as it is, or whose claims
     are not possible.
     """
-    source = quantizer if hasattr(quantizer, "fit") else None
-    if source is not None and (sample is not None or not getattr(source, "fitted", False)):
-        quantizer = _fitted(source, _normal(SAMPLE_SHAPE) if sample is None else sample)
-    found = claimed(quantizer, source)
-    _require_use(found)
-    return found
+    fitter = quantizer if hasattr(quantizer, "fit") else None
+    if fitter is not None and (sample is not None or not getattr(fitter, "fitted", False)):
+        quantizer = _fitted(fitter, _normal(SAMPLE_SHAPE) if sample is None else sample)
+    tested = with_claims(quantizer, fitter)
+    _require_use(tested)
+    return tested
 
 
-def claimed(quantizer: Any, source: Any = None) -> Subject:
-    """A fixed quantizer with its claims; `source` is what was fitted to a tensor."""
+def with_claims(quantizer: Any, fitter: Any = None) -> QuantizerUnderTest:
+    """Read the claims of a fixed quantizer, which `fitter.fit` made if that is not None."""
     require_quantizer(quantizer)
     low, high = quantizer.minimum, quantizer.maximum
     if not (_is_whole(low) and _is_whole(high) and low < high):
@@ -196,7 +198,7 @@ def claimed(quantizer: Any, source: Any = None) -> Subject:
     scales = None if scale is None else np.asarray(scale, np.float64).ravel()
     zeros = np.asarray(0 if zero is None else zero, np.int64).ravel()
     stochastic = bool(getattr(quantizer, "stochastic", False))
-    found = Subject(
+    tested = QuantizerUnderTest(
         quantizer=quantizer,
         minimum=int(low),
         maximum=int(high),
@@ -211,13 +213,14 @@ def claimed(quantizer: Any, source: Any = None) -> Subject:
         unbiased=bool(getattr(quantizer, "unbiased", True)),
         symmetric=bool(getattr(quantizer, "symmetric", False)),
         narrow_range=bool(getattr(quantizer, "narrow_range", False)),
-        source=source,
+        fitter=fitter,
     )
-    return _possible(found)
+    _require_possible(tested)
+    return tested
 
 
 def require_quantizer(thing: Any) -> None:
-    """QnnRobustError where one of the four things that make a quantizer is missing."""
+    """Raise QnnRobustError where one of the four things that make a quantizer is missing."""
     missing = [name for name in NEEDED if not hasattr(thing, name)]
     if missing:
         kind = type(thing).__name__
@@ -242,10 +245,10 @@ def _normal(shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-def _fitted(source: Any, sample: NDArray[Any]) -> Any:
+def _fitted(fitter: Any, sample: NDArray[Any]) -> Any:
     x = np.asarray(sample, np.float32)
     try:
-        fitted = source.fit(x)
+        fitted = fitter.fit(x)
         require_quantizer(fitted)
     except Exception as error:
         rule = f"fit(x) to return the quantizer of a tensor x of shape {x.shape}"
@@ -254,16 +257,16 @@ def _fitted(source: Any, sample: NDArray[Any]) -> Any:
     return fitted
 
 
-def _require_use(found: Subject) -> None:
-    """QnnRobustError where not even normal numbers get codes, or the code of 0 has no value."""
-    square = (found.channels, found.channels)
-    code = found.tensor(np.full(square, found.centre, found.code_dtype))
+def _require_use(tested: QuantizerUnderTest) -> None:
+    """Raise QnnRobustError where normal numbers get no codes, or the code of 0 has no value."""
+    square = (tested.channels, tested.channels)
+    code = tested.tensor(np.full(square, tested.centre, tested.code_dtype))
     try:
         with np.errstate(all="ignore"):
-            found.call(found.tensor(_normal(square)))
-            found.quantizer.dequantize(code)
+            tested.call(tested.tensor(_normal(square)))
+            tested.quantizer.dequantize(code)
     except Exception as error:
-        kind = type(found.quantizer).__name__
+        kind = type(tested.quantizer).__name__
         cure = "fit it to a tensor first, or give it fit(x), which returns the fitted one"
         rule = "a quantizer that can be used as it is"
         raise expected(rule, type=kind, reason=_reason(error), cure=cure) from error
@@ -273,25 +276,25 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _possible(found: Subject) -> Subject:
-    if found.unbiased and not found.neighbours:
+def _require_possible(tested: QuantizerUnderTest) -> None:
+    """Raise QnnRobustError for claims that contradict each other."""
+    if tested.unbiased and not tested.neighbours:
         cure = "claim unbiased = False as well: `unbiased` counts the draws of two neighbours"
         rule = "unbiased = False where any code may be drawn"
         raise expected(rule, neighbours=False, unbiased=True, cure=cure)
-    if found.scale is not None:
-        if not (np.isfinite(found.scale).all() and (found.scale > 0).all()):
-            raise expected("finite scales > 0", scale=found.scale.tolist()[:8])
-        if found.channels > 1 and found.axis is None:
+    if tested.scale is not None:
+        if not (np.isfinite(tested.scale).all() and (tested.scale > 0).all()):
+            raise expected("finite scales > 0", scale=tested.scale.tolist()[:8])
+        if tested.channels > 1 and tested.axis is None:
             rule = "quantized_dimension where there is a scale for each channel"
-            raise expected(rule, scales=found.channels, quantized_dimension=None)
-        if {found.scale.size, found.zero_point.size} - {1, found.channels}:
+            raise expected(rule, scales=tested.channels, quantized_dimension=None)
+        if {tested.scale.size, tested.zero_point.size} - {1, tested.channels}:
             rule = "as many zero points as scales, or one"
-            raise expected(rule, scales=found.scale.size, zero_points=found.zero_point.size)
-    kind = found.dtype
-    if kind is not None and not _holds(kind, found.minimum, found.maximum):
+            raise expected(rule, scales=tested.scale.size, zero_points=tested.zero_point.size)
+    kind = tested.dtype
+    if kind is not None and not _holds(kind, tested.minimum, tested.maximum):
         rule = f"codes that {kind} holds"
-        raise expected(rule, minimum=found.minimum, maximum=found.maximum)
-    return found
+        raise expected(rule, minimum=tested.minimum, maximum=tested.maximum)
 
 
 def _is_whole(number: Any) -> bool:

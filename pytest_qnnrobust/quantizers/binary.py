@@ -30,12 +30,12 @@ class Magnitudes:
 
 @dataclass(frozen=True, eq=False)
 class Binary(Magnitudes):
-    """Two values, +magnitude for x >= 0 and -magnitude below: codes 1 and 0.
+    """Two values, +magnitude for x >= 0 and -magnitude below: codes 1 and 0, uint8.
 
-    `fit(x)`: the mean of |x|, for the whole tensor as in DoReFa-Net (Zhou et al. 2016, equation 7)
-    or along `quantized_dimension` as in XNOR-Net (Rastegari et al. 2016, equation 6). `magnitude=1`
-    is the sign of BinaryConnect and BNN (Courbariaux et al. 2015, equation 1; 2016).
-    NaN counts as 0.
+    `fit(x)` takes the mean of |x| as magnitude, of the whole tensor as in DoReFa-Net (Zhou et al.
+    2016, equation 7) or along `quantized_dimension` as in XNOR-Net (Rastegari et al. 2016, equation
+    6). `magnitude=1` is the sign of BinaryConnect and BNN (Courbariaux et al. 2015, equation 1;
+    2016). NaN counts as 0. Raises QnnRobustError for a magnitude below 0.
     """
 
     magnitude: Any = None
@@ -56,6 +56,7 @@ class Binary(Magnitudes):
         return replace(self, magnitude=_per_axis(mean, self.quantized_dimension))
 
     def quantize(self, x: NDArray[Any]) -> NDArray[Any]:
+        # NaN is not below 0: so written, it counts as 0.
         return np.asarray(~(np.asarray(x) < 0)).astype(self.dtype)
 
     def dequantize(self, q: NDArray[Any]) -> NDArray[np.float32]:
@@ -64,12 +65,13 @@ class Binary(Magnitudes):
 
 @dataclass(frozen=True, eq=False)
 class Ternary(Magnitudes):
-    """Three values, -magnitude, 0 and +magnitude: codes -1, 0, 1; 1 where x > threshold.
+    """Three values, -magnitude, 0 and +magnitude: codes -1, 0, 1, int8; 1 where x > threshold.
 
-    `fit(x)`: Li, Zhang and Liu, "Ternary Weight Networks" (2016), equations 3, 5 and 6: the
-    threshold is 0.7 times the mean of |x|, the magnitude the mean of |x| over what exceeds it; for
-    the tensor, or along `quantized_dimension`. Where nothing exceeds it, the magnitude is 1.
-    `warp` puts the threshold at half the magnitude, where values 0 and magnitude have their middle.
+    `fit(x)` follows Li, Zhang and Liu, "Ternary Weight Networks" (2016), equations 3, 5 and 6: the
+    threshold is 0.7 times the mean of |x|, the magnitude the mean of the |x| that exceed it, of the
+    tensor or along `quantized_dimension`. Where nothing exceeds it, the magnitude is 1.
+    `warp` moves the threshold to half the magnitude, the middle between the values 0 and magnitude.
+    Raises QnnRobustError for a magnitude or threshold below 0, and for one without the other.
     """
 
     magnitude: Any = None
@@ -124,7 +126,7 @@ class Ternary(Magnitudes):
 
 
 def other_axes(rank: int, axis: int | None) -> tuple[int, ...]:
-    """The axes that a scale along `axis` is common to; all for None."""
+    """The axes that share a scale along `axis`; all for None."""
     return tuple(i for i in range(rank) if axis is None or i != axis % rank)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.quantizers.base import Subject, prepare
+from pytest_qnnrobust.quantizers.base import QuantizerUnderTest, prepare
 from pytest_qnnrobust.quantizers.claimed_laws import (
     FitInvariant,
     Nested,
@@ -54,6 +54,7 @@ LAWS: tuple[Law, ...] = (
     OnePiece(),
 )
 EXAMPLES = 100
+"""Examples of each law that hypothesis tries, its own default."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,15 @@ class Failure:
     violation: Violation
 
     def __str__(self) -> str:
-        found = self.violation
-        size = f"off by {found.size:.3g} {found.unit}"
-        return "\n  ".join([f"{self.law}: {self.formula}", found.example, found.found, size])
+        violation = self.violation
+        size = f"off by {violation.size:.3g} {violation.unit}"
+        heading = f"{self.law}: {self.formula}"
+        return "\n  ".join([heading, violation.example, violation.found, size])
 
 
 @dataclass(frozen=True)
 class Report:
-    """The laws that held, those that say nothing of the quantizer and why, and the failures."""
+    """The laws that `held`, the reasons of those that do not apply, and the `failures`."""
 
     held: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
@@ -105,18 +107,20 @@ def check_quantizer(
     alpha: float = 1e-6,
     sample: NDArray[Any] | None = None,
 ) -> Report:
-    """Check the laws that apply to a quantizer (see `Quantizer`), or those of the names `laws`.
+    """Check the laws that apply to a quantizer (see `Quantizer`), or only those named in `laws`.
 
-    The same `seed` gives the same examples. `alpha` bounds the probability that a stochastic
-    quantizer fails although it is unbiased, or, where it claims no more, although its mean rises.
-    One whose scale depends on the tensor is fitted to `sample`, by default to 8 x 8 normal numbers
-    unless it is `fitted`. Raises QuantizerLawError, with the smallest
-    counter-example of each law that does not hold, and QnnRobustError for what is no quantizer.
+    Hypothesis tries up to `max_examples` inputs a law; the same `seed` gives the same ones. `alpha`
+    bounds the probability that a stochastic quantizer fails although it is unbiased, or, where it
+    claims no more, although its mean rises. A quantizer whose scale depends on the tensor is fitted
+    to `sample`, by default to 8 x 8 normal numbers unless it is `fitted`.
+
+    Raises QuantizerLawError, with the smallest counter-example of each law that does not hold, and
+    QnnRobustError for an object that is no quantizer and for an unknown law.
     """
-    subject = prepare(quantizer, sample)
+    tested = prepare(quantizer, sample)
     report = Report()
     for law in _chosen(laws):
-        outcome = examine(law, subject, max_examples=max_examples, seed=seed, alpha=alpha)
+        outcome = examine(law, tested, max_examples=max_examples, seed=seed, alpha=alpha)
         if isinstance(outcome, Failure):
             report = replace(report, failures=(*report.failures, outcome))
         elif outcome:
@@ -134,11 +138,11 @@ def check_nested(coarse: Any, fine: Any, *, max_examples: int = EXAMPLES, seed: 
     Raises QuantizerLawError where one is not, and QnnRobustError where the scales do not nest.
     """
     law = Nested(fine)
-    subject = prepare(coarse)
-    if reason := law.excuse(subject):
+    tested = prepare(coarse)
+    if reason := law.excuse(tested):
         cure = "the coarse step has to be an odd number of fine steps"
         raise expected("quantizers whose buckets can nest", reason=reason, cure=cure)
-    outcome = examine(law, subject, max_examples=max_examples, seed=seed)
+    outcome = examine(law, tested, max_examples=max_examples, seed=seed)
     if isinstance(outcome, Failure):
         raise QuantizerLawError(Report(failures=(outcome,)))
     return Report(held=(law.name,))
@@ -146,30 +150,30 @@ def check_nested(coarse: Any, fine: Any, *, max_examples: int = EXAMPLES, seed: 
 
 def examine(
     law: Law,
-    subject: Subject,
+    tested: QuantizerUnderTest,
     *,
     max_examples: int = EXAMPLES,
     seed: int = 0,
     alpha: float | None = None,
 ) -> Failure | str:
-    """The failure of one law; why it does not apply; or "" where it holds."""
+    """Check one law: its failure, the reason why it does not apply, or "" where it holds."""
     if isinstance(law, Statistical):
         law = replace(law, seed=seed, alpha=law.alpha if alpha is None else alpha)
     with np.errstate(all="ignore"):
         try:
-            if reason := law.excuse(subject):
+            if reason := law.excuse(tested):
                 return reason
-            probes = law.probes(subject)
+            probes = law.probes(tested)
         except Exception as error:
             return Failure(law.name, law.formula, _raised(error, "before any input"))
-        violation = _smallest(law, subject, probes, max_examples, seed)
+        violation = _smallest(law, tested, probes, max_examples, seed)
     return "" if violation is None else Failure(law.name, law.formula, violation)
 
 
 def _smallest(
-    law: Law, subject: Subject, probes: Any, max_examples: int, seed: int
+    law: Law, tested: QuantizerUnderTest, probes: Any, max_examples: int, seed: int
 ) -> Violation | None:
-    """What hypothesis shrinks a violation of the law to; None where it finds none."""
+    """The smallest violation of the law that hypothesis finds; None where it finds none."""
     import hypothesis
     from hypothesis.errors import Flaky, HypothesisException
 
@@ -189,7 +193,7 @@ def _smallest(
     @hypothesis.given(probes)
     def holds(probe: Any) -> None:
         try:
-            violation = law.violation(subject, probe)
+            violation = law.violation(tested, probe)
         except Exception as error:
             violation = _raised(error, _shown(probe))
         if violation is not None:
@@ -199,6 +203,7 @@ def _smallest(
     try:
         holds()
     except (_ViolatedError, Flaky):
+        # Hypothesis runs the smallest example last. One that draws without its generator is flaky.
         return seen[-1]
     except HypothesisException:
         raise
@@ -224,9 +229,9 @@ def _shown(probe: Any) -> str:
 
 
 def _chosen(names: Iterable[str] | None) -> list[Law]:
-    known = {law.name: law for law in LAWS}
-    names = list(known) if names is None else [names] if isinstance(names, str) else list(names)
+    by_name = {law.name: law for law in LAWS}
+    names = list(by_name) if names is None else [names] if isinstance(names, str) else list(names)
     for name in names:
-        if name not in known:
-            raise expected(f"laws among {', '.join(known)}", law=name)
-    return [known[name] for name in names]
+        if name not in by_name:
+            raise expected(f"laws among {', '.join(by_name)}", law=name)
+    return [by_name[name] for name in names]

@@ -28,13 +28,16 @@ SCOPES: tuple[Scope, ...] = ("network", "layers")
 def jacobian_norm(
     function: Callable[[Any], Any], x: Any, projections: int | None = None, seed: Any = None
 ) -> Any:
-    """||J||_F ** 2 of each sample (N,), differentiable; `function` maps (N, ...) to (N, ...).
+    """||J||_F ** 2 of each sample, tf.Tensor float32 (N,), differentiable.
 
-    Without `projections` exact: one backward pass per output element. With them an unbiased
-    estimate from as many random unit vectors, one backward pass each, drawn with `seed` (an
-    integer or a Keras SeedGenerator). No output of a sample may depend on another sample.
+    `function` maps `x` (N, ...) to (N, ...), and no output of a sample may depend on another
+    sample. Exact without `projections`, with one backward pass per output element (Jakobovitz and
+    Giryes 2018, equation 4); with them an unbiased estimate from as many random unit vectors, one
+    backward pass each, drawn with `seed`, an integer or a Keras SeedGenerator (Hoffman, Roberts and
+    Yaida 2019, algorithm 1). Raises QnnRobustError for projections below 1.
     """
     x = tf.convert_to_tensor(x)
+    # Persistent: one gradient for each sum is taken from the same forward pass.
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         output = function(x)
@@ -47,23 +50,24 @@ def jacobian_norm(
             draws = keras.random.normal((projections, tf.shape(output)[0], size), seed=seed)
             units = draws / tf.norm(draws, axis=-1, keepdims=True)
             sums = [tf.reduce_sum(output * units[k]) for k in range(projections)]
-    total = tf.add_n([_squares(tape.gradient(one, x), x) for one in sums])
+    total = tf.add_n([_squares(tape.gradient(summed, x), x) for summed in sums])
     return total if projections is None else total * (size / projections)
 
 
 def layer_norms(
     network: Any, x: Any, projections: int | None = None, seed: Any = None
 ) -> dict[str, Any]:
-    """||J_l||_F ** 2 of each sample, by the name of every layer of `network` that has weights.
+    """||J_l||_F ** 2 of each sample (N,), by the name of every layer of `network` with a kernel.
 
-    The Jacobian of a layer's output with respect to its input, at what the layers before it make
-    of `x`. Batch normalization belongs to no J_l; layers with several inputs are left out.
+    J_l is the Jacobian of a layer's output in its input (Ayaz et al., equation 8), at what the
+    layers before it make of `x`. Batch normalization belongs to no J_l; layers with several inputs
+    are left out. Raises QnnRobustError for a network without such layers.
     """
     return _norms_of_layers(network)(x, projections, seed)
 
 
 def _norms_of_layers(network: Any) -> Callable[[Any, int | None, Any], dict[str, Any]]:
-    """`layer_norms` of this network, which is taken apart once."""
+    """A function that computes `layer_norms` of this network, which is taken apart once."""
     layers = [layer for layer in network.layers if _has_kernel(layer)]
     if not layers:
         raise expected("a network with layers that have a kernel", network=network.name)
@@ -80,12 +84,14 @@ def _norms_of_layers(network: Any) -> Callable[[Any, int | None, Any], dict[str,
 
 
 class JacobianRegularized(keras.Model):  # type: ignore[misc]
-    """`network`, which returns logits, trained with the Jacobian penalty of the module's head.
+    """A Keras model that trains `network`, which returns logits, with a Jacobian penalty.
 
-    `scope="network"`: of the logits with respect to the input; "layers": the sum over the layers
-    with a kernel. `projections=None` is exact. Compile it with a loss of logits, fit it, and go on
-    with `network`, whose weights were trained. The penalty is that of the deployed network
-    (batch normalization by its moving statistics).
+    The loss grows by weight / 2 times the mean of ||J||_F ** 2. `scope="network"` takes J of the
+    logits in the input (Jakobovitz and Giryes 2018), "layers" the sum over the layers with a kernel
+    (Sokolic et al. 2017). `projections=None` is exact, a number estimates (Hoffman et al. 2019).
+    Compile it with a loss of logits, fit it, and go on with `network`, whose weights were trained.
+    The penalty is that of the deployed network: batch normalization by its moving statistics.
+    Raises QnnRobustError for a network that ends in softmax or sigmoid, and for bad settings.
     """
 
     def __init__(

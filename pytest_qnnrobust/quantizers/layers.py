@@ -51,12 +51,12 @@ class QuantizedWeights:
         return math.prod(self.kernel.shape[i] for i in axes if i not in self._common_axes())
 
     def quantized_kernel(self, training: bool | None = False) -> Any:
-        """The values that the layer multiplies with; drawn anew in training where stochastic."""
+        """The quantized values of the kernel; drawn anew in training where stochastic."""
         draws = self.draws if training else None
         return weight_values(self.kernel, self.quantizer, self._common_axes(), draws)
 
     def _common_axes(self) -> tuple[int, ...]:
-        """The axes of the kernel that a scale per channel is common to."""
+        """The axes of the kernel that share a scale per channel."""
         return tuple(range(len(self.kernel.shape) - 1))
 
     def _with_quantizer(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class QuantizedWeights:
 
 @registered
 class QuantizedDense(QuantizedWeights, keras.layers.Dense):  # type: ignore[misc]
-    """`Dense` with a quantized kernel."""
+    """Keras's `Dense` with a quantized kernel; `weights` names the quantizer ("dorefa:4", ...)."""
 
     def __init__(self, units: int, *, weights: str, seed: int = 0, **options: Any) -> None:
         super().__init__(units, **options)
@@ -81,7 +81,7 @@ class QuantizedDense(QuantizedWeights, keras.layers.Dense):  # type: ignore[misc
 
 @registered
 class QuantizedConv2D(QuantizedWeights, keras.layers.Conv2D):  # type: ignore[misc]
-    """`Conv2D` with a quantized kernel."""
+    """Keras's `Conv2D` with a quantized kernel; `weights` names the quantizer."""
 
     def __init__(
         self, filters: int, kernel_size: Any, *, weights: str, seed: int = 0, **options: Any
@@ -100,7 +100,7 @@ class QuantizedConv2D(QuantizedWeights, keras.layers.Conv2D):  # type: ignore[mi
 
 @registered
 class QuantizedDepthwiseConv2D(QuantizedWeights, keras.layers.DepthwiseConv2D):  # type: ignore[misc]
-    """`DepthwiseConv2D` with a quantized kernel."""
+    """Keras's `DepthwiseConv2D` with a quantized kernel; `weights` names the quantizer."""
 
     def __init__(self, kernel_size: Any, *, weights: str, seed: int = 0, **options: Any) -> None:
         super().__init__(kernel_size, **options)
@@ -130,7 +130,7 @@ class QuantizedActivation(keras.layers.Layer):  # type: ignore[misc]
     """An activation quantized to the values of `quantizer`.
 
     "dorefa:k": clip to [0, 1], then 2**k values; "affine:k": 2**k values on `low`..`high`, which
-    are fixed; "binary": the sign; "float": ReLU.
+    are fixed; "binary": the sign; "float": ReLU. Raises QnnRobustError for another quantizer.
     """
 
     def __init__(

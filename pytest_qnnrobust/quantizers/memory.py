@@ -27,6 +27,7 @@ from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.tflite.graph import Graph, Tensor
 
 ALIGNMENT = 16
+"""Bytes to which TFLM aligns the buffers of its arena."""
 SCALE_BYTES = 4
 
 KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -36,7 +37,7 @@ FUSED = frozenset(
     {"Activation", "BatchNormalization", "Dropout", "Flatten", "ReLU", "Rescaling", "Reshape"}
     | {"QuantizedActivation", "Softmax", "SpatialDropout2D", "GaussianNoise", "InputLayer"}
 )
-"""Keras layers that a deployment folds into the operator before them: no buffer of their own."""
+"""Keras layers without a buffer: a deployment folds them into the operator before them."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes in flash and RAM; `live` are those of activations that live at once, during `peak`."""
+    """Bytes in `flash` and `ram`.
+
+    `live` is the most that activations take at one time, during the operator `peak`; `stored` lists
+    the tensors in flash.
+    """
 
     flash: int
     ram: int
@@ -72,11 +77,11 @@ def packed(values: int, bits: int) -> int:
 def memory_footprint(
     model: Any, *, bits: int | None = None, activation_bits: int | None = None
 ) -> Footprint:
-    """The footprint of a Graph (`tflite.flatbuffer`) or a Keras model, for one sample.
+    """The flash and RAM, in bytes, of a Graph (`tflite.flatbuffer`) or a Keras model, one sample.
 
     `bits` replaces the width of the weights, `activation_bits` (default: `bits`) that of the
-    activations. Without them a graph has those of its tensors, a Keras model those of its quantized
-    layers and otherwise 32. Raises QnnRobustError for a width out of 1..32.
+    activations. Without them a graph has the widths of its tensors, a Keras model those of its
+    quantized layers and 32 elsewhere. Raises QnnRobustError for a width out of 1..32.
     """
     activation_bits = bits if activation_bits is None else activation_bits
     for width in (bits, activation_bits):
@@ -91,12 +96,11 @@ def memory_footprint(
     spans = lifetimes(steps, ends)
     live, peak = peak_activations(steps, sizes, spans)
     ram = greedy_arena(sizes, spans)
-    return Footprint(sum(one.bytes for one in stored), ram, live, peak, stored)
+    return Footprint(sum(tensor.bytes for tensor in stored), ram, live, peak, stored)
 
 
 Step = tuple[str, tuple[Any, ...], tuple[Any, ...]]
 """An operator: its name, the buffers that it reads, the buffers that it writes."""
-
 
 Ends = tuple[tuple[Any, ...], tuple[Any, ...]]
 """The buffers that are there from the start, and those that are to be there at the end."""
@@ -106,6 +110,7 @@ Spans = dict[Any, tuple[int, int]]
 
 
 def lifetimes(steps: Sequence[Step], ends: Ends) -> Spans:
+    """The span of every buffer that the steps read or write."""
     first: dict[Any, int] = dict.fromkeys(ends[0], 0)
     last: dict[Any, int] = dict.fromkeys(ends[0], 0)
     for position, (_, reads, writes) in enumerate(steps):
@@ -168,6 +173,7 @@ def _graph_constants(graph: Graph, bits: int | None) -> Iterable[Stored]:
 
 def _graph_steps(graph: Graph, bits: int | None) -> tuple[list[Step], dict[Any, int], Ends]:
     activations = [tensor for tensor in graph.tensors if tensor.data is None]
+    # A dynamic batch axis is -1 in the file, and stands for one sample.
     sizes = {
         t.index: packed(math.prod(abs(n) for n in t.shape), bits or tensor_bits(t))
         for t in activations
@@ -225,6 +231,7 @@ def _layer_steps(model: Any, bits: int | None) -> tuple[list[Step], dict[Any, in
     steps: list[Step] = []
     sizes: dict[Any, int] = {}
     inputs = {id(tensor) for tensor in model.inputs}
+    # A Sequential model keeps no graph of nodes; a functional one over the same tensors does.
     by_depth = keras.Model(model.inputs, model.outputs)._nodes_by_depth
     for node in (node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]):
         operation = node.operation

@@ -1,4 +1,4 @@
-"""Tensors that probe a quantizer: runs of codes at their values, edges and between, and beyond."""
+"""Tensors that probe a quantizer: inputs at the values of codes, at edges, between and beyond."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.quantizers.base import Subject
+from pytest_qnnrobust.quantizers.base import QuantizerUnderTest
 
 Rows = NDArray[np.float32]
 
 MOST = 64
-"""Codes of a run."""
+"""The most codes of a run."""
 
 OFFSETS = (0.0, 0.25, -0.25, 0.5, -0.5)
 EDGES = (0.0, 0.5, -0.5)
 NUDGES = (1, -1, 2, -2)
 PLACES = (*((0, offset) for offset in OFFSETS), *product(NUDGES, EDGES))
-"""(nudge, offset) of inputs that a mistake shows at, the simplest first."""
+"""(nudge, offset) of inputs where mistakes show, the simplest first (see `run`)."""
 
 SPECIALS = (
     0.0,
@@ -38,73 +38,74 @@ SPECIALS = (
 _LAST = int(np.float32(SPECIALS[6]).view(np.int32))
 
 
-def probing_rows(subject: Subject, least: int = 1) -> Any:
-    """Hypothesis strategy: rows (n, channels) of at least `least` float32 inputs, n <= `MOST`.
+def probing_rows(tested: QuantizerUnderTest, least: int = 1) -> Any:
+    """Hypothesis strategy of rows (n, channels) of float32 inputs, `least` <= n <= `MOST`.
 
-    A run of neighbouring codes, each at the same offset from its value, in steps; as many steps
-    beyond either end as there are codes; signed zeros, subnormals, infinities. It shrinks to a
-    short run about 0. With several channels n is their number, so that an axis that is taken for
-    another one is no mere mistake of shapes.
+    Draws a run of neighbouring codes, each at the same offset from its value, in steps, and up to
+    as many steps beyond either end as there are codes; or a signed zero, a subnormal, an infinity.
+    Shrinks to a short run about 0. With several channels n is their number, so that a confusion of
+    axes changes codes and not only shapes.
     """
     from hypothesis import strategies as st
 
-    runs = code_runs(subject, subject.maximum - subject.minimum + 1, least)
+    runs = code_runs(tested, tested.maximum - tested.minimum + 1, least)
     between = st.floats(-0.5, 0.5, width=32).map(lambda offset: (0, offset))
     places = st.one_of(st.sampled_from(PLACES), between)
     return st.one_of(
-        st.builds(partial(run, subject), runs, places),
-        st.sampled_from(SPECIALS).map(partial(special, subject, least)),
+        st.builds(partial(run, tested), runs, places),
+        st.sampled_from(SPECIALS).map(partial(special, tested, least)),
     )
 
 
-def code_runs(subject: Subject, beyond: int = 0, least: int = 1) -> Any:
-    """Hypothesis strategy: neighbouring codes (n, channels), up to `beyond` out of the range.
+def code_runs(tested: QuantizerUnderTest, beyond: int = 0, least: int = 1) -> Any:
+    """Hypothesis strategy of neighbouring codes (n, channels), up to `beyond` out of the range.
 
     They begin at the ends of the range more often than elsewhere.
     """
     from hypothesis import strategies as st
 
-    centre = subject.centre
-    lowest, most = subject.minimum - beyond, subject.maximum + beyond
-    ends = (subject.maximum, subject.minimum, subject.maximum + 1, subject.minimum - 1)
+    centre = tested.centre
+    lowest, most = tested.minimum - beyond, tested.maximum + beyond
+    ends = (tested.maximum, tested.minimum, tested.maximum + 1, tested.minimum - 1)
     first = st.one_of(
         st.integers(lowest - centre, most - centre),
         st.sampled_from([end - centre for end in ends if lowest <= end <= most]),
     )
 
     def of(length: int, start: int) -> NDArray[np.int64]:
-        n = subject.channels if subject.channels > 1 else length
+        n = tested.channels if tested.channels > 1 else length
         steps = np.arange(n, dtype=np.int64) % length
         column = np.minimum(centre + start + steps, most)
-        return np.repeat(column[:, None], subject.channels, axis=1)
+        return np.repeat(column[:, None], tested.channels, axis=1)
 
     return st.builds(of, st.integers(least, MOST), first)
 
 
-def run(subject: Subject, codes: NDArray[np.int64], place: tuple[int, float]) -> Rows:
-    """Inputs beside what `codes` stand for, at the `place` (nudge, offset): `offset` steps, and
-    moved on by `nudge` float32 numbers. Codes out of the range go on in equal steps.
+def run(tested: QuantizerUnderTest, codes: NDArray[np.int64], place: tuple[int, float]) -> Rows:
+    """Inputs `offset` steps from the values of `codes`, moved on by `nudge` float32 numbers.
+
+    `place` is (nudge, offset). Codes out of the range go on in equal steps.
     """
     nudge, offset = place
-    inner = np.clip(codes, subject.minimum, subject.maximum)
-    below, above = subject.gaps(inner)
+    inner = np.clip(codes, tested.minimum, tested.maximum)
+    below, above = tested.gaps(inner)
     gap = np.where(codes + offset >= inner, above, below)
-    real = subject.values(inner) + (codes - inner + offset) * gap
-    x = preimage(subject, real) if subject.has_warp else real.astype(np.float32)
+    real = tested.values(inner) + (codes - inner + offset) * gap
+    x = preimage(tested, real) if tested.has_warp else real.astype(np.float32)
     for _ in range(abs(nudge)):
         x = np.nextafter(x, np.float32(np.inf if nudge > 0 else -np.inf))
     return x
 
 
-def special(subject: Subject, least: int, value: float) -> Rows:
+def special(tested: QuantizerUnderTest, least: int, value: float) -> Rows:
     """One special value, 0 in the other rows that there have to be."""
-    n = subject.channels if subject.channels > 1 else least
-    rows = np.zeros((n, subject.channels), np.float32)
+    n = tested.channels if tested.channels > 1 else least
+    rows = np.zeros((n, tested.channels), np.float32)
     rows[0] = value
     return rows
 
 
-def preimage(subject: Subject, real: NDArray[np.float64]) -> Rows:
+def preimage(tested: QuantizerUnderTest, real: NDArray[np.float64]) -> Rows:
     """The smallest finite float32 x with warp(x) >= `real`, by bisection of all float32 numbers.
 
     The warp must not decrease.
@@ -113,7 +114,7 @@ def preimage(subject: Subject, real: NDArray[np.float64]) -> Rows:
     high = np.full(real.shape, _LAST, np.int64)
     while np.any(low < high):
         middle = (low + high) // 2
-        reached = subject.warped(_float32(middle)) >= real
+        reached = tested.warped(_float32(middle)) >= real
         low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
         high = np.maximum(low, high)
     return _float32(np.minimum(high, _LAST))

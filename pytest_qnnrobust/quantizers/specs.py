@@ -20,9 +20,10 @@ FIXED_BITS = {
     "stochastic-ternary": 2,
     FULL_PRECISION: 32,
 }
-"""Bits of a code of the quantizers that have no choice of them."""
+"""Bits of a code, for quantizers that have no choice of them."""
 
 BITS_TO_CHOOSE = {"dorefa": (1, 16), "affine": (2, 16)}
+"""The fewest and the most bits of a code, for quantizers that take them."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Spec:
 
 
 def parse(text: str) -> Spec:
-    """`name` or `name:bits`; raises QnnRobustError for anything else, listing what there is."""
+    """Read `name` or `name:bits`. Raises QnnRobustError, listing them, for anything else."""
     name, _, bits = str(text).partition(":")
     if name in FIXED_BITS and not bits:
         return Spec(name, FIXED_BITS[name])
@@ -54,7 +55,7 @@ def parse(text: str) -> Spec:
 
 
 def create(text: str, *, activations: bool = False) -> Any:
-    """The NumPy quantizer of weights (or of activations) under this name.
+    """Make the NumPy quantizer of weights (or of activations) of this name, as in "dorefa:4".
 
     Affine weights are symmetric, of narrow range and per channel (the last axis), as the Keras
     layers have them. Raises QnnRobustError for `float` and for unknown names.

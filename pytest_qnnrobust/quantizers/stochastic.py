@@ -32,27 +32,29 @@ Sigmoid = Literal["logistic", "hard"]
 SIGMOIDS: tuple[Sigmoid, ...] = ("logistic", "hard")
 
 EXACT = 1e-12
-"""What float64 arithmetic may be off where a mean is said to be x."""
+"""Error that float64 arithmetic may have where a mean is said to be x."""
 
 EPSILON = 1e-7
-"""What QKeras adds to a divisor (`K.epsilon()`)."""
+"""Addend that keeps QKeras from dividing by 0 (`K.epsilon()`)."""
 
 UNROLLS = 5
-"""Rounds in which threshold and magnitude of the ternary quantizer settle."""
+"""Rounds in which threshold and magnitude of the ternary quantizer settle, as in QKeras."""
 
 BINARY_TEMPERATURE, TERNARY_TEMPERATURE = 6.0, 8.0
 FARTHEST = 700.0
-"""Argument beyond which exp would overflow; its sigmoid is 0 or 1."""
+"""Argument beyond which exp would overflow float64; its sigmoid is 0 or 1."""
 
 
 def binary_magnitude(x: Any, axes: tuple[int, ...], xp: Any = np) -> Any:
-    """sum(x * sign x) / sum(1) along `axes`, which stay with length 1."""
+    """sum(x * sign x) / sum(1) along `axes`, which stay with length 1, as QKeras computes it."""
     return xp.mean(xp.abs(x), axis=axes, keepdims=True) / (1 + EPSILON)
 
 
 def ternary_magnitude(x: Any, axes: tuple[int, ...], xp: Any = np) -> Any:
-    """The scale s with codes q = [|x| >= s / 2] * sign x and s = sum(x * q) / sum(q * q), from
-    2/3 of the maximum in `UNROLLS` rounds."""
+    """The scale s with codes q = [|x| >= s / 2] * sign x and s = sum(x * q) / sum(q * q).
+
+    Iterates from 2/3 of the maximum, `UNROLLS` times, along `axes`, which stay with length 1.
+    """
     size = xp.abs(x)
     scale = 2 * xp.max(size, axis=axes, keepdims=True) / 3
     for _ in range(UNROLLS):
@@ -73,7 +75,7 @@ def probability(z: Any, sigmoid: Sigmoid = "logistic", xp: Any = np) -> Any:
 
 
 class _Drawn(Magnitudes, ABC):
-    """What is drawn, as it follows from the parameters."""
+    """The claims of a drawn quantizer, as they follow from its parameters."""
 
     sigmoid: Sigmoid
 
@@ -81,8 +83,11 @@ class _Drawn(Magnitudes, ABC):
 
     @property
     def neighbours(self) -> bool:
-        """Whether only the neighbours of x are drawn, and a value gets its own code: a logistic
-        sigmoid gives every code a chance everywhere, a hard one where its ramp is too long."""
+        """Whether only the neighbours of x are drawn, and a value gets its own code.
+
+        A logistic sigmoid gives every code a chance everywhere, a hard one where its ramp is too
+        long.
+        """
         return self._ramped and bool(np.all(self._steepness() > 1 - EXACT))
 
     @property
@@ -96,17 +101,21 @@ class _Drawn(Magnitudes, ABC):
 
     @abstractmethod
     def _steepness(self) -> NDArray[np.float64]:
-        """What the sigmoid's argument gains over half of every gap between two values: 1 where a
-        hard one goes from 0 to 1 on the gap, more where it does so on a part of it."""
+        """The rise of the sigmoid's argument over half of each gap between two values.
+
+        It is 1 where a hard sigmoid goes from 0 to 1 on the gap, more where it does so on a part.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class StochasticBinary(_Drawn):
-    """Codes 0 and 1 for -magnitude and +magnitude, drawn with the probability above.
+    """Codes 0 and 1 (uint8) for -magnitude and +magnitude, drawn: S-Binary of Ayaz et al.
 
-    `fit(x)` has magnitude (the mean of |x|) and standard deviation along `quantized_dimension`;
-    an unbiased quantizer, whose values are constants, stays as it is.
-    `quantize(x, rng)` draws; without `rng` it is what the network computes at inference.
+    +magnitude has probability s(temperature * x / deviation), with s the `sigmoid`, "logistic" or
+    "hard". `fit(x)` takes magnitude (the mean of |x|) and standard deviation along
+    `quantized_dimension`; an unbiased quantizer, whose values are constants, stays as it is.
+    `quantize(x, rng)` draws with a `numpy.random.Generator`; without `rng` it is the sign of x, as
+    at inference. Raises QnnRobustError for an unknown sigmoid or a temperature of 0 or less.
     """
 
     magnitude: Any = None
@@ -124,7 +133,7 @@ class StochasticBinary(_Drawn):
 
     @classmethod
     def binary_connect(cls) -> StochasticBinary:
-        """Courbariaux et al. 2015: P(+1) = clip((x + 1) / 2, 0, 1), values -1 and 1."""
+        """The quantizer of Courbariaux et al. 2015: P(+1) = clip((x + 1) / 2, 0, 1), else -1."""
         return cls(1.0, 1.0, None, temperature=1.0, sigmoid="hard")
 
     def fit(self, x: NDArray[Any]) -> StochasticBinary:
@@ -157,11 +166,14 @@ class StochasticBinary(_Drawn):
 
 @dataclass(frozen=True, eq=False)
 class StochasticTernary(_Drawn):
-    """Codes -1, 0 and 1 for -magnitude, 0 and +magnitude, drawn with the probabilities above.
+    """Codes -1, 0 and 1 (int8) for -magnitude, 0 and +magnitude, drawn: STQ of Ayaz et al.
 
-    `fit(x)` has magnitude, threshold T = magnitude / 2 and standard deviation along
-    `quantized_dimension`; an unbiased quantizer, whose values are constants, stays as it is.
-    `quantize(x, rng)` draws; without `rng` it is the network at inference.
+    The code is [r0 <= s(t * (x - T) / d)] + [r1 <= s(t * (x + T) / d)] - 1 with r0, r1 uniform, T
+    the threshold, d the deviation, t the temperature and s the `sigmoid`. `fit(x)` takes magnitude,
+    T = magnitude / 2 and standard deviation along `quantized_dimension`; an unbiased quantizer,
+    whose values are constants, stays as it is. `quantize(x, rng)` draws with a
+    `numpy.random.Generator`; without `rng` it is sign(x) where |x| >= T, as at inference.
+    Raises QnnRobustError for an unknown sigmoid or a temperature of 0 or less.
     """
 
     magnitude: Any = None
@@ -181,7 +193,7 @@ class StochasticTernary(_Drawn):
 
     @classmethod
     def ternary_connect(cls) -> StochasticTernary:
-        """Lin et al. 2016: sign x with probability |x|, else 0; |x| > 1 saturates."""
+        """The quantizer of Lin et al. 2016: sign x with probability |x|, else 0."""
         return cls(1.0, 0.5, 1.0, None, temperature=2.0, sigmoid="hard")
 
     def fit(self, x: NDArray[Any]) -> StochasticTernary:

@@ -1,7 +1,7 @@
 """The quantizers in Keras operations, with straight-through gradients.
 
-Forward, each returns what the NumPy quantizer of the same name returns. What decides a code is
-computed in float64 as there; a difference needs a value within float64's last digit of a boundary.
+Each returns forward what the NumPy quantizer of the same name returns. Codes are decided in float64
+as there; a difference needs a value within float64's last digit of the edge between two codes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,19 @@ from pytest_qnnrobust.tflite.fixed_point import code_limits
 
 
 def straight_through(x: Any, quantized: Any) -> Any:
-    """Forward `quantized`, exactly; backward the identity on `x`. Both of one shape and dtype."""
+    """Return `quantized`, exactly, with the gradient of `x`; both have one shape and dtype.
+
+    Bengio, Leonard and Courville 2013.
+    """
+    # x - x is 0 where x is finite: `quantized + (x - x)` rounds nothing, `x + (quantized - x)` may.
     return ops.stop_gradient(quantized) + (x - ops.stop_gradient(x))
 
 
 def weight_values(kernel: Any, quantizer: Spec, axes: tuple[int, ...], draws: Any = None) -> Any:
-    """The quantized values of a kernel; scales per channel are common to `axes`.
+    """The quantized values of a kernel; `axes` share the scale of a channel.
 
-    A stochastic quantizer draws from `draws`, a SeedGenerator; without it it does as at inference.
+    A stochastic quantizer draws from `draws`, a SeedGenerator; without it, it takes the values of
+    inference.
     """
     kernel = ops.convert_to_tensor(kernel)
     if quantizer.name == "dorefa" and quantizer.bits > 1:
@@ -66,7 +71,7 @@ def dorefa_activations(x: Any, bits: int) -> Any:
 
 
 def dorefa_weights(kernel: Any, bits: int) -> Any:
-    """Equation 9; the gradient goes through tanh and through the maximum."""
+    """Zhou et al. 2016, equation 9; the gradient goes through tanh and through the maximum."""
     bounded = ops.tanh(_double(kernel))
     peak = ops.max(ops.abs(bounded))
     warped = bounded / ops.where(peak > 0, peak, ops.ones_like(peak))

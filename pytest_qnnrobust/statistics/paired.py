@@ -1,4 +1,4 @@
-"""Intervals and tests; models are compared on the same images, in pairs."""
+"""Confidence intervals and tests of models that are compared on the same images, in pairs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def proportion_test(successes: int, n: int, share: float, alternative: Alternati
 
 
 def detectable_proportion(n: int, share: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """How far above `share` a proportion has to be for `proportion_test` to see it; 1 for n = 0."""
+    """The smallest excess over `share` that `proportion_test` sees with `power`; 1 for n = 0."""
     from scipy.stats import binom
 
     if n == 0:
@@ -56,7 +56,10 @@ def detectable_proportion(n: int, share: float, alpha: float = 0.05, power: floa
 
 @dataclass(frozen=True)
 class Discordance:
-    """Paired yes/no results: `first_only` pairs where only the first is true, and so on."""
+    """Counts of `n` paired yes/no results.
+
+    `first_only` counts the pairs in which only the first is true, `second_only` only the second.
+    """
 
     n: int
     first_only: int
@@ -104,11 +107,12 @@ def difference_interval(pairs: Discordance, level: float = 0.95) -> Interval:
     if pairs.n == 0:
         return Interval(-1.0, 1.0, level)
     z = norm.ppf((1 + level) / 2)
+    # The score is infinite or undefined at differences of exactly -1 and 1.
     centre, edge = pairs.difference, 1 - 1e-12
 
-    def root(target: float, low: float, high: float, at_edge: float) -> float:
+    def root(score: float, low: float, high: float, at_edge: float) -> float:
         def excess(bound: float) -> float:
-            return _tango_score(pairs, bound) - target
+            return _tango_score(pairs, bound) - score
 
         if low >= high or excess(low) * excess(high) > 0:
             return at_edge
@@ -152,11 +156,11 @@ def signed_rank_test(differences: NDArray[Any], alternative: Alternative) -> flo
     """
     from scipy.stats import wilcoxon
 
-    kept = np.asarray(differences, np.float64)
-    kept = kept[kept != 0]
-    if not len(kept):
+    nonzero = np.asarray(differences, np.float64)
+    nonzero = nonzero[nonzero != 0]
+    if not len(nonzero):
         return 1.0
-    return float(wilcoxon(kept, alternative=alternative, method="auto").pvalue)
+    return float(wilcoxon(nonzero, alternative=alternative, method="auto").pvalue)
 
 
 def superiority(
@@ -172,6 +176,7 @@ def superiority(
     if min(len(a), len(b)) == 0:
         return 0.5, Interval(0.0, 1.0, level)
     ranks = rankdata(np.concatenate([a, b]))
+    # DeLong's placements: the share of the other sample below each value, ties counted half.
     above_b = (ranks[: len(a)] - rankdata(a)) / len(b)
     above_a = (ranks[len(a) :] - rankdata(b)) / len(a)
     theta = float(above_b.mean())
@@ -185,7 +190,7 @@ def superiority(
 def rank_sum_test(first: NDArray[Any], second: NDArray[Any], alternative: Alternative) -> float:
     """p-value of Mann and Whitney's test (1947) that `first` tends to be greater (or less).
 
-    Of independent samples. 1 where one of them is empty.
+    The two samples are independent. 1 where one of them is empty.
     """
     from scipy.stats import mannwhitneyu
 
@@ -204,6 +209,7 @@ def location_interval(differences: NDArray[Any], level: float = 0.95) -> tuple[f
         return 0.0, Interval(-np.inf, np.inf, level)
     rows, columns = np.triu_indices(n)
     walsh = np.sort((d[rows] + d[columns]) / 2)
+    # Normal approximation of the signed rank statistic: mean n (n + 1) / 4, this deviation.
     spread = norm.ppf((1 + level) / 2) * np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
     cut = int(np.floor(n * (n + 1) / 4 - spread))
     centre = float(np.median(walsh))
@@ -252,7 +258,8 @@ def detectable_shift(differences: NDArray[Any], alpha: float = 0.05, power: floa
 def detectable_superiority(n: int, m: int, alpha: float = 0.05, power: float = 0.8) -> float:
     """The smallest P(first > second) - 1/2 that samples of n and m values show (one-sided).
 
-    Noether (1987): the variance under equality; 0.5, all there is, where not even that would show.
+    Noether (1987), with the variance under equality. 0.5, the largest there is, where not even
+    that would show.
     """
     from scipy.stats import norm
 
@@ -265,7 +272,7 @@ def detectable_superiority(n: int, m: int, alpha: float = 0.05, power: float = 0
 def samples_to_settle(
     n: int, effect: float, interval: Interval, bound: float = 0.0, power: float = 0.8
 ) -> float:
-    """About how many samples show which side of `bound` an effect of this size lies on.
+    """The number of samples, about, that show on which side of `bound` an effect of this size lies.
 
     `interval` is that of `effect` from n samples: its width shrinks with the square root of their
     number until the one-sided test of its level sees |effect - bound| with `power`. Infinite where

@@ -1,5 +1,4 @@
-"""Tests of a mean that may be looked at after every value: what they say holds at every stopping
-time.
+"""Sequential tests of a mean: they may be looked at after every value and stopped at any time.
 
 Values in [0, 1] come one by one. Whoever bets the fraction f of a capital on each value against a
 mean of m has 1 - f + f * value / m times as much afterwards. Where the mean is m or less, no such
@@ -26,12 +25,12 @@ from pytest_qnnrobust.types import Double
 Value = Literal["holds", "violated", "undecided"]
 
 FRACTIONS = (np.arange(32) + 0.5) / 32
-"""Of the capital, each bet by its own 32nd of the players."""
+"""Fractions of its capital that a player bets on each value; one 32nd of all players for each."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is known of a claim after `n` values.
+    """The state of a claim after `n` values.
 
     `decided` is the number of values after which the claim was decided, None while it is not.
     `p_value` is valid at any time: 1 / the largest capital so far, of the test that is nearer to a
@@ -61,6 +60,7 @@ def log_capital(values: NDArray[Any], mean: float) -> Double:
     if not 0 <= mean <= 1:
         raise expected("a mean in [0, 1]", mean=mean)
     ratio = np.where(x > 0, np.inf, 0.0) if mean == 0 else x / mean
+    # In logarithms: a capital that grows with every value soon exceeds float64.
     total = np.full(x.shape, -np.inf)
     for fraction in FRACTIONS:
         total = np.logaddexp(total, np.cumsum(np.log1p(fraction * (ratio - 1)), axis=-1))
@@ -76,8 +76,8 @@ def p_values(values: NDArray[Any], mean: float) -> Double:
 def mean_at_least(values: NDArray[Any], bound: float, alpha: float) -> Decision:
     """Whether the mean of values (N,) in [0, 1] is `bound` or more.
 
-    `violated` at any time with probability `alpha` at most where it is, `holds` with probability
-    `alpha` at most where it is not.
+    Each error has probability `alpha` at most, at whatever time one stops: `violated` where the
+    mean is that large, `holds` where it is not.
     """
     x = np.asarray(values, np.float64)
     if x.ndim != 1 or not 0 < alpha < 1:
@@ -87,7 +87,7 @@ def mean_at_least(values: NDArray[Any], bound: float, alpha: float) -> Decision:
     first = {value: int(np.argmax(p <= alpha)) for value, p in tests.items() if _last(p) <= alpha}
     if not first:
         return Decision("undecided", None, min(map(_last, tests.values())), len(x))
-    value = min(first, key=lambda each: first[each])
+    value = min(first, key=lambda claim: first[claim])
     return Decision(value, first[value] + 1, _last(tests[value]), len(x))
 
 
@@ -114,8 +114,8 @@ def gains(before: NDArray[np.bool_], now: NDArray[np.bool_]) -> Double:
 def confidence_sequence(values: NDArray[Any], level: float = 0.95) -> tuple[Double, Double]:
     """Lower and upper bounds of the mean after each value (N,): all of them cover it together.
 
-    Between the means that neither side's bets ever refused at (1 - level) / 2, rounded outwards to
-    a millionth; [0, 1] before it is known better.
+    They enclose the means that neither side's bets ever refused at (1 - level) / 2, rounded
+    outwards to a millionth; [0, 1] before any mean was refused.
     """
     x = np.asarray(values, np.float64)
     if x.ndim != 1 or not 0 < level < 1:
@@ -126,12 +126,13 @@ def confidence_sequence(values: NDArray[Any], level: float = 0.95) -> tuple[Doub
 
 def _refused(x: Double, alpha: float) -> Double:
     """The largest mean that was refused after each value; the smaller ones were, too."""
-    known, which = np.unique(x, return_inverse=True)
-    counts = np.cumsum(which[:, None] == np.arange(len(known)), axis=0)
+    # The capital depends only on how often each distinct value came: few, with 0, 1/2 and 1.
+    distinct, which = np.unique(x, return_inverse=True)
+    counts = np.cumsum(which[:, None] == np.arange(len(distinct)), axis=0)
     low, high = np.zeros(len(x)), np.ones(len(x))
-    for _ in range(20):
+    for _ in range(20):  # bisection to 2**-20, a millionth
         middle = (low + high) / 2
-        gain = known / middle[:, None] - 1
+        gain = distinct / middle[:, None] - 1
         logs = [(counts * np.log1p(fraction * gain)).sum(axis=1) for fraction in FRACTIONS]
         capital = np.logaddexp.reduce(logs, axis=0) - np.log(len(FRACTIONS))
         refused = capital >= -np.log(alpha)

@@ -1,4 +1,4 @@
-"""What the strategies accept: a mistake is named when the strategy is made, not when it draws."""
+"""Checks of the strategies' arguments: a mistake is named when a strategy is made, not drawn."""
 
 from __future__ import annotations
 

@@ -13,20 +13,21 @@ from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.graph import Graph
+from pytest_qnnrobust.tflite.kernels.spatial import Pair as Pair
+from pytest_qnnrobust.types import INTEGER_WIDTHS
 
-Pair = tuple[int, int]
 Shape = tuple[int, ...]
 Boundary = Literal["float32", "uint8"]
 
-WIDTHS = ("int8", "int16")
 BOUNDARIES = (None, "float32", "uint8")
+"""Number formats at the two ends of a graph; None leaves those of the integer graph."""
 MAX_RANK = 4
 """Axes of an activation, the batch included."""
 
 
 @dataclass(frozen=True, repr=False)
 class Described:
-    """Prints as the call that makes it again, without the arguments that are default."""
+    """A description that prints as the call that makes it again, without default arguments."""
 
     def __repr__(self) -> str:
         values = ((f.name, getattr(self, f.name), f.default) for f in fields(self))
@@ -36,7 +37,7 @@ class Described:
 
 @dataclass(frozen=True, repr=False)
 class Activation(Described):
-    """`shape` is that of one sample; `real = scale * (quantized - zero_point)`."""
+    """An activation of `shape` for one sample; `real = scale * (quantized - zero_point)`."""
 
     shape: Shape
     dtype: str = "int8"
@@ -49,10 +50,10 @@ class Activation(Described):
         return math.prod(self.shape)
 
     def require(self) -> Activation:
-        """Itself; raises QnnRobustError where TFLM has no such activation."""
+        """Return itself. Raises QnnRobustError where TFLM has no such activation."""
         if not self.shape or len(self.shape) >= MAX_RANK or min(self.shape) < 1:
             raise expected(f"a sample shape of 1 to {MAX_RANK - 1} sizes >= 1", shape=self.shape)
-        if self.dtype not in WIDTHS:
+        if self.dtype not in INTEGER_WIDTHS:
             raise expected("dtype int8 or int16", dtype=self.dtype)
         if not (self.scale > 0 and math.isfinite(self.scale)):
             raise expected("a positive, finite scale", scale=self.scale)
@@ -66,28 +67,29 @@ class Activation(Described):
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where an operator is written: its operands and its output, by tensor index and by value.
+    """The place at which an operator is written: a file under construction, operands and output.
 
-    `rng` is the operator's own: its constants do not depend on the other operators.
+    `inputs` and `result` are tensor indices, `operands` and `output` the same as activations. `rng`
+    is the operator's own: its constants do not depend on the other operators.
     """
 
     builder: GraphBuilder
     rng: np.random.Generator
     inputs: tuple[int, ...]
     operands: tuple[Activation, ...]
-    target: int
+    result: int
     output: Activation
 
     def operator(self, name: str, *constants: int, **options: Any) -> None:
         """Write the operator with its activations first, then `constants`."""
-        self.builder.operator(name, [*self.inputs, *constants], [self.target], **options)
+        self.builder.operator(name, [*self.inputs, *constants], [self.result], **options)
 
     def integers(self, *values: int) -> int:
-        """A constant int32 vector."""
+        """Write a constant int32 vector; returns its index."""
         return self.builder.tensor((len(values),), "int32", data=values)
 
     def filled(self, shape: Shape, dtype: str, scale: float, zero_point: int = 0) -> int:
-        """A constant of uniform integers."""
+        """Write a constant of uniform integers; returns its index."""
         limits = np.iinfo(dtype)
         data = self.rng.integers(limits.min, limits.max + 1, shape)
         return self.builder.tensor(shape, dtype, scale, zero_point, data)
@@ -103,15 +105,15 @@ class SmallOperator(Described):
 
     @property
     def sources(self) -> tuple[int, ...]:
-        """Its activations, counted as `of`."""
+        """The activations that it reads, counted as `of`."""
         return (self.of,)
 
     def result(self, *operands: Activation) -> Activation:
-        """What it computes; raises QnnRobustError for operands that TFLM refuses."""
+        """The activation that it computes. Raises QnnRobustError for operands that TFLM refuses."""
         raise NotImplementedError
 
     def write(self, place: Place) -> None:
-        """Write it with its constants and options; here without any."""
+        """Write the operator with its constants and options; here without any."""
         place.operator(self.name)
 
 
@@ -156,19 +158,18 @@ class SmallGraph:
     @cached_property
     def activations(self) -> tuple[Activation, ...]:
         """The input, then what each operator computes: tensors 0, 1, ... of the file."""
-        known = [Activation(self.shape, self.dtype, self.scale, self.zero_point).require()]
+        computed = [Activation(self.shape, self.dtype, self.scale, self.zero_point).require()]
         for place, operator in enumerate(self.operators):
-            for source in operator.sources:
-                if not -len(known) <= source < 0:
-                    raise expected(
-                        f"an activation in -{len(known)} .. -1 for operator {place}", of=source
-                    )
-            operands = (known[source] for source in operator.sources)
+            for of in operator.sources:
+                if not -len(computed) <= of < 0:
+                    rule = f"an activation in -{len(computed)} .. -1 for operator {place}"
+                    raise expected(rule, of=of)
+            operands = (computed[of] for of in operator.sources)
             try:
-                known.append(operator.result(*operands).require())
+                computed.append(operator.result(*operands).require())
             except QnnRobustError as error:
                 raise QnnRobustError(f"operator {place} ({operator!r}): {error}") from None
-        return tuple(known)
+        return tuple(computed)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -186,11 +187,11 @@ class SmallGraph:
             builder.tensor((1, *a.shape), a.dtype, a.scale, a.zero_point)
         start = self._enter(builder)
         for number, operator in enumerate(self.operators):
-            inputs = tuple(number + 1 + source for source in operator.sources)
+            inputs = tuple(number + 1 + of for of in operator.sources)
             operands = tuple(self.activations[i] for i in inputs)
             rng = np.random.default_rng((self.seed, number))
-            target = number + 1
-            operator.write(Place(builder, rng, inputs, operands, target, self.activations[target]))
+            result = number + 1
+            operator.write(Place(builder, rng, inputs, operands, result, self.activations[result]))
         end = self._leave(builder)
         every = range(1 if start == 0 else 0, len(self.activations))
         inner = [i for i in every if i != end] if every_output else []

@@ -8,7 +8,6 @@ import numpy as np
 
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.strategies.description import (
-    WIDTHS,
     Activation,
     Place,
     Shape,
@@ -16,6 +15,7 @@ from pytest_qnnrobust.strategies.description import (
     check_zero_point,
 )
 from pytest_qnnrobust.tflite.kernels.softmax import OUTPUTS as SOFTMAX_OUTPUTS
+from pytest_qnnrobust.types import INTEGER_WIDTHS
 
 SIGMOID_OUTPUTS = {
     ("LOGISTIC", "int8"): (2.0**-8, -128),
@@ -23,14 +23,14 @@ SIGMOID_OUTPUTS = {
     ("LOGISTIC", "int16"): (2.0**-15, 0),
     ("TANH", "int16"): (2.0**-15, 0),
 }
-"""The output's scale and zero point, which TFLM prescribes."""
+"""Scale and zero point of the output, which TFLM prescribes."""
 
 
 @dataclass(frozen=True, repr=False)
 class Binary(SmallOperator):
-    """With the activation `other`, or where that is None with a seeded constant.
+    """An operator of two operands: an activation, and `other` or, where that is None, a constant.
 
-    `scale` and `zero_point` are the output's.
+    The constant is seeded; `scale` and `zero_point` are the output's.
     """
 
     other: int | None = None
@@ -84,7 +84,7 @@ class Mul(Binary):
 
 @dataclass(frozen=True, repr=False)
 class Rescaled(SmallOperator):
-    """`scale` and `zero_point` are the output's."""
+    """An operator of one operand; `scale` and `zero_point` are the output's."""
 
     scale: float = 1.0
     zero_point: int = 0
@@ -112,7 +112,7 @@ class LeakyRelu(Rescaled):
 
 @dataclass(frozen=True, repr=False)
 class PRelu(Rescaled):
-    """Seeded int8 slopes of shape `alpha` (without the batch axis)."""
+    """PRELU with seeded int8 slopes of shape `alpha` (without the batch axis)."""
 
     alpha: Shape = (1,)
     alpha_scale: float = 0.0078125
@@ -145,7 +145,7 @@ class HardSwish(Rescaled):
 
 @dataclass(frozen=True, repr=False)
 class Quantize(SmallOperator):
-    """From one integer quantization to another, in the same width or in the other one."""
+    """QUANTIZE to another integer quantization, in the same width or in the other one."""
 
     dtype: str = "int8"
     scale: float = 1.0
@@ -153,7 +153,7 @@ class Quantize(SmallOperator):
     name = "QUANTIZE"
 
     def result(self, *operands: Activation) -> Activation:
-        if self.dtype not in WIDTHS:
+        if self.dtype not in INTEGER_WIDTHS:
             raise expected("dtype int8 or int16", dtype=self.dtype)
         check_zero_point(self.dtype, self.zero_point)
         return Activation(operands[0].shape, self.dtype, self.scale, self.zero_point)
@@ -161,7 +161,7 @@ class Quantize(SmallOperator):
 
 @dataclass(frozen=True, repr=False)
 class Relu6(SmallOperator):
-    """No rescaling: TFLM clamps in the operand's quantization."""
+    """RELU6 without rescaling: TFLM clamps in the operand's quantization."""
 
     name = "RELU6"
 
@@ -173,7 +173,7 @@ class Relu6(SmallOperator):
 
 @dataclass(frozen=True, repr=False)
 class Sigmoid(SmallOperator):
-    """The output's quantization is prescribed."""
+    """LOGISTIC or TANH; the output's quantization is prescribed."""
 
     def result(self, *operands: Activation) -> Activation:
         (x,) = operands
@@ -193,7 +193,7 @@ class Tanh(Sigmoid):
 
 @dataclass(frozen=True, repr=False)
 class Softmax(SmallOperator):
-    """Over the last axis, into the width `to`; the output's quantization is prescribed."""
+    """SOFTMAX over the last axis, into the width `to`; the output's quantization is prescribed."""
 
     to: str = "int8"
     beta: float = 1.0

@@ -16,12 +16,12 @@ from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.strategies.arguments import check_choices, check_range
 from pytest_qnnrobust.strategies.description import (
     BOUNDARIES,
-    WIDTHS,
     Activation,
     SmallGraph,
     SmallOperator,
 )
-from pytest_qnnrobust.strategies.draws import OPERATORS, Draw, Known, scales, zero_points
+from pytest_qnnrobust.strategies.draws import OPERATORS, Activations, Draw, scales, zero_points
+from pytest_qnnrobust.types import INTEGER_WIDTHS
 
 MAX_OPERATORS = 32
 MAX_VALUES = 256
@@ -29,18 +29,18 @@ MAX_VALUES = 256
 SIZES = st.integers(1, 5)
 SEEDS = st.integers(0, 255)
 KEPT = st.integers(0, 15)
-"""0 leaves an operator out: so a failing graph loses one after the other."""
+"""Draw of whether an operator stays: 0 leaves it out, so that a failing graph loses one by one."""
 BACK = st.integers(0, 4)
-"""4 goes on from an earlier activation."""
+"""Draw of whether an operator branches off: 4 goes on from an earlier activation."""
 OFTEN = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "MEAN", "SOFTMAX")
-"""Drawn three times as often: they have many forms, or few activations to follow."""
+"""Operators drawn three times as often: they have many forms, or few activations to follow."""
 SCALE_LIMITS = (2.0**-40, 2.0**20)
 """Scales of activations, so that chains of products stay within float32."""
 
 
 def tflite_graphs(
     *,
-    widths: Iterable[str] = WIDTHS,
+    widths: Iterable[str] = INTEGER_WIDTHS,
     operators: Iterable[str] | None = None,
     min_operators: int = 1,
     max_operators: int = 6,
@@ -48,11 +48,13 @@ def tflite_graphs(
 ) -> st.SearchStrategy[SmallGraph]:
     """Legal `.tflite` graphs of `min_operators` to `max_operators` operators, chains and branches.
 
-    `widths` are those of the input; `operators` are TFLite's names (default: every operator that
-    the interpreter has). Draws a `SmallGraph`: `.to_tflite()` gives the bytes, its `repr` is the
-    call that makes it again. Shrinks to as few operators and choices as fail still.
+    `widths` ("int8", "int16") are those of the input; `operators` are TFLite's names (default:
+    every operator that the interpreter has); `boundaries` are the number formats at both ends (see
+    `SmallGraph`). Draws a `SmallGraph`: `.to_tflite()` gives the bytes, its `repr` is the call that
+    makes it again. Shrinks to as few operators and choices as still fail.
+    Raises QnnRobustError for an argument out of range.
     """
-    chosen = check_choices("widths", widths, WIDTHS)
+    chosen = check_choices("widths", widths, INTEGER_WIDTHS)
     names = check_choices("operators", OPERATORS if operators is None else operators, OPERATORS)
     wraps = check_choices("boundaries", boundaries, BOUNDARIES)
     check_range(
@@ -70,20 +72,21 @@ def _graphs(
     most: int,
     boundaries: list[Any],
 ) -> SmallGraph:
-    """Boundary, seed and length come first, so that what is left out later moves nothing."""
+    """Draw a graph, an operator after the other, each for the activations before it."""
+    # Boundary, seed and length come first: hypothesis can then leave out later draws alone.
     boundary, seed = draw(st.sampled_from(boundaries)), draw(SEEDS)
     start = draw(_inputs(widths))
     names = [*names, *2 * [name for name in OFTEN if name in names]]
-    known: list[Activation] = [start]
+    activations: list[Activation] = [start]
     operators: list[SmallOperator] = []
     for _ in range(draw(st.integers(least, most))):
-        kept = draw(KEPT) > 0
-        operator = draw(_step(tuple(known), names))
-        if kept:
+        stays = draw(KEPT) > 0
+        operator = draw(_step(tuple(activations), names))
+        if stays:
             operators.append(operator)
-            known.append(operator.result(*(known[source] for source in operator.sources)))
+            activations.append(operator.result(*(activations[of] for of in operator.sources)))
     assume(len(operators) >= least)
-    assume(boundary != "uint8" or (start.dtype, known[-1].dtype) == ("int8", "int8"))
+    assume(boundary != "uint8" or (start.dtype, activations[-1].dtype) == ("int8", "int8"))
     return SmallGraph(
         tuple(operators),
         shape=start.shape,
@@ -97,7 +100,8 @@ def _graphs(
 
 @st.composite
 def _inputs(draw: Draw, widths: list[str]) -> Activation:
-    """The same choices in every width and rank, so that both shrink."""
+    """Draw the input of a graph."""
+    # The same draws are made in every width and rank, so that both shrink.
     dtype = draw(st.sampled_from(widths))
     rank = draw(st.sampled_from((1, 3, 2, 3, 3)))
     *spatial, channels = (draw(SIZES) for _ in range(3))
@@ -107,10 +111,11 @@ def _inputs(draw: Draw, widths: list[str]) -> Activation:
 
 
 @st.composite
-def _step(draw: Draw, known: Known, names: list[str]) -> SmallOperator:
-    """An operator on one of the known activations."""
-    of = -1 if draw(BACK) < 4 else -draw(st.integers(1, len(known)))
-    seen = known[: len(known) + of + 1]
+def _step(draw: Draw, activations: Activations, names: list[str]) -> SmallOperator:
+    """Draw an operator on one of the activations."""
+    of = -1 if draw(BACK) < 4 else -draw(st.integers(1, len(activations)))
+    # An operator is drawn for the last activation it sees, so that the later ones are hidden.
+    seen = activations[: len(activations) + of + 1]
     operators = st.sampled_from(names).flatmap(lambda name: _operator(name, seen))
     operator = draw(operators.filter(lambda operator: _is_legal(operator, seen)))
     assert operator is not None
@@ -120,15 +125,15 @@ def _step(draw: Draw, known: Known, names: list[str]) -> SmallOperator:
 
 
 @st.composite
-def _operator(draw: Draw, name: str, known: Known) -> SmallOperator | None:
-    return OPERATORS[name](draw, known)
+def _operator(draw: Draw, name: str, activations: Activations) -> SmallOperator | None:
+    return OPERATORS[name](draw, activations)
 
 
-def _is_legal(operator: SmallOperator | None, known: Known) -> bool:
+def _is_legal(operator: SmallOperator | None, activations: Activations) -> bool:
     if operator is None:
         return False
     try:
-        result = operator.result(*(known[source] for source in operator.sources)).require()
+        result = operator.result(*(activations[of] for of in operator.sources)).require()
     except QnnRobustError:
         return False
     low, high = SCALE_LIMITS

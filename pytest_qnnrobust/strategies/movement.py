@@ -18,13 +18,13 @@ from pytest_qnnrobust.strategies.description import (
 
 
 def moved(x: Activation, shape: Shape) -> Activation:
-    """The same quantization in another shape."""
+    """An activation of the same quantization in another shape."""
     return Activation(tuple(int(size) for size in shape), x.dtype, x.scale, x.zero_point)
 
 
 @dataclass(frozen=True, repr=False)
 class Reduction(SmallOperator):
-    """Over the sample axes `axes`, counted from 0."""
+    """A reduction over the sample axes `axes`, counted from 0."""
 
     axes: tuple[int, ...] = (0,)
     keep_dims: bool = False
@@ -47,7 +47,7 @@ class Reduction(SmallOperator):
 
 @dataclass(frozen=True, repr=False)
 class Mean(Reduction):
-    """`scale` and `zero_point` are the output's."""
+    """MEAN; `scale` and `zero_point` are the output's."""
 
     scale: float = 1.0
     zero_point: int = 0
@@ -88,7 +88,7 @@ class Reshape(SmallOperator):
 
 @dataclass(frozen=True, repr=False)
 class Flatten(SmallOperator):
-    """As Keras' layer is converted: SHAPE, STRIDED_SLICE, PACK and a RESHAPE."""
+    """Keras's Flatten as the converter writes it: SHAPE, STRIDED_SLICE, PACK and a RESHAPE."""
 
     name = "SHAPE"
 
@@ -100,13 +100,13 @@ class Flatten(SmallOperator):
         builder, (x,) = place.builder, place.operands
         rank = len(x.shape) + 1
         sizes = builder.tensor((rank,), "int32")
-        batch, target = builder.tensor((), "int32"), builder.tensor((2,), "int32")
+        batch, shape = builder.tensor((), "int32"), builder.tensor((2,), "int32")
         first, second, step = (place.integers(value) for value in (0, 1, 1))
         rest = builder.tensor((), "int32", data=x.values)
         builder.operator("SHAPE", place.inputs, [sizes], out_type="INT32")
         builder.operator("STRIDED_SLICE", [sizes, first, second, step], [batch], shrink_axis_mask=1)
-        builder.operator("PACK", [batch, rest], [target], values_count=2, axis=0)
-        builder.operator("RESHAPE", [*place.inputs, target], [place.target])
+        builder.operator("PACK", [batch, rest], [shape], values_count=2, axis=0)
+        builder.operator("RESHAPE", [*place.inputs, shape], [place.result])
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,7 +156,7 @@ class Transpose(SmallOperator):
 
 @dataclass(frozen=True, repr=False)
 class Pad(SmallOperator):
-    """`paddings` (before, after) per sample axis; with the zero point, or with `value`."""
+    """PAD with the zero point, or PADV2 with `value`; `paddings` are (before, after) per axis."""
 
     paddings: tuple[Pair, ...] = ((0, 0),)
     value: int | None = None
@@ -185,7 +185,10 @@ class Pad(SmallOperator):
 
 @dataclass(frozen=True, repr=False)
 class StridedSlice(SmallOperator):
-    """Python's slices `begin:end:stride` of every sample axis; those in `shrink` are one value."""
+    """Slices `begin:end:stride` of every sample axis, as in Python.
+
+    An axis in `shrink` has one value and goes away.
+    """
 
     begin: tuple[int, ...] = (0,)
     end: tuple[int, ...] = (1,)
@@ -211,7 +214,7 @@ class StridedSlice(SmallOperator):
 
 @dataclass(frozen=True, repr=False)
 class Joined(SmallOperator):
-    """With the activation `other` of the same quantization, or where None a seeded constant."""
+    """Two operands of one quantization: the second is `other` or, where None, a seeded constant."""
 
     other: int | None = None
     axis: int = 0
@@ -235,7 +238,7 @@ class Joined(SmallOperator):
 
 @dataclass(frozen=True, repr=False)
 class Concatenation(Joined):
-    """`size` is the constant's along `axis`."""
+    """CONCATENATION along `axis`; `size` is the constant's there."""
 
     size: int = 1
     name = "CONCATENATION"
@@ -263,7 +266,7 @@ class Concatenation(Joined):
 
 @dataclass(frozen=True, repr=False)
 class Pack(Joined):
-    """`axis` is the new one."""
+    """PACK along the new axis `axis`."""
 
     name = "PACK"
 

@@ -17,7 +17,7 @@ from pytest_qnnrobust.strategies.description import Described
 from pytest_qnnrobust.strategies.draws import Draw
 
 LAYERS = ("relu", "conv", "depthwise", "max-pool", "average-pool", "residual", "dense")
-"""Layers between input and head; those with a window keep small images alive by SAME padding."""
+"""Layers between input and head; those with a window pad as SAME, so that small images fit."""
 HEADS = ("flatten", "mean")
 MAX_LAYERS = 8
 
@@ -26,7 +26,8 @@ MAX_LAYERS = 8
 class SmallNetwork(Described):
     """A Keras classifier with seeded weights: `layers` of `LAYERS`, a head, a dense layer.
 
-    `image` is (height, width, channels); `filters` those of convolutions.
+    `image` is (height, width, channels); `filters` those of convolutions. Raises QnnRobustError for
+    settings that make no network.
     """
 
     layers: tuple[str, ...] = ()
@@ -83,6 +84,7 @@ class SmallNetwork(Described):
 
     @staticmethod
     def _weights(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        # One over the root of the fan-in keeps activations of one size from layer to layer.
         spread = math.prod(shape[:-1]) ** -0.5
         return np.asarray(rng.standard_normal(shape) * spread, np.float32)
 

@@ -93,7 +93,7 @@ class Multiplier:
 
     @property
     def largest(self) -> int:
-        """|accumulator| up to which nothing wraps: x << shift, x * multiplier and the result."""
+        """The largest |accumulator| x with which x << shift, x * multiplier and the result fit."""
         if not self.wide:
             return ((1 << 31) - 1) >> max(self.shift, 0)
         reduced = max(min((self.multiplier + (1 << 15)) >> 16, 0x7FFF), 1)
@@ -124,9 +124,9 @@ def quantization_parameters(
 ) -> st.SearchStrategy[AffineParameters]:
     """Quantizations of 2 to 16 bits with scales in [2**min_exponent, 2**(max_exponent + 1)).
 
-    Symmetric ones have zero point 0; `narrow_range` None draws both; per axis there are 1 to
-    `max_channels` scales along an axis up to `max_dimension`. The simplest is int8, per tensor,
-    scale 1, zero point 0.
+    Draws `AffineParameters`. Symmetric ones have zero point 0; `narrow_range` None draws both; per
+    axis there are 1 to `max_channels` scales along an axis up to `max_dimension`. The simplest is
+    int8, per tensor, scale 1, zero point 0. Raises QnnRobustError for an argument out of range.
     """
     widths = check_choices("bits", bits, BITS)
     kinds = check_choices("granularity", granularity, GRANULARITIES)
@@ -165,8 +165,9 @@ def requantization_multipliers(
 ) -> st.SearchStrategy[Multiplier]:
     """Every (multiplier, shift) that TFLM's QuantizeMultiplier gives and the path accepts.
 
-    Multipliers are 0 or 31-bit numbers from 2**30, with both ends, powers of two and the last ones
-    before the reduction to 16 bits likely; shifts -31 .. 30 (MBQM32) or -31 .. 7 (MBQM64).
+    Draws `Multiplier`: multipliers are 0 or 31-bit numbers from 2**30, with both ends, powers of
+    two and the last ones before the reduction to 16 bits likely; shifts are -31 .. 30 (MBQM32) or
+    -31 .. 7 (MBQM64).
     """
     chosen = check_choices("paths", paths, ("MBQM32", "MBQM64"))
     ends = (1 << 30, (1 << 31) - 1, 0x7FFEFFFF, 0x7FFF0000, (1 << 30) + (1 << 15), 3 << 29)
@@ -177,7 +178,7 @@ def requantization_multipliers(
         wide = draw(st.sampled_from(chosen)) == "MBQM64"
         low, high = SHIFT_LIMITS[wide]
         shifts = st.integers(low, high) | st.sampled_from((low, high))
-        found = Multiplier(draw(multipliers), draw(shifts), wide)
-        return found if draw(st.integers(0, 15)) < 15 else Multiplier(0, 0, wide)
+        drawn = Multiplier(draw(multipliers), draw(shifts), wide)
+        return drawn if draw(st.integers(0, 15)) < 15 else Multiplier(0, 0, wide)
 
     return multiplier()

@@ -19,6 +19,7 @@ from pytest_qnnrobust.strategies.description import (
 )
 
 LARGEST_WEIGHT = {"int8": 127, "int4": 7}
+"""Largest weight: TFLite's weights leave out the lowest integer."""
 SPREAD = {"int8": 74.0, "int16": 18918.0}
 """Standard deviation of a uniform quantized value."""
 
@@ -27,6 +28,7 @@ def natural_scale(
     scale: float, filter_scale: float, taps: int, filter_dtype: str = "int8"
 ) -> float:
     """The power of two near which a sum of `taps` products fills its output's range."""
+    # Uniform weights up to w have the standard deviation w / sqrt(3), about w / 1.7.
     gain = LARGEST_WEIGHT[filter_dtype] / 1.7 * math.sqrt(taps)
     return float(scale * filter_scale * 2.0 ** math.ceil(math.log2(gain)))
 
@@ -76,7 +78,7 @@ class Weighted(SmallOperator):
 
 @dataclass(frozen=True, repr=False)
 class Convolution(Weighted):
-    """Spatial pairs are (height, width)."""
+    """A convolution; pairs are (height, width)."""
 
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)
@@ -133,7 +135,7 @@ class DepthwiseConv2D(Convolution):
 
 @dataclass(frozen=True, repr=False)
 class FullyConnected(Weighted):
-    """Flattens its input, or with `keep_dims` contracts the last axis alone."""
+    """FULLY_CONNECTED on the flattened input, or with `keep_dims` on its last axis alone."""
 
     outputs: int = 2
     keep_dims: bool = False
@@ -144,22 +146,22 @@ class FullyConnected(Weighted):
         self.check(x)
         if self.filter_dtype == "int4" and self.per_channel:
             raise expected("int4 weights with one scale", per_channel=True)
-        kept = x.shape[:-1] if self.keep_dims else ()
-        return Activation((*kept, self.outputs), x.dtype, self.scale, self.zero_point)
+        axes = x.shape[:-1] if self.keep_dims else ()
+        return Activation((*axes, self.outputs), x.dtype, self.scale, self.zero_point)
 
     def write(self, place: Place) -> None:
         x = place.operands[0]
         features = x.shape[-1] if self.keep_dims else x.values
         constants = self.constants(place, (self.outputs, features), axis=0)
         if self.bias is None:
-            constants.append(-1)
+            constants.append(-1)  # TFLite's index of an absent operand
         options = {"fused_activation_function": self.activation, "keep_num_dims": self.keep_dims}
         place.operator(self.name, *constants, **options)
 
 
 @dataclass(frozen=True, repr=False)
 class Pool(SmallOperator):
-    """No rescaling: the output is quantized as the input."""
+    """A pool, which does not rescale: the output is quantized as the input."""
 
     kernel: Pair = (1, 1)
     stride: Pair = (1, 1)

@@ -27,9 +27,10 @@ def probing_values(
 ) -> st.SearchStrategy[float]:
     """float32 values around an affine grid, simplest first.
 
-    Grid points; half-way points, exact where float32 has them, and their neighbours on both sides;
-    signed zeros and subnormals; any value within two steps of the range; where `saturated` is,
-    values far beyond it.
+    Draws grid points; half-way points, exact where float32 has them, and their neighbours on both
+    sides; signed zeros and subnormals; any value within two steps of the range `minimum`..`maximum`
+    of codes; and with `saturated` values far beyond it. Raises QnnRobustError for a scale that is
+    not positive and finite, and for a zero point out of the range.
     """
     if not (scale > 0 and np.isfinite(scale)):
         raise expected("a positive, finite scale", scale=scale)
@@ -83,6 +84,7 @@ def probing_tensors(
 
     `shape` is a shape, a strategy of shapes, or None for up to three axes and `max_values` values.
     Along the quantized dimension the size is the number of scales, and each slice probes its own.
+    Raises QnnRobustError for a shape without the quantized dimension.
     """
     if not isinstance(parameters, AffineParameters):
         raise expected("AffineParameters", parameters=type(parameters).__name__)

@@ -24,19 +24,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.tflite.fixed_point import Integers
 from pytest_qnnrobust.tflite.kernels.spatial import Pair, Window
 
 Engine = Literal["quantized", "float32", "float64"]
-Integers = NDArray[np.int64]
 
 LARGEST_PLANE = {"quantized": 255, "float32": 128, "float64": 32768}
+"""Largest magnitude of a plane's integers: float64 takes an int16 activation as one plane."""
 EXACT_WITHIN = {"quantized": 2**31 - 1, "float32": 2**24, "float64": 2**53}
+"""Magnitude up to which every integer, and so every partial sum, is exact."""
 NO_PADDING = ((0, 0), (0, 0))
 
 
 @dataclass(frozen=True)
 class Planes:
-    """How an activation of `dtype` is cut for one engine."""
+    """The planes into which an activation of `dtype` is cut for one engine."""
 
     engine: Engine
     dtype: str
@@ -47,7 +49,7 @@ class Planes:
 
     @property
     def offset(self) -> int:
-        """What the planes' weighted sum adds to the integers."""
+        """The constant by which the planes' weighted sum exceeds the integers."""
         return 2 ** (15 if self.dtype == "int16" else 7) if self.engine == "quantized" else 0
 
     def cut(self, q: Any) -> list[Any]:
@@ -62,6 +64,7 @@ class Planes:
             return [tf.cast(part, tf.uint8) for part in parts]
         if self.dtype == "int8":
             return [tf.cast(q, tf.float32)]
+        # A signed low byte reaches 128: with an unsigned one, up to 255, some models are not exact.
         low = (wide + 128) % 256 - 128
         return [tf.cast(part, tf.float32) for part in ((wide - low) // 256, low)]
 
@@ -83,7 +86,7 @@ def choose_planes(dtype: str, magnitude: Integers, engines: tuple[Engine, ...]) 
 def convolution(
     planes: Planes, kernel: NDArray[np.int8], stride: Pair, padding: tuple[Pair, Pair]
 ) -> Callable[[Any], Any]:
-    """A function of one plane (n, h, w, in) -> (n, h', w', out), taps outside counted as zero.
+    """Make a function of one plane (n, h, w, in) -> (n, h', w', out), taps outside counted as zero.
 
     `kernel` is HWIO.
     """
@@ -100,7 +103,10 @@ def convolution(
 def depthwise_convolution(
     planes: Planes, kernel: NDArray[np.int8], stride: Pair, padding: tuple[Pair, Pair]
 ) -> Callable[[Any], Any]:
-    """As `convolution`, channel by channel; `kernel` is (h, w, in, multiplier), strides equal."""
+    """Make a function like `convolution`'s, channel by channel.
+
+    `kernel` is (h, w, in, multiplier); TensorFlow has it with equal strides only.
+    """
     import tensorflow as tf
 
     filters = kernel.astype(planes.engine)
@@ -109,9 +115,10 @@ def depthwise_convolution(
 
 
 def _quantized_conv2d(x: Any, kernel: NDArray[np.int8], stride: tuple[int, int], pad: str) -> Any:
-    """The op's ranges do not touch its int32 sums; the filter must be a constant of the graph."""
+    """Convolve quint8 with qint8 into int32 sums, by oneDNN's kernel."""
     import tensorflow as tf
 
+    # The op wants real ranges, which do not touch its sums; the filter has to be a constant.
     sums, _, _ = tf.raw_ops.QuantizedConv2D(
         input=tf.bitcast(x, tf.quint8),
         filter=tf.constant(kernel, tf.qint8),
@@ -154,6 +161,8 @@ def quantized_convolution_is_exact() -> bool:
     import tensorflow as tf
 
     shapes = [(1, 1, 32, 16), (3, 3, 3, 16), (3, 3, 16, 16), (3, 3, 64, 64)]
+    # Largest inputs and pairs of weights of alternating sign: without VNNI, x86 adds two products
+    # in 16 bits and saturates, which small or random values would not show.
     largest = np.full((2, 8, 8, 1), 255, np.uint8)
 
     def difference(size: tuple[int, ...]) -> Any:

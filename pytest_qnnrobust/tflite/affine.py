@@ -21,8 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
-Reals = NDArray[np.float64]
+from pytest_qnnrobust.tflite.fixed_point import Integers
+from pytest_qnnrobust.types import Double
+
+Reals = Double
+"""float64 slopes, offsets and lines."""
 
 MAX_CONSTRAINTS = 4_000_000
 """Levels times channels beyond which a proof would cost more than it saves."""
@@ -55,7 +58,7 @@ def prove_affine(
     high: Integers,
     levels: tuple[int, int],
 ) -> AffineForm | None:
-    """The affine form of a non-decreasing `function` on [low, high], or None.
+    """The affine form of a non-decreasing `function` on [low, high]; None where there is none.
 
     `function` maps int64 (rows, channels) to integers within `levels` (minimum, maximum);
     `slope`, `low` and `high` have length channels (or 1).
@@ -70,6 +73,7 @@ def prove_affine(
     inside = t > low
     at_least = np.where(reached, k - t * slope, -np.inf)
     less_than = np.where(inside, k - (t - 1) * slope, np.inf)
+    # float64 rounds slope * t and the sum: a few units in the last place of the largest level.
     margin = 16 * np.finfo(np.float64).eps * max(abs(minimum), abs(maximum), 1)
     whole = _middle(at_least, less_than, margin)
     if whole is not None:
@@ -86,8 +90,8 @@ def fit_affine(
 ) -> tuple[float, float] | None:
     """Offsets (where not `below`, where `below`) with `clip(floor(line + offset)) == values`.
 
-    For functions on a domain small enough to list: `values` are theirs, `line` the slope times
-    the argument.
+    The function's domain is small enough to list: `values` are its values there, `line` the slope
+    times the argument. None where no offset fits.
     """
     minimum, maximum = levels
     at_least = np.where(values > minimum, values - line, -np.inf)

@@ -1,4 +1,4 @@
-"""Tensors and operators -> `.tflite` bytes, with TensorFlow's own schema and serializer."""
+"""Build `.tflite` bytes from tensors and operators, with TensorFlow's own schema and serializer."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class GraphBuilder:
         self.graph = self.schema.SubGraphT()
         self.graph.tensors, self.graph.operators = [], []
         self.codes: list[Any] = []
+        # Buffer 0 is empty by convention: tensors without constant values refer to it.
         self.buffers: list[Any] = [self.schema.BufferT()]
 
     def tensor(
@@ -114,6 +115,7 @@ class GraphBuilder:
     def _code(self, name: str) -> int:
         code = self.schema.OperatorCodeT()
         code.builtinCode = getattr(self.schema.BuiltinOperator, name)
+        # The old field has 8 bits; 127 sends readers to the new one.
         code.deprecatedBuiltinCode = min(code.builtinCode, 127)
         code.version = 1
         self.codes.append(code)

@@ -21,7 +21,7 @@ from pytest_qnnrobust.tflite.plan import Plan, Step
 
 ENGINES: tuple[Engine, ...] = ("quantized", "float32", "float64")
 BUCKETS = (8, 32, 64, 128)
-"""Batch sizes that are traced and compiled; a shard is made of them (`batching.pieces`)."""
+"""Batch sizes that are traced and compiled; a shard is cut into them (`compute.batches.pieces`)."""
 FUSE_FROM = 32
 """Batch from which fusing a segment pays for its compilation."""
 
@@ -66,6 +66,7 @@ class CompiledPlan:
         """The plan traced for one batch size."""
         import tensorflow as tf
 
+        # Shards of one batch run in threads and would trace the same function at the same time.
         with self._tracing:
             if (wanted, size) not in self._functions:
                 shape = (size, *self.plan.input.shape[1:])
@@ -107,22 +108,22 @@ class CompiledPlan:
         inputs = {i: values[i] for i in reads if i in values}
         later = self._read_later(place) | set(wanted)
 
-        def segment(known: dict[int, Any], sums: dict[int, list[Any]]) -> Any:
-            known = dict(known)
+        def segment(read: dict[int, Any], sums: dict[int, list[Any]]) -> Any:
+            tensors = dict(read)
             for number in phase.elementwise:
                 form = lowered[number]
                 if isinstance(form, Product):
                     result = form.finish(*sums[number])
                 elif isinstance(form, Elementwise):
-                    result = form.apply(*(known[i] for i in steps[number].inputs))
-                known[steps[number].output] = result
+                    result = form.apply(*(tensors[i] for i in steps[number].inputs))
+                tensors[steps[number].output] = result
             operands = {
-                number: form.operands(known[steps[number].inputs[0]])
+                number: form.operands(tensors[steps[number].inputs[0]])
                 for number in phase.kernels
                 if isinstance(form := lowered[number], Product)
             }
             made = {steps[n].output for n in phase.elementwise} & later
-            return {index: known[index] for index in made}, operands
+            return {index: tensors[index] for index in made}, operands
 
         run = tf.function(segment, jit_compile=True, autograph=False) if fuse else segment
         new, operands = run(inputs, products)
@@ -141,6 +142,7 @@ class CompiledPlan:
         import tensorflow as tf
 
         inputs = [values[index] for index in step.inputs]
+        # Not stateful: TensorFlow may then leave out what nobody reads.
         result = tf.numpy_function(form.run, inputs, form.dtype, stateful=False)
         shape = self.plan.graph.tensors[step.output].shape
         result.set_shape(
@@ -160,29 +162,30 @@ def _run_padded(
 
 
 def schedule(steps: Sequence[Step], lowered: Sequence[Lowered], start: int) -> tuple[Phase, ...]:
-    """Phases in which every step is done as early as its inputs are known."""
-    known = {start}
+    """Phases in which every step is done as early as its inputs are computed."""
+    computed = {start}
     multiplied: set[int] = set()
     todo = list(range(len(steps)))
     phases = []
     while todo:
         elementwise = []
         for number in todo:
-            ready = all(index in known for index in steps[number].inputs)
+            ready = all(index in computed for index in steps[number].inputs)
             fused = isinstance(lowered[number], Elementwise) and ready
             if fused or number in multiplied:
                 elementwise.append(number)
-                known.add(steps[number].output)
+                computed.add(steps[number].output)
         todo = [number for number in todo if number not in elementwise]
         kernels = [
             number
             for number in todo
             if not isinstance(lowered[number], Elementwise)
-            and all(index in known for index in steps[number].inputs)
+            and all(index in computed for index in steps[number].inputs)
         ]
+        # A product stays to do: its finish belongs to the elementwise work of the next phase.
         multiplied = {n for n in kernels if isinstance(lowered[n], Product)}
         hosted = [n for n in kernels if n not in multiplied]
-        known.update(steps[n].output for n in hosted)
+        computed.update(steps[n].output for n in hosted)
         todo = [number for number in todo if number not in hosted]
         phases.append(Phase(tuple(elementwise), tuple(kernels)))
     return tuple(phases)

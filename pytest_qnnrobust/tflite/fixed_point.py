@@ -21,7 +21,7 @@ CODE_BITS = (2, 16)
 """The fewest and the most bits of a signed code."""
 
 BLOCK = 1 << 15
-"""Values that are quantized together, so that what is made of them on the way fits the cache."""
+"""Values that are quantized together, so that the intermediate arrays fit the cache."""
 
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 
@@ -42,8 +42,8 @@ def round_half_away(x: ArrayLike) -> NDArray[np.float64]:
 
 
 def round_float32_half_away(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The same of finite float32 values, whose sum with a half is exact in float64 below 2**28 (and
-    which are whole above)."""
+    """Round finite float32 values to the nearest integer, halves away from zero, in float64."""
+    # value + 0.5 is exact in float64 below 2**28, and float32 values are whole from 2**24 on.
     value = x.astype(np.float64)
     value += np.copysign(0.5, value)
     return np.asarray(np.trunc(value))
@@ -63,10 +63,10 @@ def quantize(x: ArrayLike, scale: Any, zero_point: Any, dtype: DTypeLike) -> NDA
     if np.ndim(scale) or np.ndim(zero_point):
         return _quantize(values, np.asarray(scale, np.float32), zero_point, dtype)
     quantized = np.empty(values.shape, dtype)
-    source, result = values.reshape(-1), quantized.reshape(-1)
-    for start in range(0, source.size, BLOCK):
+    flat, codes = values.reshape(-1), quantized.reshape(-1)
+    for start in range(0, flat.size, BLOCK):
         part = slice(start, start + BLOCK)
-        result[part] = _quantize(source[part], np.float32(scale), zero_point, dtype)
+        codes[part] = _quantize(flat[part], np.float32(scale), zero_point, dtype)
     return quantized
 
 
@@ -76,8 +76,10 @@ def _quantize(
     limits = np.iinfo(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
         ratio = x / scale
+        # One sum tells whether all are finite, faster than a test of each.
         finite = np.isfinite(ratio.sum(dtype=np.float64))
     if not finite:
+        # 2**40 lies beyond every integer type here: an infinity saturates in the clip.
         ratio = np.nan_to_num(ratio, nan=0.0, posinf=2.0**40, neginf=-(2.0**40))
     rounded = round_float32_half_away(ratio)
     rounded += zero_point
@@ -102,6 +104,7 @@ def effective_scale(
     numerators: tuple[ArrayLike, ...], denominator: float, arithmetic: ScaleArithmetic = "double"
 ) -> NDArray[np.float64]:
     """The product of `numerators` over `denominator`, left to right, in double or float32."""
+    # The order and the precision are the firmware's: another one changes the last bit.
     kind = np.float64 if arithmetic == "double" else np.float32
     product: NDArray[Any] = np.atleast_1d(np.asarray(numerators[0], kind))
     for factor in numerators[1:]:
@@ -121,6 +124,7 @@ def quantize_multiplier(d: ArrayLike) -> tuple[Integers, Integers]:
     fraction, shift = np.frexp(np.atleast_1d(np.asarray(d, np.float64)))
     multiplier = round_half_away(fraction * 2.0**31).astype(np.int64)
     shift = shift.astype(np.int64)
+    # Rounding may have carried to 2**31, which int32 does not hold.
     carried = np.abs(multiplier) == 1 << 31
     multiplier, shift = np.where(carried, multiplier // 2, multiplier), shift + carried
     vanishes = shift < -31
@@ -163,9 +167,9 @@ def multiply_by_quantized_multiplier(
 def multiply_by_quantized_multiplier_int64(
     x: ArrayLike, multiplier: ArrayLike, shift: ArrayLike
 ) -> Integers:
-    """MBQM64: the int16x8 path, |x| < 2**47, -31 <= shift < 8.
+    """MBQM64: the int16x8 path for |x| < 2**47, -31 <= shift < 8.
 
-    One rounding, half up, with a 16-bit multiplier; the result wraps to int32.
+    It rounds once, half up, with a 16-bit multiplier; the result wraps to int32.
     """
     reduced = reduce_multiplier(multiplier)
     total = 15 - np.asarray(shift, np.int64)
@@ -175,6 +179,7 @@ def multiply_by_quantized_multiplier_int64(
 
 def reduce_multiplier(multiplier: ArrayLike) -> Integers:
     """A 31-bit multiplier rounded half up to 15 bits, at most 32,767."""
+    # From 0x7FFF0000 on, rounding would carry to 32,768, which int16 does not hold.
     m = np.asarray(multiplier, np.int64)
     return np.where(m < 0x7FFF0000, (m + (1 << 15)) >> 16, 0x7FFF)
 
@@ -207,7 +212,7 @@ def activation_range(
 
 @dataclass(frozen=True, eq=False)
 class Requantization:
-    """From accumulators to an activation: scale, add the zero point, clip, cast.
+    """Turns accumulators into an activation: scale, add the zero point, clip, cast.
 
     `multiplier` and `shift` are int64 arrays of length 1 or channels, applied on the last axis.
     `wide` selects MBQM64 (int64 accumulators) instead of MBQM32.
@@ -232,8 +237,9 @@ class Requantization:
             narrow: Integers = np.int64(INT32_MAX) >> np.maximum(self.shift, 0)
             return narrow
         reduced = np.maximum(reduce_multiplier(self.multiplier), 1)
-        one = np.int64(1)
-        limit = (one << np.minimum(31 + 15 - self.shift, 62)) - (one << (14 - self.shift))
+        # The largest x with x * reduced + 2**(14 - shift) < 2**(46 - shift), the rounding included.
+        unit = np.int64(1)
+        limit = (unit << np.minimum(31 + 15 - self.shift, 62)) - (unit << (14 - self.shift))
         wide: Integers = limit // reduced - 1
         return np.minimum(wide, (1 << 47) - 1)
 

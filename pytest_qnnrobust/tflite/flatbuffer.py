@@ -1,4 +1,4 @@
-"""Bytes of a `.tflite` file -> frozen `Graph`; every offset is checked, nothing is trusted.
+"""Read the bytes of a `.tflite` file as a frozen `Graph`; every offset is checked.
 
 Layout: https://flatbuffers.dev/internals; field numbers: `schema.py`.
 """
@@ -23,8 +23,10 @@ MAX_OPERATORS = 1024
 MAX_TENSORS = 16384
 MAX_NAME = 4096
 READ_AHEAD = 64 << 20
-"""Bytes of memory that a file may fill beyond four times its size: offsets that all point to one
-large vector would fill any memory."""
+"""Bytes of memory that a file may fill beyond four times its size.
+
+Offsets that all point to one large vector would fill any memory.
+"""
 PYTHON_OBJECT = {"table": 400, "int": 40}
 """Bytes that a table or an integer takes once it is read, about."""
 
@@ -78,6 +80,7 @@ def _read_model(data: bytes) -> Graph:
 
 
 def _operator_name(code: _Table) -> str:
+    # Codes up to 127 may stand in the old 8-bit field alone, larger ones only in the new field.
     number = max(code.scalar(0, "int8"), code.scalar(3, "int32"))
     if not 0 <= number < len(schema.OPERATORS):
         return f"BUILTIN_{number}"
@@ -100,6 +103,7 @@ def _read_tensor(index: int, table: _Table, buffers: Sequence[_Table]) -> Tensor
     dtype = schema.TENSOR_TYPES[type_code]
     static, signature = table.ints(0), table.ints(7)
     constant = _constant_bytes(table.scalar(2, "uint32"), buffers, where)
+    # Only the signature marks a dynamic axis, by -1; the static shape has a 1 there.
     shape = signature if signature and len(signature) == len(static) else static
     if constant is not None:
         shape = static
@@ -122,6 +126,7 @@ def _check_shape(where: str, shape: tuple[int, ...]) -> None:
 def _constant_bytes(number: int, buffers: Sequence[_Table], where: str) -> bytes | None:
     if number >= len(buffers):
         raise _MalformedError(f"{where} names buffer {number} of {len(buffers)}")
+    # Field 1 is an offset into the file behind the flatbuffer; the schema keeps 0 and 1 as unset.
     if buffers[number].scalar(1, "uint32") > 1:
         raise _MalformedError(
             f"{where} keeps its data outside the flatbuffer, which is not supported"
@@ -139,6 +144,7 @@ def _constant(where: str, raw: bytes, dtype: str, shape: tuple[int, ...]) -> NDA
             raise _MalformedError(f"{where} of shape {shape} has {len(raw)} bytes of {dtype}")
         values = np.frombuffer(raw, kind).astype(np.dtype(dtype))
     values = values.reshape(shape)
+    # A frozen graph holds frozen values.
     values.setflags(write=False)
     return values
 
@@ -190,14 +196,14 @@ def _read_operator(index: int, table: _Table, names: Sequence[str]) -> Operator:
 
 
 def _read_options(
-    where: str, table: _Table | None, fields: Sequence[schema.Option]
+    where: str, table: _Table | None, fields: Sequence[schema.OptionField]
 ) -> dict[str, Any]:
     return {
         field.name: _read_option(where, table, place, field) for place, field in enumerate(fields)
     }
 
 
-def _read_option(where: str, table: _Table | None, place: int, field: schema.Option) -> Any:
+def _read_option(where: str, table: _Table | None, place: int, field: schema.OptionField) -> Any:
     if field.kind == "int32[]":
         values = () if table is None else table.ints(place)
         return values or field.default
@@ -211,27 +217,27 @@ def _read_option(where: str, table: _Table | None, place: int, field: schema.Opt
 
 
 def _check_order(graph: Graph) -> None:
-    """Every operator reads what is known before it and writes a tensor of its own."""
+    """Raise unless every operator reads tensors that are written before it, and writes its own."""
     count = len(graph.tensors)
-    known = {t.index for t in graph.tensors if t.is_constant}
+    written = {t.index for t in graph.tensors if t.is_constant}
     for index in (*graph.inputs, *graph.outputs):
         _check_index("the graph", index, count)
-    known |= set(graph.inputs)
+    written |= set(graph.inputs)
     for operator in graph.operators:
         where = f"operator {operator.index} ({operator.name})"
         for index in operator.inputs:
             if index == -1:
                 continue
             _check_index(where, index, count)
-            if index not in known:
+            if index not in written:
                 raise _MalformedError(f"{where} reads tensor {index} before it is written")
         for index in operator.outputs:
             _check_index(where, index, count)
-            if index in known:
+            if index in written:
                 raise _MalformedError(f"{where} writes tensor {index}, which is already known")
-            known.add(index)
+            written.add(index)
     for index in graph.outputs:
-        if index not in known:
+        if index not in written:
             raise _MalformedError(f"no operator writes the output tensor {index}")
 
 
@@ -265,6 +271,7 @@ class _Bytes:
         return int.from_bytes(self.data[at : at + 2], "little")
 
     def check(self, at: int, size: int) -> None:
+        # A slice beyond the end would come back short, without an error.
         if at < 0 or at + size > len(self.data):
             raise _MalformedError(
                 f"an offset points to byte {at + size} of {len(self.data)}; is the file truncated?"
@@ -277,8 +284,10 @@ class _Table:
     def __init__(self, buffer: _Bytes, at: int) -> None:
         self._buffer = buffer
         self._at = at
+        # Spent before anything is read: any number of offsets may point to one table.
         buffer.spend(PYTHON_OBJECT["table"])
         self._vtable = at - buffer.scalar("int32", at)
+        # Negative where the table states less than the 4 bytes of its own header.
         self._fields = (buffer.uint16(self._vtable) - 4) // 2
         buffer.check(self._vtable, 4 + 2 * max(self._fields, 0))
 

@@ -9,13 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.compute.batches import CHUNK
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.tflite.compiled import CompiledPlan
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.kernels import Settings
 from pytest_qnnrobust.tflite.plan import plan_integer_graph
-
-CHUNK = 256
 
 
 class Interpreter:
@@ -63,6 +62,7 @@ class Interpreter:
         values = {self.plan.input.index: q}
         for place, step in enumerate(self.plan.steps):
             values[step.output] = step.kernel.run(*(values[index] for index in step.inputs))
+            # Dropped after their last reader: a deep graph would hold every activation.
             for index in set(step.inputs):
                 if self.plan.last_use.get(index) == place and index not in wanted:
                     del values[index]

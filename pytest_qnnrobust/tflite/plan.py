@@ -1,4 +1,4 @@
-"""Graph -> the integer steps that are really executed, prepared and checked at load."""
+"""Plan of a graph: the integer steps that are really executed, prepared and checked at load."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pytest_qnnrobust.tflite.kernels import Kernel, Settings
 from pytest_qnnrobust.tflite.kernels.reshape import Reshape
 from pytest_qnnrobust.tflite.kernels.spatial import Window
 from pytest_qnnrobust.tflite.kernels.weighted_sum import WeightedSum
+from pytest_qnnrobust.types import INTEGER_WIDTHS as INTEGER_WIDTHS
 
-INTEGER_WIDTHS = ("int8", "int16")
-BOUNDARY = ("QUANTIZE", "DEQUANTIZE")
+CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
+"""Operators that lead into and out of the integer part of a graph."""
 MAX_ACTIVATION = 1 << 24
 """Values of one activation of one sample, far beyond what a microcontroller holds."""
 MAX_WORK = 1 << 32
@@ -25,7 +26,7 @@ MAX_WORK = 1 << 32
 MAX_CELLS = 1 << 18
 """Window cells and groups of all operators, each a turn of a loop when the file is read."""
 VALUE_WORK = 32
-"""What one value of an activation costs beside its sum, in multiply-accumulates, about."""
+"""Cost of one value of an activation beside its sum, in multiply-accumulates, about."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,9 @@ class Step:
 class Plan:
     """The integer part of a graph, from its quantized `input` to its quantized `output`.
 
-    A boundary is left outside, be it float (QUANTIZE first, DEQUANTIZE last, as the converter
-    writes it by default) or uint8 (QUANTIZE first and last, int8 values moved by 128): `input` and
-    `output` are the tensors behind it. `logits` is the input of a final
+    Conversions at its ends are left outside, be they to float (QUANTIZE first, DEQUANTIZE last, as
+    the converter writes it by default) or to uint8 (QUANTIZE first and last, int8 values moved by
+    128): `input` and `output` are the tensors inside of them. `logits` is the input of a final
     SOFTMAX, or `output` where there is none.
     """
 
@@ -64,8 +65,8 @@ class Plan:
     def last_use(self) -> dict[int, int]:
         """Tensor index -> position of the last step that reads it."""
         uses = {index: place for place, step in enumerate(self.steps) for index in step.inputs}
-        kept = len(self.steps)
-        return {**uses, self.output.index: kept, self.logits.index: kept}
+        never = len(self.steps)
+        return {**uses, self.output.index: never, self.logits.index: never}
 
 
 def plan_integer_graph(graph: Graph, settings: Settings) -> Plan:
@@ -135,21 +136,22 @@ def _strip_first(graph: Graph, operators: list[Operator]) -> tuple[Tensor, list[
     readers = [operator for operator in operators if graph.inputs[0] in operator.inputs]
     if [reader.name for reader in readers] == ["QUANTIZE"] and _is_unary(readers[0]):
         inner = graph.results(readers[0])[0]
-        if _is_boundary(graph.input, inner):
+        if _is_conversion(graph.input, inner):
             return inner, [operator for operator in operators if operator is not readers[0]]
     return graph.input, operators
 
 
 def _strip_last(graph: Graph, operators: list[Operator]) -> tuple[Tensor, list[Operator]]:
     writer = next((o for o in operators if graph.outputs[0] in o.outputs), None)
-    if writer is not None and writer.name in BOUNDARY and _is_unary(writer):
+    if writer is not None and writer.name in CONVERSIONS and _is_unary(writer):
         inner = graph.tensors[writer.inputs[0]]
-        if _is_boundary(graph.output, inner):
+        if _is_conversion(graph.output, inner):
             return inner, [operator for operator in operators if operator is not writer]
     return graph.output, operators
 
 
-def _is_boundary(outer: Tensor, inner: Tensor) -> bool:
+def _is_conversion(outer: Tensor, inner: Tensor) -> bool:
+    """Whether the two tensors differ in their number format alone, float or uint8 outside."""
     if len(outer.shape) != len(inner.shape) or outer.shape[1:] != inner.shape[1:]:
         return False
     return outer.dtype == "float32" or _moved_by_128(outer, inner)
@@ -166,10 +168,10 @@ def _moved_by_128(outer: Tensor, inner: Tensor) -> bool:
 
 
 def final_softmax(graph: Graph, end: Tensor) -> Operator | None:
-    """The SOFTMAX whose result `end` is, perhaps behind a boundary; None where it is no SOFTMAX."""
+    """The SOFTMAX whose result `end` is, perhaps behind a conversion; None where there is none."""
     writers = {index: operator for operator in graph.operators for index in operator.outputs}
     writer = writers.get(end.index)
-    while writer is not None and writer.name in BOUNDARY and _is_unary(writer):
+    while writer is not None and writer.name in CONVERSIONS and _is_unary(writer):
         writer = writers.get(writer.inputs[0])
     if writer is None or writer.name != "SOFTMAX" or not _is_unary(writer):
         return None
@@ -207,7 +209,10 @@ def _prepare(
 
 
 def _dry_run(graph: Graph, start: Tensor, steps: tuple[Step, ...]) -> None:
-    """Run every kernel on an empty batch: the file's shapes and types must be those it computes."""
+    """Run every kernel on an empty batch: its shapes and types must be those that the file states.
+
+    Limits are checked before each allocation, so that no file can fill memory or run for hours.
+    """
     check_size(start, start.shape[1:])
     values = {start.index: np.zeros((0, *start.shape[1:]), start.dtype)}
     cells = sum(_cells(step.kernel) for step in steps)

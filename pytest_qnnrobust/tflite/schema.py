@@ -29,7 +29,7 @@ WEIGHTS_FORMATS = ("DEFAULT", "SHUFFLED4x16INT8")
 
 
 @dataclass(frozen=True)
-class Option:
+class OptionField:
     """One scalar or int32-vector field of an options table; its place is its position."""
 
     name: str
@@ -38,26 +38,29 @@ class Option:
     names: tuple[str, ...] | dict[int, str] | None = None
 
 
-_PADDING = Option("padding", "int8", names=PADDING)
-_STRIDES = (Option("stride_w", "int32"), Option("stride_h", "int32"))
-_ACTIVATION = Option("fused_activation_function", "int8", names=ACTIVATIONS)
-_DILATION = (Option("dilation_w_factor", "int32", 1), Option("dilation_h_factor", "int32", 1))
-_BIAS_TYPE = Option("quantized_bias_type", "int8", names=TENSOR_TYPES)
-_POT_SCALE = Option("pot_scale_int16", "bool", True)
+_PADDING = OptionField("padding", "int8", names=PADDING)
+_STRIDES = (OptionField("stride_w", "int32"), OptionField("stride_h", "int32"))
+_ACTIVATION = OptionField("fused_activation_function", "int8", names=ACTIVATIONS)
+_DILATION = (
+    OptionField("dilation_w_factor", "int32", 1),
+    OptionField("dilation_h_factor", "int32", 1),
+)
+_BIAS_TYPE = OptionField("quantized_bias_type", "int8", names=TENSOR_TYPES)
+_POT_SCALE = OptionField("pot_scale_int16", "bool", True)
 
-OPTIONS: dict[int, tuple[str, tuple[Option, ...]]] = {
+OPTIONS: dict[int, tuple[str, tuple[OptionField, ...]]] = {
     1: ("Conv2DOptions", (_PADDING, *_STRIDES, _ACTIVATION, *_DILATION, _BIAS_TYPE)),
     2: (
         "DepthwiseConv2DOptions",
-        (_PADDING, *_STRIDES, Option("depth_multiplier", "int32"), _ACTIVATION, *_DILATION),
+        (_PADDING, *_STRIDES, OptionField("depth_multiplier", "int32"), _ACTIVATION, *_DILATION),
     ),
     5: (
         "Pool2DOptions",
         (
             _PADDING,
             *_STRIDES,
-            Option("filter_width", "int32"),
-            Option("filter_height", "int32"),
+            OptionField("filter_width", "int32"),
+            OptionField("filter_height", "int32"),
             _ACTIVATION,
         ),
     ),
@@ -65,34 +68,34 @@ OPTIONS: dict[int, tuple[str, tuple[Option, ...]]] = {
         "FullyConnectedOptions",
         (
             _ACTIVATION,
-            Option("weights_format", "int8", names=WEIGHTS_FORMATS),
-            Option("keep_num_dims", "bool", False),
-            Option("asymmetric_quantize_inputs", "bool", False),
+            OptionField("weights_format", "int8", names=WEIGHTS_FORMATS),
+            OptionField("keep_num_dims", "bool", False),
+            OptionField("asymmetric_quantize_inputs", "bool", False),
             _BIAS_TYPE,
         ),
     ),
-    9: ("SoftmaxOptions", (Option("beta", "float32", 0.0),)),
-    10: ("ConcatenationOptions", (Option("axis", "int32"), _ACTIVATION)),
+    9: ("SoftmaxOptions", (OptionField("beta", "float32", 0.0),)),
+    10: ("ConcatenationOptions", (OptionField("axis", "int32"), _ACTIVATION)),
     11: ("AddOptions", (_ACTIVATION, _POT_SCALE)),
-    17: ("ReshapeOptions", (Option("new_shape", "int32[]", None),)),
+    17: ("ReshapeOptions", (OptionField("new_shape", "int32[]", None),)),
     21: ("MulOptions", (_ACTIVATION,)),
-    27: ("ReducerOptions", (Option("keep_dims", "bool", False),)),
+    27: ("ReducerOptions", (OptionField("keep_dims", "bool", False),)),
     28: ("SubOptions", (_ACTIVATION, _POT_SCALE)),
-    30: ("SqueezeOptions", (Option("squeeze_dims", "int32[]", None),)),
+    30: ("SqueezeOptions", (OptionField("squeeze_dims", "int32[]", None),)),
     32: (
         "StridedSliceOptions",
         (
-            Option("begin_mask", "int32"),
-            Option("end_mask", "int32"),
-            Option("ellipsis_mask", "int32"),
-            Option("new_axis_mask", "int32"),
-            Option("shrink_axis_mask", "int32"),
-            Option("offset", "bool", False),
+            OptionField("begin_mask", "int32"),
+            OptionField("end_mask", "int32"),
+            OptionField("ellipsis_mask", "int32"),
+            OptionField("new_axis_mask", "int32"),
+            OptionField("shrink_axis_mask", "int32"),
+            OptionField("offset", "bool", False),
         ),
     ),
-    55: ("ShapeOptions", (Option("out_type", "int8", names=TENSOR_TYPES),)),
-    59: ("PackOptions", (Option("values_count", "int32"), Option("axis", "int32"))),
-    75: ("LeakyReluOptions", (Option("alpha", "float32", 0.0),)),
+    55: ("ShapeOptions", (OptionField("out_type", "int8", names=TENSOR_TYPES),)),
+    59: ("PackOptions", (OptionField("values_count", "int32"), OptionField("axis", "int32"))),
+    75: ("LeakyReluOptions", (OptionField("alpha", "float32", 0.0),)),
 }
 """`BuiltinOptions` union type -> table name and fields, for the operators with kernels here."""
 

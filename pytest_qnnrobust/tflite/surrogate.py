@@ -1,4 +1,4 @@
-"""Graph -> its differentiable float twin, and straight-through gradients of the exact integers.
+"""The differentiable float twin of a graph, and straight-through gradients of exact integers.
 
 Every operator is computed on dequantized weights. A float graph is its own twin. With `exact`
 given, each activation takes the value that the integer graph computed while the gradient passes
@@ -26,16 +26,16 @@ Apply = Callable[..., Any]
 
 
 class FloatTwin:
-    """The float twin of a graph from its input tensor to the tensor `target`.
+    """The float twin of a graph from the tensor `start` to the tensor `end`.
 
     Raises UnsupportedOperatorError at construction for an operator that has no float form here.
     """
 
-    def __init__(self, graph: Graph, start: Tensor, target: Tensor) -> None:
+    def __init__(self, graph: Graph, start: Tensor, end: Tensor) -> None:
         self.graph = graph
         self.start = start
-        self.target = target
-        self._operators = _needed(graph, start.index, target.index)
+        self.end = end
+        self._operators = _needed(graph, start.index, end.index)
         for operator in self._operators:
             if operator.name not in OPERATORS:
                 raise UnsupportedOperatorError(
@@ -44,11 +44,12 @@ class FloatTwin:
                 )
 
     def __call__(self, x: Any, exact: Mapping[int, Any] | None = None) -> Any:
-        """Real-valued tf.Tensor (n, *input_shape) -> the target tensor (n, ...).
+        """Real-valued tf.Tensor (n, *input_shape) -> the tensor `end` (n, ...).
 
         `exact` maps tensor index to the integers of that activation.
         """
         values = {self.start.index: x}
+        # Counted while the graph is traced, before TensorFlow computes or folds anything.
         work = 0
         for operator in self._operators:
             output = self.graph.tensors[operator.outputs[0]]
@@ -61,7 +62,7 @@ class FloatTwin:
                 values[output.index] = _straight_through(y, output, exact[output.index], low, high)
             else:
                 values[output.index] = _clip(y, low, high)
-        return values[self.target.index]
+        return values[self.end.index]
 
     def _work(self, operator: Operator, output: Tensor, y: Any) -> int:
         """Multiply-accumulates of one sample, by the shapes that are really computed."""
@@ -105,7 +106,7 @@ def fused_range(operator: Operator) -> tuple[float | None, float | None]:
     return FUSED_ACTIVATIONS[name]
 
 
-def _needed(graph: Graph, start: int, target: int) -> tuple[Operator, ...]:
+def _needed(graph: Graph, start: int, end: int) -> tuple[Operator, ...]:
     """The operators between two tensors, in order."""
     reached = {start}
     forward = []
@@ -113,7 +114,7 @@ def _needed(graph: Graph, start: int, target: int) -> tuple[Operator, ...]:
         if operator.name != "SHAPE" and reached.intersection(operator.inputs):
             reached.update(operator.outputs)
             forward.append(operator)
-    wanted = {target}
+    wanted = {end}
     needed: list[Operator] = []
     for operator in reversed(forward):
         if wanted.intersection(operator.outputs):
@@ -125,6 +126,7 @@ def _needed(graph: Graph, start: int, target: int) -> tuple[Operator, ...]:
 def _clip(y: Any, low: float | None, high: float | None) -> Any:
     import tensorflow as tf
 
+    # At exactly 0 the gradient of tf.nn.relu is 0, that of tf.maximum is 1.
     if low == 0.0 and high is None:
         return tf.nn.relu(y)
     if low is not None:
@@ -310,6 +312,7 @@ def _strided_slice(twin: FloatTwin, operator: Operator, x: Any) -> Any:
     begin, end, strides = (
         np.array(twin.graph.tensors[index].data, np.int32) for index in operator.inputs[1:4]
     )
+    # Bit 0 is the batch axis, whose bounds in the file are those of a batch of 1.
     masks = {
         name: operator.options[name] | (name in ("begin_mask", "end_mask"))
         for name in ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask")

@@ -1,4 +1,4 @@
-"""What one inference of a graph asks of a microcontroller: multiply-accumulates and weights."""
+"""Cost of one inference of a graph on a microcontroller: multiply-accumulates and constants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 @dataclass(frozen=True)
 class Workload:
-    """Of one sample: `multiply_accumulates`, `operators` run, and `constant_bytes` in flash."""
+    """Cost of one sample: `multiply_accumulates`, `operators` run, `constant_bytes` in flash."""
 
     multiply_accumulates: int
     operators: int
@@ -28,7 +28,7 @@ class Workload:
 
 
 def workload(graph: Graph) -> Workload:
-    """Counted from the shapes in the file, whose batch axis counts as one sample."""
+    """Count the workload by the shapes in the file, whose batch axis counts as one sample."""
     constants = [tensor for tensor in graph.tensors if tensor.is_constant]
     bits = sum(int(np.prod(tensor.shape)) * _item_bits(tensor.dtype) for tensor in constants)
     macs = sum(_multiply_accumulates(graph, operator) for operator in graph.operators)

@@ -67,7 +67,8 @@ class LeakyRelu(Unary):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PRelu(Kernel):
-    """As LEAKY_RELU with x * alpha: `alpha` int64, its zero point removed, first axis 1."""
+    """LEAKY_RELU with slopes of its own for elements: `alpha` int64 without its zero point, first
+    axis 1."""
 
     zero_point: int
     alpha: Integers
@@ -99,6 +100,7 @@ class HardSwish(Unary):
         hires = (x - self.zero_point) << 7
         preshift = _multiply_int16(hires, self.output_multiplier)
         product = self._reluish(hires) * preshift
+        # SaturatingDoublingHighMul of R/hard_swish.h divides in C, which truncates towards zero.
         truncated = np.minimum(np.sign(product) * (np.abs(product) >> 15), 32767)
         levels = rounding_divide_by_pot(truncated, -self.output_exponent)
         return np.clip(levels + self.output_zero_point, -128, 127).astype(np.int8)
@@ -106,6 +108,7 @@ class HardSwish(Unary):
     def _reluish(self, hires: Integers) -> Integers:
         """relu6(x + 3) / 6 in Q0.15."""
         exponent, value = self.reluish_exponent, hires
+        # Shifted in two parts, as R/hard_swish.h does: the last bit is added after the multiplier.
         if exponent > 0:
             value = saturating_left_shift(value, exponent - 1, bits=16)
         value = _multiply_int16(value, self.reluish_multiplier)

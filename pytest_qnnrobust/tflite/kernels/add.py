@@ -19,6 +19,7 @@ from pytest_qnnrobust.tflite.kernels.base import Array, Node, Settings
 from pytest_qnnrobust.tflite.kernels.elementwise import Binary, binary_operands
 
 LEFT_SHIFT = {"int8": 20, "int16": 15}
+"""Bits by which addends are raised before they are scaled: (x - zero_point) still fits int32."""
 
 
 @dataclass(frozen=True, eq=False)

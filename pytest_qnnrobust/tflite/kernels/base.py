@@ -1,10 +1,10 @@
-"""What every kernel is, and the checks that every `prepare` function makes at load."""
+"""The base of every kernel, and the checks that every `prepare` function makes at load."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +19,17 @@ from pytest_qnnrobust.tflite.fixed_point import (
     quantize_multiplier,
 )
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
+from pytest_qnnrobust.types import INTEGER_WIDTHS as INTEGER_WIDTHS
+from pytest_qnnrobust.types import Array as Array
+from pytest_qnnrobust.types import IntegerWidth
 
-Array = NDArray[Any]
-Width = Literal["int8", "int16"]
-
-WIDTHS: tuple[str, ...] = ("int8", "int16")
 SHIFT_LIMITS = {True: (-31, 7), False: (-31, 30)}
 """Shifts that MBQM64 (wide) and MBQM32 accept."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How multipliers are derived from scales: "double" (current TFLM) or "float" (older)."""
+    """The precision of derived multipliers: "double" (current TFLM) or "float" (older)."""
 
     scale_arithmetic: ScaleArithmetic = "double"
 
@@ -108,7 +107,7 @@ class Node:
         self,
         tensor: Tensor,
         what: str,
-        allowed: Sequence[str] = WIDTHS,
+        allowed: Sequence[str] = INTEGER_WIDTHS,
         *,
         symmetric_int16: bool = True,
     ) -> Tensor:
@@ -160,6 +159,7 @@ class Node:
             raise self.refuse(
                 f"fused activation among {', '.join(FUSED_ACTIVATIONS)}", activation=function
             )
+        # TFLM holds round(f / scale) plus the zero point in an int32.
         if any(abs(end or 0.0) >= output.scale * 2.0**30 for end in FUSED_ACTIVATIONS[function]):
             raise self.refuse(f"{function} limits within 30 bits", output, scale=output.scale)
         return activation_range(function, output.scale, output.zero_point, output.dtype)
@@ -178,7 +178,7 @@ class Node:
         limits: tuple[int, int] | None = None,
         wide: bool = False,
     ) -> Requantization:
-        """Into `output`; `limits` default to the operator's fused activation range."""
+        """The requantization into `output`; `limits` default to the fused activation's range."""
         multiplier, shift = multiplier_shift
         lowest, highest = SHIFT_LIMITS[wide]
         if shift.min() < lowest or shift.max() > highest:
@@ -194,7 +194,7 @@ class Node:
             zero_point=output.zero_point,
             minimum=minimum,
             maximum=maximum,
-            dtype=cast(Width, output.dtype),
+            dtype=cast(IntegerWidth, output.dtype),
             wide=wide,
         )
 

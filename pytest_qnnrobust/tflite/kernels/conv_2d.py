@@ -14,6 +14,7 @@ from pytest_qnnrobust.tflite.kernels.spatial import Pair, Window, prepare_window
 from pytest_qnnrobust.tflite.kernels.weighted_sum import WeightedSum
 
 MAX_BIAS = 2.0**47
+"""Magnitude of a bias, and of an accumulator, that MBQM64 takes."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -63,6 +64,7 @@ class Conv2D(Convolution):
         per_group = channels // self.groups
         image = x.astype(np.float64) - self.input_zero_point
         total = np.zeros((len(x), *self.output_size, channels), np.float64)
+        # One product a tap: no copy of the image that is as large as all its windows together.
         for row, column, view in self.window.taps(image, fill=0):
             for group in range(self.groups):
                 outputs = slice(group * per_group, (group + 1) * per_group)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
-from pytest_qnnrobust.tflite.kernels.base import WIDTHS, Array, Kernel, Node, Settings
+from pytest_qnnrobust.tflite.kernels.base import INTEGER_WIDTHS, Array, Kernel, Node, Settings
 
-MOVABLE = (*WIDTHS, "float32", "int32")
+MOVABLE = (*INTEGER_WIDTHS, "float32", "int32")
 SHAPE_DTYPES = ("int32", "int64")
 MAX_CONCATENATED = 10
 """Inputs that TFLM's CONCATENATION accepts."""
@@ -131,7 +131,7 @@ def prepare_concatenation(operator: Operator, graph: Graph, settings: Settings) 
     if activation != "NONE":
         raise node.refuse("no fused activation", output, activation=activation)
     node.same_dtype(*tensors, output)
-    if output.dtype in WIDTHS:
+    if output.dtype in INTEGER_WIDTHS:
         for tensor in (*tensors, output):
             node.quantized(tensor, "operand")
     for tensor in tensors:
@@ -199,7 +199,7 @@ def is_shape_vector(tensor: Tensor) -> bool:
 
 def prepare_transpose(operator: Operator, graph: Graph, settings: Settings) -> Transpose:
     node = Node(operator, graph, settings)
-    values = node.check_dtype(node.tensor(0, "input"), (*WIDTHS, "float32"), "input")
+    values = node.check_dtype(node.tensor(0, "input"), (*INTEGER_WIDTHS, "float32"), "input")
     output = node.result
     node.same_dtype(values, output)
     permutation = tuple(int(axis) for axis in node.constant(1, ("int32",), "permutation").flat)

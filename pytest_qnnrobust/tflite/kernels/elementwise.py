@@ -1,4 +1,4 @@
-"""What unary kernels (a table) and binary kernels (broadcasting) share."""
+"""Unary kernels, run as a table, and binary kernels, which broadcast."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Binary(Kernel):
 
 
 def binary_operands(node: Node, left: Tensor, right: Tensor, output: Tensor) -> BinaryOperands:
-    """Which operands are activations, and the constants aligned to the output's rank."""
+    """Tell activations from constants, and align the constants to the output's rank."""
     rank = len(output.shape)
     operands = (left, right)
     constants = (_constant(node, left, rank), _constant(node, right, rank))

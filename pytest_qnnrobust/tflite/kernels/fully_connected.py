@@ -73,7 +73,7 @@ def prepare_fully_connected(operator: Operator, graph: Graph, settings: Settings
 def _requantization(
     node: Node, values: Tensor, output: Tensor, outputs: int, wide: bool
 ) -> Requantization:
-    """Per channel as CONV_2D; per tensor the product, not the division, follows the setting."""
+    """The requantization per channel, as in CONV_2D, or per tensor."""
     quantization = node.tensor(1).quantization
     if quantization is not None and quantization.per_axis:
         if node.tensor(1).dtype == "int4":
@@ -93,8 +93,8 @@ def per_tensor_multiplier(node: Node, values: Tensor, output: Tensor) -> tuple[I
 def _keep_dims(node: Node, values: Tensor, features: int) -> bool:
     """Whether the last axis alone is contracted; refuses to merge other axes with the batch."""
     shape = values.shape[1:]
-    known = all(size > 0 for size in shape)
-    size = int(np.prod(shape)) if known else features
+    is_static = all(size > 0 for size in shape)
+    size = int(np.prod(shape)) if is_static else features
     keep = bool(node.option("keep_num_dims", False))
     if keep and len(values.shape) > 1 and values.shape[-1] == features:
         return True

@@ -73,14 +73,16 @@ class SigmoidInt16(Unary):
 def _logistic(argument: Integers) -> Integers:
     value = _interpolate(np.abs(argument), bits=9, saturated=0x7FFF << 10)
     rounding = 1 << 9
+    # The table begins at 0: sigmoid(-x) = 1 - sigmoid(x).
     negative = (1 << 25) - value + rounding - 1
     return np.where(argument >= 0, value + rounding, negative) >> 10
 
 
 def _tanh(argument: Integers) -> Integers:
     value = _interpolate(np.abs(argument), bits=8, saturated=0xFFFF << 8)
-    one, rounding = 1 << 23, 1 << 7
-    return np.where(argument >= 0, value - one + rounding, -value + one + rounding - 1) >> 8
+    # tanh(x) = 2 sigmoid(2 x) - 1: `half` is the table's sigmoid(0) with 8 more bits.
+    half, rounding = 1 << 23, 1 << 7
+    return np.where(argument >= 0, value - half + rounding, -value + half + rounding - 1) >> 8
 
 
 def _interpolate(size: Integers, bits: int, saturated: int) -> Integers:
@@ -105,6 +107,7 @@ def sigmoid_table() -> Integers:
 
     i = np.arange(256.0)
     error = sigmoid(i + 0.5) - (sigmoid(i) + sigmoid(i + 1)) / 2
+    # 0.49, not 0.5: the factor with which all 256 entries equal TFLM's literals.
     table = round_half_away(sigmoid(i) + 0.49 * error).astype(np.int64)
     table[-1] = 65535
     return table

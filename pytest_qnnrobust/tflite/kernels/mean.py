@@ -88,6 +88,7 @@ def divide_multiplier(
     multiplier: Integers, shift: Integers, count: int
 ) -> tuple[Integers, Integers]:
     """(multiplier, shift) of d / count, keeping as many bits as TFLM does."""
+    # bit_length() - 1 is floor(log2 count): raised by that, the quotient keeps 31 bits.
     raised = np.minimum(min(count.bit_length() - 1, 32), 31 + shift)
     return (multiplier << raised) // count, shift - raised
 

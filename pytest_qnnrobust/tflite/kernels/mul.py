@@ -14,7 +14,10 @@ from pytest_qnnrobust.tflite.kernels.elementwise import Binary, binary_operands
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mul(Binary):
-    """`requantization((x - left_zero_point) * (y - right_zero_point))`, MBQM32 in both widths."""
+    """`requantization((x - left_zero_point) * (y - right_zero_point))`, MBQM32 in both widths.
+
+    The desktop rounds int16 products otherwise.
+    """
 
     left_zero_point: int
     right_zero_point: int

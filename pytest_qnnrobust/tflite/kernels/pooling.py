@@ -66,6 +66,7 @@ class MaxPool2D(Pool):
 
     def run(self, *inputs: Array) -> Array:
         (x,) = inputs
+        # Cells outside of the image hold the lowest value, which never wins.
         lowest = int(np.iinfo(self.dtype).min)
         peak = np.full((len(x), *self.window.output, x.shape[3]), lowest, x.dtype)
         for _, _, view in self.window.taps(x, fill=lowest):

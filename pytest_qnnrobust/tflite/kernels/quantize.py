@@ -9,7 +9,7 @@ import numpy as np
 from pytest_qnnrobust.tflite import fixed_point
 from pytest_qnnrobust.tflite.fixed_point import Integers, Requantization
 from pytest_qnnrobust.tflite.graph import Graph, Operator
-from pytest_qnnrobust.tflite.kernels.base import WIDTHS, Array, Kernel, Node, Settings
+from pytest_qnnrobust.tflite.kernels.base import INTEGER_WIDTHS, Array, Kernel, Node, Settings
 from pytest_qnnrobust.tflite.kernels.elementwise import Unary
 
 
@@ -28,7 +28,7 @@ class Quantize(Kernel):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Requantize(Unary):
-    """Between int8 and int16 quantizations: `requantization(x - zero_point)`."""
+    """int8 or int16 -> int8 or int16: `requantization(x - zero_point)`."""
 
     zero_point: int
     requantization: Requantization
@@ -50,7 +50,7 @@ class Dequantize(Unary):
 
 def prepare_quantize(operator: Operator, graph: Graph, settings: Settings) -> Kernel:
     node = Node(operator, graph, settings)
-    values = node.check_dtype(node.tensor(0, "input"), ("float32", *WIDTHS), "input")
+    values = node.check_dtype(node.tensor(0, "input"), ("float32", *INTEGER_WIDTHS), "input")
     output = node.quantized(node.result, "output", symmetric_int16=False)
     if values.dtype == "float32":
         return Quantize(

@@ -16,7 +16,7 @@ from pytest_qnnrobust.tflite.kernels.base import Array, Kernel, Node, Settings
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reshape(Kernel):
-    """(N, ...) -> (N, *shape); `shape` has at most one -1. ValueError for another count of values.
+    """(N, ...) -> (N, *shape); `shape` has at most one -1. `run` raises ValueError for no fit.
 
     No operand but the values is read at run time: the batch axis stays, and the rest is static in
     the file, as TFLM reads it. So the operators that compute a shape (Keras' SHAPE, STRIDED_SLICE,
@@ -47,8 +47,8 @@ def resolve_shape(shape: tuple[int, ...], elements: int) -> tuple[int, ...]:
     """`shape` with its -1 replaced so that it holds `elements` values."""
     if -1 not in shape:
         return shape
-    known = math.prod(size for size in shape if size != -1)
-    return tuple(elements // known if size == -1 else size for size in shape)
+    static = math.prod(size for size in shape if size != -1)
+    return tuple(elements // static if size == -1 else size for size in shape)
 
 
 def prepare_reshape(operator: Operator, graph: Graph, settings: Settings) -> Reshape:
@@ -70,14 +70,14 @@ def _sample_shape(node: Node, values: Tensor, output: Tensor) -> tuple[int, ...]
     """
     if not output.shape or not values.shape:
         raise node.refuse("input and output with a batch axis", output, shape=output.shape)
-    shape, source = output.shape[1:], values.shape[1:]
-    if any(size < 1 for size in source):
+    shape, given = output.shape[1:], values.shape[1:]
+    if any(size < 1 for size in given):
         if len(shape) == 1 and _is_unknown(output):
             return (-1,)
         if all(size > 0 for size in shape):
             return shape
         raise node.refuse("input with a static shape", values, shape=values.shape)
-    elements = math.prod(source)
+    elements = math.prod(given)
     if 0 not in shape and shape.count(-1) <= 1:
         resolved = resolve_shape(shape, elements)
         if math.prod(resolved) == elements:

@@ -41,7 +41,7 @@ OUTPUTS = {
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Softmax(Kernel):
-    """Over the last axis. `multiplier` and `shift` (length 1) scale x - max into the exponent."""
+    """Softmax over the last axis; `multiplier` and `shift` (length 1) scale x - max."""
 
     multiplier: Integers
     shift: Integers
@@ -75,6 +75,7 @@ class SoftmaxInt8(Softmax):
         shift = int(self.shift[0])
         limit = ((1 << DIFFERENCE_BITS) - 1) << (31 - DIFFERENCE_BITS)
         difference = np.arange(-255, 1, dtype=np.int64)
+        # TFLM leaves smaller differences out of the sum: their shift would overflow Q5.26.
         reached = difference >= -(limit >> shift)
         raised = np.where(reached, difference, 0) << shift
         scaled = saturating_rounding_doubling_high_mul(raised, self.multiplier)
@@ -84,6 +85,7 @@ class SoftmaxInt8(Softmax):
         limits = np.iinfo(self.output_dtype)
         total = rounding_divide_by_pot(exponentials, SUM_BITS).sum(axis=-1, keepdims=True)
         headroom = leading_zeros(total)
+        # Raised to the top bit, the sum is 1 + a with a in [0, 1), whose reciprocal gemmlowp has.
         reciprocal = one_over_one_plus_x((total << headroom) - (1 << 31))
         exponent = SUM_BITS - headroom + 31 - limits.bits
         product = saturating_rounding_doubling_high_mul(reciprocal, exponentials)
@@ -107,6 +109,7 @@ class SoftmaxInt16(Softmax):
         total = exponentials.sum(axis=-1, keepdims=True)
         headroom = leading_zeros(total)
         fraction = ((total << (headroom - 1)) + (1 << 13)) >> 14
+        # 1 + a has 17 bits here; a in [0, 1) becomes the table's int16 argument.
         offset = np.clip(fraction - (1 << 15) - (1 << 16), -32768, 32767)
         reciprocal = interpolate(one_over_one_plus_x_lut(), offset)
         rounding = np.int64(1) << (30 - headroom)
@@ -136,14 +139,15 @@ def exp_lut() -> Integers:
 @lru_cache(maxsize=1)
 def one_over_one_plus_x_lut() -> Integers:
     """1 / (1 + x) for x in [0, 1]."""
-    one = np.float32(1)
-    return _populate(one / np.float32(65535), -32768, lambda x: one / (one + x))
+    unit = np.float32(1)
+    return _populate(unit / np.float32(65535), -32768, lambda x: unit / (unit + x))
 
 
 def _populate(
     scale: np.float32, zero_point: int, function: Callable[[Any], Any]
 ) -> NDArray[np.int64]:
     """513 samples corrected for half the interpolation error, all in float32 (K/common.h)."""
+    # The order of the operations is TFLM's; in double, two entries of 1 / (1 + x) differ by 1.
     real = np.float32
     lowest, highest = scale * real(-32768 - zero_point), scale * real(32767 - zero_point)
     output_scale = real(2) / real(65535)

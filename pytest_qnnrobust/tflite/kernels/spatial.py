@@ -15,7 +15,7 @@ from pytest_qnnrobust.tflite.kernels.base import Node
 Pair = tuple[int, int]
 
 MAX_WINDOW = 1 << 14
-"""Cells of a window."""
+"""Cells of a window; each is a turn of a Python loop."""
 MAX_PADDING = 1024
 """Cells that an axis may be padded by: a wider window has no use, and costs its size in memory."""
 

@@ -1,4 +1,4 @@
-"""What CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED share: sum, bias, requantization."""
+"""Sum, bias and requantization of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED."""
 
 from __future__ import annotations
 

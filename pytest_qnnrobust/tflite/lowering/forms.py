@@ -9,11 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.tflite.affine import AffineForm, prove_affine
-from pytest_qnnrobust.tflite.fixed_point import Requantization, reduce_multiplier
-
-Integers = NDArray[np.int64]
-Reals = NDArray[np.float64]
+from pytest_qnnrobust.tflite.affine import AffineForm, Reals, prove_affine
+from pytest_qnnrobust.tflite.fixed_point import Integers, Requantization, reduce_multiplier
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,12 @@ from pytest_qnnrobust.tflite.accumulate import (
     depthwise_convolution,
     taps_inside,
 )
-from pytest_qnnrobust.tflite.fixed_point import Requantization
+from pytest_qnnrobust.tflite.fixed_point import Integers, Requantization
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.kernels.conv_2d import Conv2D, Convolution, DepthwiseConv2D
 from pytest_qnnrobust.tflite.kernels.fully_connected import FullyConnected
 from pytest_qnnrobust.tflite.kernels.pooling import MaxPool2D
-from pytest_qnnrobust.tflite.lowering.forms import Integers, Product, levels, requantization_form
+from pytest_qnnrobust.tflite.lowering.forms import Product, levels, requantization_form
 
 
 def lower_conv_2d(kernel: Conv2D, graph: Graph, engines: tuple[Engine, ...]) -> Product | None:
@@ -52,7 +52,7 @@ def _product(
     taps: NDArray[np.int8],
     multiply: Callable[[Any], Any],
 ) -> Product | None:
-    """`taps` (h, w, in, out): what an output channel sums."""
+    """A convolution as a product; `taps` (h, w, in, out) are those that an output channel sums."""
     _, height, width, _ = graph.tensors[kernel.inputs[0]].shape
     inside = taps_inside(taps, (height, width), kernel.window)
     correction = kernel.bias - (kernel.input_zero_point + planes.offset) * inside
@@ -61,7 +61,7 @@ def _product(
 
 
 def lower_fully_connected(kernel: FullyConnected) -> Product | None:
-    """Every product is one of two matrices, whatever the axes.
+    """Lower FULLY_CONNECTED to a product of two matrices, whatever the axes.
 
     TensorFlow 2.21 writes beyond its memory where it multiplies float32 (n, 1, m, k) by a matrix.
     """
