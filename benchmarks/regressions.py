@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.attacks import SHARED
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import load_data
-from pytest_qnnrobust.gate import closing
+from pytest_qnnrobust.gate.gate import HeldTo, judge
 from pytest_qnnrobust.models.convert import convert
 from pytest_qnnrobust.options import Options, from_command
 from pytest_qnnrobust.results import document
@@ -94,8 +94,8 @@ def same_model(seed: int, path: Path, baseline: Path, samples: int) -> bool:
     before = document.read(baseline)
     found = session.results("", options.to_json())
     outcomes = tuple(replace(one, seed=0) for one in found.outcomes)
-    held_to = closing.Recorded(before)
-    verdict = closing.judge(held_to, replace(found, outcomes=outcomes), options)
+    held_to = HeldTo(before)
+    verdict = judge(held_to, replace(found, outcomes=outcomes), options)
     return not verdict.problems
 
 

@@ -227,31 +227,31 @@ def _report(chosen: argparse.Namespace) -> int:
 
 
 def _compare(chosen: argparse.Namespace) -> int:
-    from pytest_qnnrobust.gate import closing
+    from pytest_qnnrobust.gate.gate import judge, read_held_to
     from pytest_qnnrobust.results import document
 
     settings = _options(chosen, COMPARE_OPTIONS)
-    held_to = replace(closing.recorded(settings), results=document.read(chosen.recorded))
-    gate = closing.judge(held_to, document.read(chosen.current), settings)
+    held_to = replace(read_held_to(settings), results=document.read(chosen.recorded))
+    gate = judge(held_to, document.read(chosen.current), settings)
     print(gate.counts, *gate.lines, sep="\n")
     return VIOLATED if gate.problems else 0
 
 
 def _merge(chosen: argparse.Namespace) -> int:
-    from pytest_qnnrobust.gate import closing
+    from pytest_qnnrobust.gate.gate import judge, read_held_to, update_baseline
     from pytest_qnnrobust.report import files
     from pytest_qnnrobust.report.matrix import failures
     from pytest_qnnrobust.results import document, merge
 
     settings = _options(chosen, MERGE_OPTIONS)
     results = merge.merge([document.read(path) for path in chosen.parts])
-    held_to = closing.recorded(settings)
-    gate = closing.judge(held_to, results, settings)
+    held_to = read_held_to(settings)
+    gate = judge(held_to, results, settings)
     if held_to.results is not None:
         results = replace(results, comparison=gate.records)
         print(gate.counts, *gate.lines, sep="\n")
     failed = failures(results)
-    if baseline := closing.update(held_to, results, settings):
+    if baseline := update_baseline(held_to, results, settings):
         print(f"wrote {baseline}")
     for path in files.write(chosen.output, results, not (failed or gate.problems)):
         print(f"wrote {path}")
@@ -298,8 +298,8 @@ def _given(
 
 def _tables(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.tables import published, run
+    from pytest_qnnrobust.tables.cells import PICTURES, TABLES
     from pytest_qnnrobust.tables.measure import Conditions
-    from pytest_qnnrobust.tables.plan import PICTURES, TABLES
 
     if chosen.cache_dir is None:
         chosen.cache_dir = chosen.output / "cache"
@@ -338,7 +338,7 @@ def _parse_tables(text: str) -> tuple[str, ...]:
 
 
 def _parse_labelled(text: str) -> tuple[str, ...]:
-    from pytest_qnnrobust.tables.plan import DIRECT, WHITE_BOX
+    from pytest_qnnrobust.tables.cells import DIRECT, WHITE_BOX
 
     ids = parse_attacks(text)
     for name in ids:
@@ -351,7 +351,7 @@ def _parse_labelled(text: str) -> tuple[str, ...]:
 def _parse_limit(text: str) -> Limit:
     """`boundary=200`, `16-17:boundary=200` or `16-17:*=200`."""
     from pytest_qnnrobust import attacks
-    from pytest_qnnrobust.tables.plan import PICTURES, SAME, TABLES
+    from pytest_qnnrobust.tables.cells import PICTURES, SAME, TABLES
 
     pattern, _, number = text.partition("=")
     table, colon, attack = pattern.rpartition(":")

@@ -43,7 +43,8 @@ def imported(tree: ast.Module) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(ROOT.name):
             inner = (node.module or "").split(".")[1:]
-            yield from [inner[0]] if inner else [alias.name for alias in node.names]
+            names = [inner[0]] if inner else [alias.name for alias in node.names]
+            yield from (name for name in names if name in FLOOR)
 
 
 def arrows() -> dict[str, set[str]]:

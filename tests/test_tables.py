@@ -16,9 +16,9 @@ from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.options.values import Limit
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.statistics.paired import Interval
-from pytest_qnnrobust.tables import pictures, plan, published, render
+from pytest_qnnrobust.tables import cells, pictures, published, render
+from pytest_qnnrobust.tables.cells import TableCell
 from pytest_qnnrobust.tables.measure import Conditions, Measured, measure
-from pytest_qnnrobust.tables.plan import TableCell
 from pytest_qnnrobust.types import WIDTHS
 
 HEADER = "source,dataset,defence,mode,attack,model,adversarial_accuracy_pct,l0,l1,l2,linf\n"
@@ -39,13 +39,13 @@ def figures(tmp_path):
 
 
 def test_the_cells_of_the_paper():
-    found = plan.cells(list(plan.TABLES), ["pgd", "sat"], squeezing=True)
+    found = cells.cells_of(list(cells.TABLES), ["pgd", "sat"], squeezing=True)
     assert len(found) == len(set(found)) == 3 + 15 + 33 + 6 + 3 + 21 + 42
-    assert len(plan.cells(["9"], ["pgd"], squeezing=False)) == 21
-    assert plan.cells(["16", "17"], ["pgd"], False) == plan.cells(["9"], ["pgd"], False)
-    assert plan.cells(["10", "11"], [], squeezing=False) == []
+    assert len(cells.cells_of(["9"], ["pgd"], squeezing=False)) == 21
+    assert cells.cells_of(["16", "17"], ["pgd"], False) == cells.cells_of(["9"], ["pgd"], False)
+    assert cells.cells_of(["10", "11"], [], squeezing=False) == []
     with pytest.raises(QnnRobustError, match=r"tables among 4, 5, 6.*table='7'"):
-        plan.cells(["7"], [], squeezing=True)
+        cells.cells_of(["7"], [], squeezing=True)
 
 
 def test_published_figures_are_found_under_either_spelling(figures):
@@ -201,7 +201,7 @@ def test_the_first_limit_that_fits_counts(session):
 
 def test_one_command_writes_the_files_and_goes_on_from_its_cache(tmp_path, capsys, monkeypatch):
     attacked = [TableCell("5", "none", "direct", "square-linf", width) for width in WIDTHS]
-    monkeypatch.setitem(plan.TABLES, "5", lambda _: attacked)
+    monkeypatch.setitem(cells.TABLES, "5", lambda _: attacked)
     output = tmp_path / "out"
     arguments = ["tables", "--demo", "--profile=smoke", "--samples=10", "--tables=4,5"]
     arguments += [f"--output={output}"]

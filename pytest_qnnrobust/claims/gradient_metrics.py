@@ -1,4 +1,4 @@
-"""How often an input gradient is zero, and whether two widths agree on where it points."""
+"""Shares of zeros in input gradients, and angles between the gradients of two widths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_qnnrobust.types import Float, Labels
 Double = NDArray[np.float64]
 
 PUBLISHED_STEP = 1e-5
-"""What "David and Goliath" adds to inputs (float values, or integers) for its zero densities."""
+"""Step that "David and Goliath" adds to inputs (floats or integers) for its zero densities."""
 
 
 def zero_density(gradient: NDArray[Any]) -> Double:
@@ -31,9 +31,10 @@ def cosine_similarity(first: NDArray[Any], second: NDArray[Any]) -> Double:
     """The cosine of the angle between the gradients (N, ...) of each sample, (N,).
 
     "David and Goliath", analysis A4. NaN where one of the two is zero everywhere: such a gradient
-    has no direction, and calling it orthogonal would be an opinion.
+    has no direction, and calling it orthogonal would be an opinion. Raises QnnRobustError for
+    gradients of two shapes.
     """
-    a, b = (flat(np.asarray(each, np.float64)) for each in (first, second))
+    a, b = (flat(np.asarray(gradient, np.float64)) for gradient in (first, second))
     if a.shape != b.shape:
         raise expected("two gradients of one shape", first=a.shape, second=b.shape)
     lengths = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
@@ -45,13 +46,13 @@ def cosine_similarity(first: NDArray[Any], second: NDArray[Any]) -> Double:
 def published_gradient(
     model: Model, x: NDArray[Any], y: Labels, step: float = PUBLISHED_STEP
 ) -> Float:
-    """The input gradient (N, *input_shape) as the zero densities of the literature were taken.
+    """Input gradient (N, *input_shape), measured as the literature measured its zero densities.
 
     Central differences of the cross-entropy over +-`step`, all in float32, whose losses near 1
     are 1e-7 apart. On a quantized model `step` is added to the integers and the sum cut off to an
     integer again: q + 1e-5 is q + 1 for a negative q and q for another. What comes out zero says
     more about the number formats than about the network; `finite-difference` gradients over whole
-    LSBs are the measurement. Asks 2 * elements questions a sample.
+    LSBs are the measurement. Costs 2 * elements queries a sample.
     """
     slopes = np.zeros((len(x), int(np.prod(model.input_shape))), np.float32)
     values = np.asarray(x, np.float32) if model.grid is None else model.grid.quantize(x)
@@ -66,8 +67,8 @@ def published_gradient(
 def _loss_moved(model: Model, sample: NDArray[Any], places: Any, step: float, label: int) -> Float:
     """The float32 cross-entropy with each of `places` moved alone, (len(places),)."""
     moved = np.repeat(sample[None], len(places), axis=0)
-    each = np.arange(len(places))
-    moved[each, places] = (moved[each, places] + step).astype(moved.dtype)
+    rows = np.arange(len(places))
+    moved[rows, places] = (moved[rows, places] + step).astype(moved.dtype)
     shaped = moved.reshape(-1, *model.input_shape)
     real = shaped if model.grid is None else model.grid.dequantize(shaped)
     probability = model.predict(real)[:, label].astype(np.float32)

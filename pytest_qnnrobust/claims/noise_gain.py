@@ -1,4 +1,4 @@
-"""How much of a perturbation the input quantizer lets through, and what each layer makes of it."""
+"""Gains of the input quantizer and of each layer: how much of a perturbation they let through."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def quantizer_gain(
     bounds: tuple[float, float],
     seed: int = 0,
 ) -> Double:
-    """||Q(x + noise) - Q(x)|| / ||noise|| per sample (N,), noise uniform in +-`steps` input steps.
+    """Gain ||Q(x + noise) - Q(x)|| / ||noise|| of the input quantizer Q, per sample (N,).
 
-    `x` (N, ...) is put on the grid first, as a digital sensor delivers it, and x + noise is
-    clipped to `bounds`. Sample i draws from (seed, i). "David and Goliath", analysis A3.
+    The noise is uniform in +-`steps` input steps, the norms are L2. `x` (N, ...) is put on the
+    grid first, as a digital sensor delivers it, and x + noise is clipped to `bounds`. Sample i
+    draws from (seed, i). "David and Goliath", analysis A3.
     """
     clean, noisy = _with_noise(grid, x, steps, bounds, seed)
     passed = lp_norm(grid.snap(noisy).astype(np.float64) - clean, 2.0)
@@ -37,9 +38,9 @@ def quantizer_gain(
 def layer_gains(model: Model, x: NDArray[Any], steps: float, seed: int = 0) -> dict[str, Double]:
     """The relative gain of every activation of an integer model, by tensor name, each (N,).
 
-    (||a(x + noise) - a(x)|| / ||a(x)||) / (||noise|| / ||x||), in real values, for the noise of
-    `quantizer_gain`: 1 where a layer hands a relative change on as it is, 0 where the integers do
-    not change, more where quantization or the layer amplifies it.
+    That is (||a(x + noise) - a(x)|| / ||a(x)||) / (||noise|| / ||x||), in real values, for the
+    noise of `quantizer_gain`: 1 where a layer hands a relative change on as it is, 0 where the
+    integers do not change, more where quantization or the layer amplifies it.
     Raises QnnRobustError for a model without integer activations.
     """
     if not isinstance(model, IntegerModel):
@@ -75,6 +76,6 @@ def _with_noise(
 
 
 def _ratio(numerator: Double, denominator: Double) -> Double:
-    """0 where nothing is divided by nothing."""
+    """Quotients, 0 where the denominator is 0: there was nothing to change."""
     safe = np.where(denominator > 0, denominator, 1.0)
     return np.asarray(np.where(denominator > 0, numerator / safe, 0.0))

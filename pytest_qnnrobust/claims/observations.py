@@ -32,11 +32,11 @@ def boundary_is_effective(outcome: Outcome, rule: Rule) -> Verdict:
 
 
 def boundary_is_more_distorted(coarse: Outcome, fine: Outcome, rule: Rule) -> Verdict:
-    """Observation 1.1: its examples lie further (L2) from their images at fewer bits.
+    """Observation 1.1: Boundary's examples lie farther (L2) from their images at fewer bits.
 
-    On the samples on which it succeeded for both.
+    Compared on the samples on which it succeeded for both models.
     """
-    return _further("O1.1 Boundary is more distorted", coarse, fine, "l2", rule)
+    return _is_farther("O1.1 Boundary is more distorted", coarse, fine, "l2", rule)
 
 
 def true_class_comes_second(
@@ -57,7 +57,7 @@ def gradient_attack_is_weaker(coarse: Outcome, fine: Outcome, rule: Rule) -> Ver
     """Observation 3: an attack on the loss gradient (FGSM, UAP) leaves a larger accuracy at fewer
     bits than in full precision.
     """
-    _same_attack(coarse, fine)
+    _require_same_attack(coarse, fine)
     name = f"O3 {coarse.attack} is weaker on {coarse.width}"
     pair = (coarse.width, coarse.robust), (fine.width, fine.robust)
     return accuracy_at_least(name, *pair, replace(rule, margin=0.0))
@@ -65,7 +65,7 @@ def gradient_attack_is_weaker(coarse: Outcome, fine: Outcome, rule: Rule) -> Ver
 
 def jsma_needs_more_features(coarse: Outcome, fine: Outcome, rule: Rule) -> Verdict:
     """Observation 4: JSMA changes more elements (L0) at fewer bits, where it fools both."""
-    return _further("O4 JSMA needs more features", coarse, fine, "l0", rule)
+    return _is_farther("O4 JSMA needs more features", coarse, fine, "l0", rule)
 
 
 def regularized_loses_less(quantized: Outcome, parent: Outcome, rule: Rule) -> Verdict:
@@ -75,22 +75,22 @@ def regularized_loses_less(quantized: Outcome, parent: Outcome, rule: Rule) -> V
 
     A sample is lost that was right before the attack and is wrong after it.
     """
-    _same_attack(quantized, parent)
+    _require_same_attack(quantized, parent)
     trained = quantized.defense or "regularized"
     name = f"STQ {trained} {quantized.width} loses no more to {quantized.attack} than its parent"
-    kept = (f"{quantized.width} not lost", ~quantized.fooled)
-    return accuracy_at_least(name, kept, ("parent not lost", ~parent.fooled), rule)
+    pair = (f"{quantized.width} not lost", ~quantized.fooled), ("parent not lost", ~parent.fooled)
+    return accuracy_at_least(name, *pair, rule)
 
 
-def _further(
+def _is_farther(
     claim: str, coarse: Outcome, fine: Outcome, norm: Literal["l0", "l2"], rule: Rule
 ) -> Verdict:
-    _same_attack(coarse, fine)
+    _require_same_attack(coarse, fine)
     name, first, second = f"{claim} on {coarse.width}", (coarse.width, coarse), (fine.width, fine)
     return farther_where_both_fooled(name, first, second, replace(rule, margin=0.0), norm=norm)
 
 
-def _same_attack(first: Outcome, second: Outcome) -> None:
+def _require_same_attack(first: Outcome, second: Outcome) -> None:
     require_same_samples([first, second])
     if first.attack != second.attack:
         raise expected("outcomes of one attack", attacks=[first.attack, second.attack])

@@ -36,14 +36,17 @@ def clean_parity(
     reference: tuple[str, NDArray[np.bool_]],
     rule: Rule,
 ) -> Verdict:
-    """Quantization does not cost more clean accuracy than the margin."""
+    """Quantization does not cost more clean accuracy than the margin.
+
+    Each is a label and bool (N,), whether the model is right on each clean sample.
+    """
     return accuracy_at_least(name, quantized, reference, rule)
 
 
 def transfer_accuracy(outcomes: Mapping[str, Outcome], rule: Rule) -> Verdict:
-    """T1 (A5 of "David and Goliath"): DeepFool examples made for the float model.
+    """T1 (A5 of "David and Goliath"): accuracy under DeepFool examples made for the float model.
 
-    Accuracy int8 >= int16 >= float32; `outcomes` by width, at least two widths.
+    int8 >= int16 >= float32; `outcomes` by width, at least two widths.
     """
     ladder = _ladder(outcomes)
     verdicts = [
@@ -109,11 +112,11 @@ def gradient_misalignment(
     `cosine` (N,) from `gradient_metrics.cosine_similarity`, NaN (no gradient) left out; the claim
     is that its median is at most `aligned` (0.5: an angle of 60 degrees).
     """
-    known = cosine[np.isfinite(cosine)]
+    defined = cosine[np.isfinite(cosine)]
     return distance_at_least(
         f"T4 {width} gradient misaligned with float32",
-        ("aligned from", np.full(len(known), aligned)),
-        ("cosine similarity", known),
+        ("aligned from", np.full(len(defined), aligned)),
+        ("cosine similarity", defined),
         rule,
         unit="of cosine",
     )
@@ -128,10 +131,10 @@ def noise_threshold(
     below, and at least 1 - margin above.
     """
     no_margin = replace(rule, margin=0.0)
-    one = ("unit gain", np.ones(len(below)))
+    unit = ("unit gain", np.ones(len(below)))
     verdicts = [
-        distance_at_least("", one, ("gain below half a step", below), no_margin, 2, "of gain"),
-        distance_at_least("", ("gain above half a step", above), one, rule, 2, "of gain"),
+        distance_at_least("", unit, ("gain below half a step", below), no_margin, 2, "of gain"),
+        distance_at_least("", ("gain above half a step", above), unit, rule, 2, "of gain"),
     ]
     return join(f"T3 {width} noise is attenuated below half a step and passed above", verdicts)
 
@@ -277,18 +280,19 @@ def squeezing_and_extent(
     `l0` (N,) and whether the defended model is right, `recovered` (N,), of the adversarial examples
     of one attack on the plain one: those that stay adversarial tend to have changed more elements.
     """
-    lost, found = ("lost", l0[~recovered]), ("recovered", l0[recovered])
-    return tends_to_be_greater(f"T9 {width} squeezing recovers the smaller L0", lost, found, rule)
+    pair = ("lost", l0[~recovered]), ("recovered", l0[recovered])
+    return tends_to_be_greater(f"T9 {width} squeezing recovers the smaller L0", *pair, rule)
 
 
 def _ladder(outcomes: Mapping[str, Outcome]) -> list[tuple[str, str]]:
+    """The neighbouring widths, as (coarse, fine), of outcomes of the same samples."""
     widths = _ordered(outcomes)
     require_same_samples([outcomes[width] for width in widths])
     return list(pairwise(widths))
 
 
 def _ordered(by_width: Mapping[str, object], least: int = 2) -> list[str]:
-    """The widths that there are, from coarse to fine."""
+    """The widths that there are, from coarse to fine; QnnRobustError for fewer than `least`."""
     widths = [width for width in LADDER if width in by_width]
     if len(widths) < least:
         number = "two widths" if least == 2 else "one width"
@@ -297,5 +301,5 @@ def _ordered(by_width: Mapping[str, object], least: int = 2) -> list[str]:
 
 
 def _claim(ladder: Sequence[tuple[str, str]]) -> str:
-    """Such as `int8 >= int16 >= float32`."""
+    """The claim about a ladder, such as `int8 >= int16 >= float32`."""
     return " >= ".join([ladder[0][0], *(high for _, high in ladder)])

@@ -34,16 +34,17 @@ Unit = Literal[
 ]
 
 
-SETTLES_NEVER = 1_000_000
-"""Where more samples than this would be needed, no number is said."""
+MAX_REPORTED_SAMPLES = 1_000_000
+"""Largest number of samples that a verdict names as settling its claim."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How verdicts are reached: level of the tests, and the loss that counts as none.
+    """The rule that verdicts are reached by: the level of its tests, and the losses it tolerates.
 
-    `drop` is the loss of accuracy up to which a defence counts as successful ("David and Goliath",
-    section 4: 20 points).
+    `alpha` is the level of each one-sided test. `margin` is the loss that counts as none, a
+    fraction of the samples or of a distance. `drop` is the loss of accuracy, a fraction, up to
+    which a defence counts as successful ("David and Goliath", section 4: 20 points).
     """
 
     alpha: float = 0.05
@@ -52,17 +53,18 @@ class Rule:
 
     @property
     def level(self) -> float:
-        """Of the two-sided interval that goes with one-sided tests at alpha."""
+        """Level of the two-sided interval that goes with one-sided tests at `alpha`."""
         return 1 - 2 * self.alpha
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`effect` and `interval` are in the unit of the claim (a fraction of samples, a distance).
+    """A claim and whether it holds on `n` samples; `statement` has the numbers in words.
 
-    `p_value` is that of the decisive one-sided test; `detectable` the smallest effect that `n`
-    paired samples show with a power of 0.8; `needed` about how many samples would settle the claim
-    with that power, were the effect what it was here.
+    `effect` and `interval` are in the unit of the claim: a fraction of the samples for "points",
+    else what `unit` says. `p_value` is that of the decisive one-sided test; `detectable` the
+    smallest effect that `n` paired samples show with a power of 0.8; `needed` about how many
+    samples would settle the claim with that power, were the effect what it was here.
     """
 
     name: str
@@ -78,18 +80,18 @@ class Verdict:
 
     @property
     def sensitivity(self) -> str:
-        """What this sample could have shown, and how many would settle the claim, in words."""
+        """The smallest difference that this sample could have shown, in words, and `settling`."""
         size = self.detectable * (100 if self.unit == "points" else 1)
         shown = f"{self.n} samples show a difference of {size:.3g} {self.unit} or more"
         return "; ".join(filter(None, (shown, self.settling)))
 
     @property
     def settling(self) -> str:
-        """How many samples would settle the claim, in words; "" where that cannot be said."""
+        """Number of samples that would settle the claim, in words; "" where none can be named."""
         if math.isnan(self.needed) or self.needed <= self.n:
             return ""
-        if self.needed > SETTLES_NEVER:
-            return f"over {SETTLES_NEVER:,} would have to settle it"
+        if self.needed > MAX_REPORTED_SAMPLES:
+            return f"over {MAX_REPORTED_SAMPLES:,} would have to settle it"
         digits = 10 ** max(math.floor(math.log10(self.needed)) - 1, 0)
         return f"about {math.ceil(self.needed / digits) * digits:,} would settle it"
 
@@ -113,7 +115,8 @@ def accuracy_at_least(
 ) -> Verdict:
     """`first` is right on no smaller share of the same samples than `second`, margin aside.
 
-    Each is a label and bool (N,), right or not. `parts`: of how many such claims this is one.
+    Each is a label and bool (N,), right or not. `parts` is the number of parts of the whole claim,
+    of which this is one.
     """
     pairs = paired.discordance(first[1], second[1])
     holds = paired.paired_proportion_test(pairs, "greater", -rule.margin)
@@ -134,7 +137,10 @@ def accuracy_at_least(
 
 
 def share_at_most(name: str, mask: tuple[str, NDArray[np.bool_]], rule: Rule) -> Verdict:
-    """No larger a share of the samples than the margin is marked; exact binomial tests."""
+    """The share of samples that `mask` marks is no larger than the margin; exact binomial tests.
+
+    `mask` is a label and bool (N,).
+    """
     marked = np.asarray(mask[1], bool)
     holds, violated = (
         paired.proportion_test(int(marked.sum()), len(marked), rule.margin, side)
@@ -163,7 +169,8 @@ def distance_at_least(
 ) -> Verdict:
     """Distances `first` (N,) are no smaller than `second` on the same samples, margin aside.
 
-    The margin is relative: `first` is compared with (1 - margin) * second by Wilcoxon's test.
+    Each is a label and distances. The margin is relative: `first` is compared with
+    (1 - margin) * `second` by Wilcoxon's test. Raises QnnRobustError for two shapes.
     """
     a, b = (np.asarray(pair[1], np.float64) for pair in (first, second))
     if a.shape != b.shape:
@@ -241,14 +248,14 @@ def p_text(p: float) -> str:
 
 
 def _decide(holds: float, violated: float, rule: Rule, parts: int = 1) -> tuple[Value, float]:
-    """The verdict of two one-sided tests, and the p-value that decided it."""
+    """The verdict of two one-sided tests, given by their p-values, and the one that decided it."""
     if violated <= rule.alpha / parts:
         return "violated", violated
     return "holds" if holds <= rule.alpha else "inconclusive", holds
 
 
 def join(name: str, verdicts: Sequence[Verdict]) -> Verdict:
-    """One verdict from the parts of a claim, with the numbers of the part that decided it."""
+    """Join the parts of a claim into one verdict, with the numbers of the part that decided it."""
     order: tuple[Value, ...] = ("violated", "inconclusive", "holds")
     value = next(v for v in order if any(part.value == v for part in verdicts))
     deciding = [part for part in verdicts if part.value == value]

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 PART = ".part"
-"""How the name of a file ends that is being written."""
+"""Suffix of a file that is being written."""
 
 SEAL_BYTES = hashlib.sha256().digest_size
 MAX_BYTES = 1 << 31
-"""Of all arrays of a file together, uncompressed (2 GiB)."""
+"""Largest size of all arrays of a file together, uncompressed: 2 GiB."""
 
 
 class DamagedError(Exception):
@@ -46,7 +46,7 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> dict[str, NDArray[Any]]:
-    """What `write` wrote. Nothing is parsed before the checksum agrees.
+    """Read what `write` wrote. Nothing is parsed before the checksum agrees.
 
     Raises OSError for a file that cannot be read, DamagedError for any other content.
     """
@@ -61,9 +61,9 @@ def read(path: Path) -> dict[str, NDArray[Any]]:
             if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
                 raise DamagedError(f"more than {MAX_BYTES} bytes")
         with np.load(BytesIO(body), allow_pickle=False) as stored:
-            found = {name: stored[name] for name in stored.files}
+            arrays = {name: stored[name] for name in stored.files}
     except Exception as error:  # zipfile, zlib and NumPy raise what they like
         raise DamagedError(str(error)) from None
-    if not all(isinstance(array, np.ndarray) for array in found.values()):
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise DamagedError("a member that is no array")
-    return found
+    return arrays

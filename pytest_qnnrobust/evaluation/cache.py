@@ -26,7 +26,7 @@ T = TypeVar("T")
 SUFFIX = ".npz"
 LOCKS = "locks"
 OWN = re.compile(r"[0-9a-f]{64}(\.npz|\..*\.part|\.lock)")
-"""The names of files that a cache may remove: whatever else is in its folder is the user's."""
+"""Names of the files that a cache may remove: whatever else is in its folder is the user's."""
 
 
 class ResultCache:
@@ -66,7 +66,7 @@ class ResultCache:
         return self._read(key, partial(_floats, shapes=shapes))
 
     def load_facts(self, key: str) -> FileFacts | None:
-        """What is stored under `key` of a file that was loaded; None where nothing sound is."""
+        """The facts about a model file stored under `key`; None where nothing sound is."""
         return self._read(key, _facts)
 
     def load_file(self, key: str) -> bytes | None:
@@ -75,9 +75,10 @@ class ResultCache:
 
     @contextmanager
     def claim(self, key: str, wait: bool) -> Iterator[bool]:
-        """While this lasts no other process computes `key`; False where one does and not `wait`.
+        """Claim `key`, so that no other process computes it while this lasts; yields success.
 
-        A process that is killed gives up what it had claimed.
+        Where another process has claimed it, wait for that one or, without `wait`, give up. A
+        process that is killed loses what it had claimed.
         """
         lock = FileLock(self.folder / LOCKS / f"{key}.lock")
         try:
@@ -104,14 +105,14 @@ class ResultCache:
         self._store(key, arrays)
 
     def store_facts(self, key: str, facts: FileFacts) -> None:
-        """Keep what a file turned out to hold."""
+        """Keep facts about a model file under `key`."""
         shape = np.asarray(facts.input_shape, np.int64)
         bounds = np.asarray(facts.bounds, np.float64)
         classes = np.asarray(facts.classes, np.int64)
         self._store(key, {"input_shape": shape, "classes": classes, "bounds": bounds})
 
     def store_file(self, key: str, content: bytes) -> None:
-        """Keep the content of a file."""
+        """Keep the content of a file under `key`."""
         self._store(key, {"content": np.frombuffer(content, np.uint8)})
 
     def _store(self, key: str, values: Mapping[str, Any]) -> None:
@@ -120,12 +121,12 @@ class ResultCache:
     def _read(self, key: str, parse: Callable[[dict[str, NDArray[Any]]], T]) -> T | None:
         path = self.folder / (key + SUFFIX)
         try:
-            found = parse(array_files.read(path))
+            value = parse(array_files.read(path))
         except (OSError, array_files.DamagedError, ValueError, KeyError, TypeError):
             return None
         with suppress(OSError):
             os.utime(path)
-        return found
+        return value
 
     def tidy(self, limit: int | None = None) -> None:
         """Remove what killed processes left, and the entries used longest ago above `limit` bytes.
@@ -144,8 +145,8 @@ class ResultCache:
         entries = []
         for path in self._own(self.folder):
             with suppress(OSError):
-                found = path.stat()
-                entries.append((found.st_mtime_ns, found.st_size, path))
+                status = path.stat()
+                entries.append((status.st_mtime_ns, status.st_size, path))
         held = sum(size for _, size, _ in entries)
         for _, size, path in sorted(entries):
             if held > limit and self._remove(path):
@@ -155,7 +156,7 @@ class ResultCache:
         return [path for path in folder.iterdir() if OWN.fullmatch(path.name) and path.is_file()]
 
     def _remove(self, path: Path) -> bool:
-        """Whether `path` is gone: not where a running process has claimed its key."""
+        """Remove `path` unless a running process has claimed its key; return whether it is gone."""
         key = path.name.partition(".")[0]
         with self.claim(key, wait=False) as mine:
             if not mine:
@@ -174,26 +175,26 @@ def _result(stored: dict[str, NDArray[Any]], samples: int) -> AttackResult:
     return result
 
 
-def _labels(found: dict[str, NDArray[Any]], samples: int) -> NDArray[np.int64]:
-    labels = found["labels"]
+def _labels(stored: dict[str, NDArray[Any]], samples: int) -> NDArray[np.int64]:
+    labels = stored["labels"]
     if labels.shape != (samples,) or labels.dtype != np.int64:
         raise ValueError(f"no label for each of {samples} samples")
     return labels
 
 
 def _floats(
-    found: dict[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
+    stored: dict[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, NDArray[np.float32]]:
-    if set(found) != set(shapes):
+    if set(stored) != set(shapes):
         raise ValueError(f"no {', '.join(shapes)}")
     for name, shape in shapes.items():
-        if found[name].shape != shape or found[name].dtype != np.float32:
+        if stored[name].shape != shape or stored[name].dtype != np.float32:
             raise ValueError(f"{name} is no float32 of shape {shape}")
-    return found
+    return stored
 
 
-def _facts(found: dict[str, NDArray[Any]]) -> FileFacts:
-    shape, classes, bounds = found["input_shape"], found["classes"], found["bounds"]
+def _facts(stored: dict[str, NDArray[Any]]) -> FileFacts:
+    shape, classes, bounds = stored["input_shape"], stored["classes"], stored["bounds"]
     if [array.dtype.name for array in (shape, classes, bounds)] != ["int64", "int64", "float64"]:
         raise ValueError("no integers and bounds")
     if shape.ndim != 1 or classes.shape != () or bounds.shape != (2,):
@@ -204,8 +205,8 @@ def _facts(found: dict[str, NDArray[Any]]) -> FileFacts:
     return FileFacts(tuple(shape.tolist()), int(classes), (low, high))
 
 
-def _file(found: dict[str, NDArray[Any]]) -> bytes:
-    content = found["content"]
+def _file(stored: dict[str, NDArray[Any]]) -> bytes:
+    content = stored["content"]
     if content.dtype != np.uint8 or content.ndim != 1:
         raise ValueError("no bytes")
     return content.tobytes()

@@ -1,4 +1,4 @@
-"""What a cached result follows from: digests of files, settings, samples and code."""
+"""Keys of the cache: digests of all that a result follows from, files, settings, samples, code."""
 
 from __future__ import annotations
 
@@ -21,32 +21,35 @@ from pytest_qnnrobust.models.base import Model
 
 PACKAGE = Path(__file__).parents[1]
 CHILDREN = ("models.litert_child", "models.hdf5_child")
-"""Modules that none imports: they run in processes of their own."""
+"""Modules that no module imports: they run in processes of their own."""
 
 RESULTS_FOLLOW_FROM = ("attacks", "defenses", "models.load", "models.convert", *CHILDREN)
 LIBRARIES = ("numpy", "scipy", "tensorflow", "keras", "tf-keras", "adversarial-robustness-toolbox")
-"""Of other versions the numbers may be others."""
+"""Libraries whose versions are part of a key: another version may compute other numbers."""
 
 IMPORT = re.compile(
     rf"^ *from {PACKAGE.name}((?:\.\w+)*) import (\([^)]*\)|.*)$", flags=re.MULTILINE
 )
-"""Read from the text, which is ten times as fast as from its syntax tree."""
+"""Pattern of an import: to read the text is ten times as fast as to parse its syntax tree."""
 
 
 def facts_key(content: str, suffix: str, runtime: str, scale_arithmetic: str) -> str:
-    """The digest of a file (`content` is its SHA-256, `suffix` how its name ends), of what it is to
-    be loaded as, and of the code that does so."""
+    """The digest of a model file, of how it is to be loaded, and of the code that does so.
+
+    `content` is the SHA-256 of the file, `suffix` that of its name.
+    """
     return _digest({"facts": content, "as": [suffix, runtime, scale_arithmetic]})
 
 
 def converted_key(content: str, suffix: str, width: str, calibration: NDArray[Any]) -> str:
-    """The digest of a float file (see `facts_key`), of the data that it is quantized with and of
-    the code that does so."""
+    """The digest of a float file (as in `facts_key`), of the inputs (N, ...) that it is quantized
+    on, of the target `width`, and of the code that does so.
+    """
     return _digest({"converted": content, "as": [suffix, width], "with": _content(calibration)})
 
 
 def answer_key(question: str, model: Model, *inputs: NDArray[Any]) -> str:
-    """The digest of a question about inputs, of the model and of the code that answers."""
+    """The digest of a question about inputs, of the model, and of the code that answers."""
     parts = {
         "question": question,
         "model": model.digest,
@@ -58,14 +61,14 @@ def answer_key(question: str, model: Model, *inputs: NDArray[Any]) -> str:
 
 
 def labels_key(model: Model, x: NDArray[Any]) -> str:
-    """The digest of model, inputs and of the code that decides."""
+    """The digest of a model, of inputs (N, ...), and of the code that classifies them."""
     return _digest({"model": model.digest, "bounds": model.bounds, "inputs": _content(x)})
 
 
 def shard_key(
     model: Model, attack: Attack, x: NDArray[Any], y: NDArray[Any], index: NDArray[Any], seed: int
 ) -> str:
-    """The digest of model, attack, samples, seed and of the code that computes it."""
+    """The digest of model, attack, samples and seed, and of the code that attacks."""
     parts = {
         "model": model.digest,
         "bounds": model.bounds,
@@ -104,30 +107,30 @@ def code_digest() -> str:
 
 
 def _versions() -> dict[str, str]:
-    """Of Python and those of `LIBRARIES` that are installed."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of those `LIBRARIES` that are installed."""
+    installed = {"python": platform.python_version()}
     for name in LIBRARIES:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 def code_files() -> list[Path]:
     """The modules of `RESULTS_FOLLOW_FROM` and all of this package that they import, sorted."""
-    found: set[Path] = set()
+    files: set[Path] = set()
     todo = [PACKAGE.joinpath(*name.split(".")) for name in RESULTS_FOLLOW_FROM]
     while todo:
         path = todo.pop()
         file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-        if file.is_file() and file not in found:
-            found.add(file)
+        if file.is_file() and file not in files:
+            files.add(file)
             todo += [PACKAGE.joinpath(*name.split(".")) for name in _imported(file)]
-    return sorted(found)
+    return sorted(files)
 
 
 def _imported(file: Path) -> Iterator[str]:
     """Names inside this package that a module imports, anywhere in it; some are no modules."""
-    for found in IMPORT.finditer(file.read_text(encoding="utf-8")):
-        module, names = found[1], re.findall(r"\w+", found[2])
+    for statement in IMPORT.finditer(file.read_text(encoding="utf-8")):
+        module, names = statement[1], re.findall(r"\w+", statement[2])
         for name in filter(None, (module, *(f"{module}.{name}" for name in names))):
             yield name.removeprefix(".")

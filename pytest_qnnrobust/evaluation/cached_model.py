@@ -15,7 +15,7 @@ from pytest_qnnrobust.types import Float, Labels
 
 
 class CachedModel(Wrapper):
-    """The model `base`; an answer that `cache` holds is read there, and counted nowhere.
+    """A model that answers as `base` does; what `cache` holds is read there and counts no query.
 
     For the few questions that tests ask themselves: attacks ask too many to keep them, and have
     their results kept instead. `base` needs a digest.
@@ -40,8 +40,8 @@ class CachedModel(Wrapper):
             outputs, logits = self.base._forward(x)
             return {"outputs": outputs, "logits": logits}
 
-        found = self._answer("scores", {"outputs": shape, "logits": shape}, ask, x)
-        return found["outputs"], found["logits"]
+        scores = self._answer("scores", {"outputs": shape, "logits": shape}, ask, x)
+        return scores["outputs"], scores["logits"]
 
     def _differentiate(self, x: Float, y: Labels, rival: Labels, loss: str) -> Gradient:
         n = len(x)
@@ -68,14 +68,15 @@ class CachedModel(Wrapper):
         ask: Callable[[], dict[str, Float]],
         *inputs: NDArray[Any],
     ) -> dict[str, Float]:
+        """The float32 arrays of these `shapes` that answer a question: the cache's, else `ask`."""
         key = answer_key(question, self.base, *inputs)
-        found = self.cache.load_floats(key, shapes)
-        if found is None:
-            found = {name: np.asarray(array, np.float32) for name, array in ask().items()}
-            self.cache.store_floats(key, found)
-        return found
+        answer = self.cache.load_floats(key, shapes)
+        if answer is None:
+            answer = {name: np.asarray(array, np.float32) for name, array in ask().items()}
+            self.cache.store_floats(key, answer)
+        return answer
 
 
 def cached(model: Model, cache: ResultCache | None) -> Model:
-    """`model`, with its answers kept where there is a cache and a file stands behind it."""
+    """`model` with its answers cached, where there is a cache and the model came from a file."""
     return CachedModel(model, cache) if cache is not None and model.digest else model

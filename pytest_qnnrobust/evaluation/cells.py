@@ -24,12 +24,13 @@ MODES: tuple[Mode, ...] = ("direct", "transfer", "surrogate")
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One attack on one model.
+    """A cell of the matrix: one attack on one model, in one mode.
 
-    `direct`: the attack asks `target` itself. `transfer`: it attacks the float model `source`, and
-    what it found is given to `target`. `surrogate`: the same with the dequantized twin of an
-    integer file as `source`. `defense` names what `target` was trained or wrapped with, if
-    anything.
+    In mode `direct` the attack queries `target` itself. In mode `transfer` it attacks the float
+    model `source`, and its examples are given to `target`; `surrogate` is the same with the
+    dequantized twin of an integer file as `source`. `defense` names what `target` was trained or
+    wrapped with, if anything. Raises QnnRobustError for an unknown mode, for a direct cell with a
+    source and for another one without.
     """
 
     target: Model
@@ -48,21 +49,25 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """Such as `int8-pgd-direct` or `sat-int8-pgd-direct`: what thresholds and reports name."""
+        """The id that thresholds and reports name, such as `int8-pgd-direct` or, with a defence,
+        `sat-int8-pgd-direct`.
+        """
         parts = (self.defense, self.target.width, attack_id(self.attack), self.mode)
         return "-".join(filter(None, parts))
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What one cell did to N samples; every array has length N.
+    """The outcome of a cell on N samples; every array is (N,).
 
-    A sample that was wrong before the attack counts as wrong in every accuracy. Distances are
-    float64 in model input units, `l0` in elements: between the clean image and the adversarial one
-    as the attacked model sees them (in a transfer cell: as the source does). `gradient` says where
-    a white-box attack had its gradients from (Model.with_gradient). `queries` and
-    `gradients` are those of the attack, without the grading; `exhausted` marks samples that a
-    budget cut short.
+    `index` holds the positions of the samples in the data, `label` their true labels, `clean_label`
+    and `adv_label` what `target` decides before and after the attack. A sample that was wrong
+    before counts as wrong in every accuracy. Distances are float64 in model input units, `l0` in
+    elements: between the clean image and the adversarial one as the attacked model sees them (in a
+    transfer cell: as the source does). `gradient` says where a white-box attack had its gradients
+    from (Model.with_gradient). `queries` and `gradients` are those of the attack, without the
+    grading; `exhausted` marks samples that a budget cut short. `seconds` is the time of the attack
+    when it was computed.
     """
 
     id: str
@@ -94,49 +99,54 @@ class Outcome:
 
     @property
     def key(self) -> str:
-        """Equal for the same cell at the same settings, in whichever process it was computed."""
+        """The cell with its settings, in a string that is the same in every process."""
         parts = (self.id, self.target, self.source, self.runtime, self.gradient, self.settings)
         return "|".join(map(str, (*parts, self.seed)))
 
     @property
     def clean_correct(self) -> NDArray[np.bool_]:
+        """Whether each sample was right before the attack, (N,)."""
         return np.asarray(self.clean_label == self.label)
 
     @property
     def robust(self) -> NDArray[np.bool_]:
-        """Right before the attack and still right after it."""
+        """Whether each sample was right before the attack and still is after it, (N,)."""
         return np.asarray(self.clean_correct & (self.adv_label == self.label))
 
     @property
     def fooled(self) -> NDArray[np.bool_]:
-        """Right before the attack and wrong after it."""
+        """Whether each sample was right before the attack and is wrong after it, (N,)."""
         return np.asarray(self.clean_correct & (self.adv_label != self.label))
 
     @property
     def clean_accuracy(self) -> float:
+        """Share of the samples that were right before the attack; NaN where there are none."""
         return float(np.mean(self.clean_correct)) if len(self) else float("nan")
 
     @property
     def accuracy(self) -> float:
-        """Share of all samples that the model classifies correctly under attack."""
+        """Share of all samples that were right before the attack and still are after it."""
         return metrics.adversarial_accuracy(self.label, self.clean_label, self.adv_label)
 
     def interval(self, level: float = 0.95) -> paired.Interval:
-        """Clopper-Pearson interval of `accuracy`."""
+        """Clopper-Pearson interval of `accuracy` at the confidence `level`."""
         return paired.proportion_interval(int(self.robust.sum()), len(self), level)
 
     def mean_distance(self, norm: Literal["l0", "l1", "l2", "linf"]) -> float:
-        """Mean over the samples that the attack fooled; NaN where there is none."""
+        """Mean distance over the samples that the attack fooled; NaN where there are none."""
         return metrics.mean_distance(getattr(self, norm), self.fooled)
 
     def to_json(self) -> dict[str, Any]:
-        """Built-in types only; `from_json` brings back an equal outcome."""
+        """The outcome as built-in types, from which `from_json` makes an equal one."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {k: pack(v) if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Outcome:
-        """Raises DataError where a field is missing, unknown or of another type or length."""
+        """Read what `to_json` wrote.
+
+        Raises DataError where a field is missing, unknown or of another type or length.
+        """
         names = {field.name for field in fields(cls)}
         if set(values) != names:
             wrong = sorted(names ^ set(values))

@@ -16,28 +16,33 @@ from pytest_qnnrobust.evaluation.cells import Cell, Outcome
 from pytest_qnnrobust.models.base import Model
 
 Elsewhere = Callable[[Model, Attack, NDArray[np.int64]], "AttackResult | None"]
-"""Computes an attack on samples of the run in other processes; None: this one has to."""
+"""Function that runs an attack on samples, given by index, in other processes.
+
+It returns None where this process has to run the attack itself.
+"""
 
 FIRST_PREFIX = 25
-"""Samples after which a sequential test looks first; the next prefix is half as long again, and by
-as many samples longer at least."""
+"""Number of samples in the first prefix, after which a sequential test looks first.
+
+Each next prefix is longer by half, and by this number of samples at least.
+"""
 
 
 class Evaluator:
-    """Evaluates cells on samples `x` (N, *input_shape), `y` (N,), and remembers what it computed.
+    """Evaluates cells on samples `x` (N, *input_shape), `y` (N,), and remembers the outcomes.
 
     With a `cache`, attacks run shard by shard and finished shards are kept on disk, where other
-    processes find them: no two compute the same shard. Not with a `time_budget`, under which a
-    result depends on the machine.
+    processes find them: no two compute the same shard. No shards are kept under a `time_budget`,
+    where a result depends on the machine.
 
-    `elsewhere` is asked first to compute an attack on some of the samples.
+    `elsewhere` is asked first to run an attack on some of the samples.
 
-    What an attack found on a source is kept as well: one attack on the float model serves every
-    target that its examples are transferred to.
+    Adversarial examples are remembered as well: one attack on the float model serves every target
+    that its examples are transferred to.
 
     With `in_prefixes`, attacks run prefix by prefix (`prefixes`), each of which goes on from the
     one before: a cell that stops early has cost no more than its samples, and another call finds
-    the same shards. Not so a universal attack or one with a `time_budget`, which are one piece.
+    the same shards. A universal attack, or one with a `time_budget`, runs in one piece.
     """
 
     def __init__(
@@ -72,7 +77,7 @@ class Evaluator:
         return self._outcomes[key][1]
 
     def craft(self, model: Model, attack: Attack, samples: int | None = None) -> AttackResult:
-        """The examples that `attack` finds for `model` itself, with what they cost."""
+        """The adversarial examples of `attack` for `model` itself, on the first `samples`."""
         n = self._count(samples)
         key = (id(model), repr(attack), n)
         if key not in self._crafted:
@@ -80,7 +85,7 @@ class Evaluator:
         return self._crafted[key][1]
 
     def prefixes(self, attack: Attack) -> list[int]:
-        """Numbers of samples after which a sequential test looks; the last one is all of them."""
+        """Lengths of the prefixes after which a sequential test looks, up to all samples."""
         n = len(self.y)
         sizes = [FIRST_PREFIX]
         while sizes[-1] < n:
@@ -88,11 +93,11 @@ class Evaluator:
         return [*sizes[:-1], n] if self.is_divisible(attack) else [n]
 
     def is_divisible(self, attack: Attack) -> bool:
-        """Whether a part of the samples has the results that it has among all of them."""
+        """Whether the result of a sample is the same whichever others are attacked with it."""
         return not attack.universal and self.time_budget is None
 
     def _craft_by_prefix(self, model: Model, attack: Attack, n: int) -> AttackResult:
-        """The attack on the longest shorter prefix, which other calls share, and on the rest."""
+        """Run the attack on the longest shorter prefix, which calls share, and then on the rest."""
         shorter = [size for size in self.prefixes(attack) if size < n] if self.in_prefixes else []
         if not shorter:
             return self._craft_range(model, attack, n)
@@ -100,7 +105,7 @@ class Evaluator:
         return AttackResult.joined([start, self._craft_range(model, attack, n, shorter[-1])])
 
     def _craft_range(self, model: Model, attack: Attack, n: int, start: int = 0) -> AttackResult:
-        """The attack on samples `start` to n - 1, shard by shard where there is a cache."""
+        """Run the attack on samples `start` to n - 1, shard by shard where there is a cache."""
         cache = self.cache if model.digest and self.time_budget is None else None
         if cache is None:
             return self._run_anywhere(model, attack, np.arange(start, n), n)
@@ -126,7 +131,7 @@ class Evaluator:
         n: int,
         wait: bool,
     ) -> AttackResult | None:
-        """A shard read from `cache`, or run and put there; None while another process is at it."""
+        """Read a shard from `cache`, or run and store it; None while another process is at it."""
         key = shard_key(model, attack, self.x[shard], self.y[shard], shard, self.seed)
         part = cache.load(key, len(shard))
         if part is not None:
@@ -143,14 +148,17 @@ class Evaluator:
     def _run_anywhere(
         self, model: Model, attack: Attack, shard: NDArray[np.int64], n: int
     ) -> AttackResult:
-        """The attack on samples `shard`, in other processes where those take it."""
+        """Run the attack on samples `shard`, in other processes where those take it."""
         result = self.elsewhere(model, attack, shard) if self.elsewhere else None
         return self.run_here(model, attack, shard, n) if result is None else result
 
     def run_here(
         self, model: Model, attack: Attack, shard: NDArray[np.int64], n: int | None = None
     ) -> AttackResult:
-        """The attack on samples `shard`, here and now; progress counts up to `n`."""
+        """Run the attack on samples `shard`, in this process; progress counts up to `n`.
+
+        Raises KeyboardInterrupt where the attack was interrupted: a part of it is no result.
+        """
         n = self._count(n)
 
         def watch(done: int, attacked: int, text: str) -> None:
@@ -171,13 +179,13 @@ class Evaluator:
         return result
 
     def clean_labels(self, model: Model) -> NDArray[np.int64]:
-        """The model's decisions on the whole clean data set."""
+        """The model's decisions (N,) on all clean samples."""
         if id(model) not in self._clean:
             self._clean[id(model)] = (model, self.classify(model, self.x))
         return self._clean[id(model)][1]
 
     def classify(self, model: Model, x: NDArray[Any]) -> NDArray[np.int64]:
-        """The model's decisions on x (n, *input_shape), from the cache where they are in it."""
+        """The model's decisions (n,) on x (n, *input_shape), from the cache where it has them."""
         if self.cache is None or not model.digest:
             return model.classify(x)
         key = labels_key(model, x)
@@ -226,6 +234,9 @@ class Evaluator:
 
 
 def evaluate(cell: Cell, data: Iterable[NDArray[Any]], seed: int = 0) -> Outcome:
-    """Attack all of `data` = (x, y) as the cell says; nothing is kept."""
+    """Evaluate a cell on all of `data` = (x, y): x (N, *input_shape) in model input units, y (N,).
+
+    Nothing is cached. Raises QnnRobustError where the attack does not fit the model or the data.
+    """
     x, y = data
     return Evaluator(x, y, seed).evaluate(cell)

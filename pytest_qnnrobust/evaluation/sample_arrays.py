@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 T = TypeVar("T")
 
 PACKED = {np.dtype(kind).name: np.dtype(kind) for kind in ("<i8", "<f8", "?")}
-"""The types that arrays are packed in, by the name they have in JSON."""
+"""Types that arrays are packed in, by their names in JSON."""
 
 SCALARS = {str: "U", int: "i", float: "f", bool: "b"}
 """NumPy's kind of the 0-d array in which an `.npz` keeps a scalar."""
@@ -34,7 +34,7 @@ def array_types(cls: type) -> dict[str, np.dtype[Any]]:
 def check_arrays(
     cls: type, values: Mapping[str, Any], inputs: Collection[str] = (), other: Collection[str] = ()
 ) -> int:
-    """The number of samples that the arrays of `cls` agree on.
+    """Check the arrays of `cls`, and return the number of samples N that they agree on.
 
     Arrays named in `inputs` are (N, *input_shape), those in `other` have nothing to do with
     samples, all others are (N,). Raises ValueError for an array of another type or length.
@@ -57,7 +57,7 @@ def from_arrays(
     inputs: Collection[str] = (),
     other: Collection[str] = (),
 ) -> T:
-    """An instance of a dataclass from the arrays of an `.npz`, where a scalar is 0-d.
+    """Make an instance of a dataclass from the arrays of an `.npz`, where a scalar is 0-d.
 
     Raises ValueError where a field is missing, unknown, or of another type or length.
     """
@@ -74,14 +74,14 @@ def from_arrays(
 
 
 def pack(values: NDArray[Any]) -> dict[str, str]:
-    """An array (N,) as its type and its little-endian bytes in base64."""
+    """Pack an array (N,) as the name of its type and its little-endian bytes in base64."""
     name = {"i": "int64", "u": "int64", "f": "float64", "b": "bool"}[values.dtype.kind]
     content = np.ascontiguousarray(values, PACKED[name]).tobytes()
     return {"type": name, "base64": base64.b64encode(content).decode()}
 
 
 def unpack(packed: Mapping[str, str]) -> NDArray[Any]:
-    """The array that `pack` packed; ValueError for bytes that are not whole values."""
+    """Restore an array that `pack` packed; ValueError for bytes that are not whole values."""
     content = base64.b64decode(packed["base64"], validate=True)
     if packed["type"] == "bool":
         # Any other byte than 0 and 1 would be a boolean that is neither.

@@ -1,1 +1,1 @@
-"""What a run is held to: baseline, thresholds, suppressions, and when a cell may stop."""
+"""The gate of a run: its baseline, thresholds and suppressions, and when a cell may stop."""

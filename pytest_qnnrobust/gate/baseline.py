@@ -1,5 +1,4 @@
-"""A run against a recorded one, cell by cell on the same images: what got worse, and what cannot
-be compared.
+"""Comparison of a run with a recorded one, cell by cell on the same images.
 
 A cell is called worse where a one-sided paired test excludes that the loss is within its limit, at
 a level that Holm's method (1979) keeps for all cells together. A cell that --qnn-sequential watched
@@ -35,13 +34,15 @@ Mask = NDArray[np.bool_]
 Status = Literal["kept", "worse", "inconclusive", "new", "vanished", "stale"]
 
 SAME_SETTINGS = ("settings", "seed", "runtime", "mode", "gradient")
-"""What must be as it was for two outcomes of a cell to be comparable, beside the samples."""
+"""Fields, beside the samples, that two outcomes of a cell must share to be comparable."""
 
 
 @dataclass(frozen=True)
 class CellComparison:
-    """One cell of one or both runs. `loss` is what its limit is about, None where there was no
-    comparison; `same`: each sample came out as before, which needs no test.
+    """The comparison of one cell, which one or both runs have.
+
+    `loss` is what its limit is about, None where the outcomes could not be compared; `same` says
+    that each sample came out as before, which needs no test.
     """
 
     cell: str
@@ -53,62 +54,68 @@ class CellComparison:
 
     @property
     def name(self) -> str:
-        """The cell and, where it was compared, by what: `int8-pgd-direct accuracy`."""
+        """The cell and what was compared, if anything, such as `int8-pgd-direct accuracy`."""
         return f"{self.cell} {self.loss}" if self.loss else self.cell
 
 
 def compare(
     recorded: Results, current: Results, limits: Limits, rule: Rule
 ) -> list[CellComparison]:
-    """Every cell of either run, clean accuracies first; pure: the same for the same documents."""
-    watched = {one.cell: one for one in current.sequential if one.about == "baseline"}
+    """Compare every cell of either run, clean accuracies first.
+
+    A pure function: equal documents have equal comparisons.
+    """
+    watched = {record.cell: record for record in current.sequential if record.about == "baseline"}
     other_data = other_samples(recorded.data, current.data)
-    found: list[CellComparison] = []
+    compared: list[CellComparison] = []
     if not other_data:
-        found += _clean(recorded, current, limits, rule, watched)
+        compared += _compare_clean(recorded, current, limits, rule, watched)
     before, now = recorded.cells, current.cells
     for cell in sorted(before.keys() | now.keys()):
         if cell not in before:
-            found.append(CellComparison(cell, "new", "not in the baseline"))
+            compared.append(CellComparison(cell, "new", "not in the baseline"))
         elif cell not in now:
-            found.append(CellComparison(cell, "vanished", "in the baseline, not in this run"))
-        elif reason := other_data or difference(before[cell], now[cell], cell in watched):
-            found.append(CellComparison(cell, "stale", reason))
+            compared.append(CellComparison(cell, "vanished", "in the baseline, not in this run"))
+        elif reason := other_data or incomparable(before[cell], now[cell], cell in watched):
+            compared.append(CellComparison(cell, "stale", reason))
         elif cell in watched:
             right = before[cell].robust, now[cell].robust
-            found.append(_watched(cell, "accuracy", *right, limits, rule, watched[cell]))
+            record = watched[cell]
+            compared.append(_compare_watched(cell, "accuracy", *right, limits, rule, record))
         else:
-            found += _compared(cell, before[cell], now[cell], limits, rule)
-    return _corrected(found, rule)
+            compared += _compare_outcomes(cell, before[cell], now[cell], limits, rule)
+    return _corrected(compared, rule)
 
 
 def compare_accuracies(
     pairs: Mapping[str, tuple[Mask, Mask]], limits: Limits, rule: Rule
 ) -> list[CellComparison]:
-    """Cells by id as (recorded, now): whether each sample (N,) was, and is, classified right."""
-    found = [
-        _accuracy(cell, "accuracy", before, now, limits, rule)
+    """Compare cells given by id as (recorded, now): bool (N,), whether each sample was right."""
+    compared = [
+        _compare_accuracy(cell, "accuracy", before, now, limits, rule)
         for cell, (before, now) in sorted(pairs.items())
     ]
-    return _corrected(found, rule)
+    return _corrected(compared, rule)
 
 
 def comparisons(recorded: Results) -> int:
-    """How many comparisons with a recorded run there can be at most."""
-    clean = {(one.defense, one.width) for one in recorded.outcomes}
-    far = sum(minimizes_distance(one.attack) for one in recorded.outcomes)
-    return len(recorded.outcomes) + far + len(clean)
+    """The largest number of comparisons that a run can have with a recorded one."""
+    clean = {(outcome.defense, outcome.width) for outcome in recorded.outcomes}
+    distances = sum(minimizes_distance(outcome.attack) for outcome in recorded.outcomes)
+    return len(recorded.outcomes) + distances + len(clean)
 
 
-def _clean(
+def _compare_clean(
     recorded: Results,
     current: Results,
     limits: Limits,
     rule: Rule,
     watched: Mapping[str, SequentialRecord],
 ) -> list[CellComparison]:
-    """The clean accuracy of each model that both runs attacked, on the samples of its longest cell:
-    of several one that was not watched."""
+    """Compare the clean accuracy of each model that both runs attacked.
+
+    The samples are those of its longest cell; of several such cells, one that was not watched.
+    """
     best: dict[tuple[str, str], tuple[int, bool, str]] = {}
     for cell, now in sorted(current.cells.items()):
         before, rank = recorded.cells.get(cell), (len(now), cell not in watched)
@@ -116,15 +123,16 @@ def _clean(
             key = now.defense, now.width
             if key not in best or rank > best[key][:2]:
                 best[key] = (*rank, cell)
-    found = []
-    for key, (_, plain, cell) in best.items():
+    compared = []
+    for key, (_, unwatched, cell) in best.items():
         name = "-".join(filter(None, (*key, "clean")))
         right = recorded.cells[cell].clean_correct, current.cells[cell].clean_correct
-        if plain:
-            found.append(_accuracy(name, "clean", *right, limits, rule))
+        if unwatched:
+            compared.append(_compare_accuracy(name, "clean", *right, limits, rule))
         else:
-            found.append(_watched(name, "clean", *right, limits, rule, watched[cell]))
-    return found
+            record = watched[cell]
+            compared.append(_compare_watched(name, "clean", *right, limits, rule, record))
+    return compared
 
 
 def _begins(before: Outcome, now: Outcome, watched: bool) -> bool:
@@ -137,7 +145,7 @@ def _begins(before: Outcome, now: Outcome, watched: bool) -> bool:
 
 
 def other_samples(recorded: DataRecord | None, current: DataRecord | None) -> str:
-    """In words, that two runs were to attack different samples; "" where they were not."""
+    """Reason why two runs do not attack the same samples, in words; "" where they do."""
     if recorded is None or current is None:
         return "no data in one of the runs"
     if recorded.digest == current.digest:
@@ -151,8 +159,8 @@ def other_samples(recorded: DataRecord | None, current: DataRecord | None) -> st
     )
 
 
-def difference(before: Outcome, now: Outcome, watched: bool = False) -> str:
-    """In words, what keeps two outcomes from being compared; "" where nothing does.
+def incomparable(before: Outcome, now: Outcome, watched: bool = False) -> str:
+    """Reason why two outcomes cannot be compared, in words; "" where they can.
 
     A `watched` outcome may have fewer samples.
     """
@@ -165,10 +173,10 @@ def difference(before: Outcome, now: Outcome, watched: bool = False) -> str:
     return ""
 
 
-def _compared(
+def _compare_outcomes(
     cell: str, before: Outcome, now: Outcome, limits: Limits, rule: Rule
 ) -> Iterable[CellComparison]:
-    yield _accuracy(cell, "accuracy", before.robust, now.robust, limits, rule)
+    yield _compare_accuracy(cell, "accuracy", before.robust, now.robust, limits, rule)
     both = before.fooled & now.fooled
     if minimizes_distance(now.attack) and both.any():
         allowed = replace(rule, margin=limits.of(cell, "distance"))
@@ -179,7 +187,7 @@ def _compared(
         yield CellComparison(cell, "kept", text, "distance", verdict, same)
 
 
-def _accuracy(
+def _compare_accuracy(
     cell: str, loss: Loss, before: Mask, now: Mask, limits: Limits, rule: Rule
 ) -> CellComparison:
     allowed = replace(rule, margin=limits.of(cell, loss))
@@ -189,7 +197,7 @@ def _accuracy(
     return CellComparison(cell, "kept", text, loss, verdict, same)
 
 
-def _watched(
+def _compare_watched(
     cell: str,
     loss: Loss,
     before: Mask,
@@ -198,7 +206,7 @@ def _watched(
     rule: Rule,
     record: SequentialRecord,
 ) -> CellComparison:
-    """By the sequential test on the samples that `now` has, whichever made it stop."""
+    """Compare by the sequential test, on the samples that the cell had when it stopped."""
     n, limit = len(now), limits.of(cell, loss)
     alpha = min(rule.alpha, record.alpha) / record.claims
     decision = sequential.lost_at_most(before[:n], now, limit, alpha)
@@ -226,29 +234,36 @@ def _words(verdict: Verdict, same: bool, allowed: str) -> str:
     return f"{verdict.statement}, allowed {allowed}"
 
 
-def _corrected(found: Sequence[CellComparison], rule: Rule) -> list[CellComparison]:
-    """With the status that each compared cell has once Holm's method has seen all of them."""
-    judged = [one for one in found if one.verdict is not None]
-    worse = paired.holm([_p_worse(one) for one in judged])
+def _corrected(compared: Sequence[CellComparison], rule: Rule) -> list[CellComparison]:
+    """Correct for the number of tests: a cell is worse where Holm's method says so of them all."""
+    tested = [comparison for comparison in compared if comparison.verdict is not None]
+    corrected = paired.holm([_p_worse(comparison) for comparison in tested])
     status: Mapping[str, Status] = {
-        one.name: "worse" if p <= rule.alpha else _short_of_worse(one)
-        for one, p in zip(judged, worse, strict=True)
+        comparison.name: "worse" if p <= rule.alpha else _short_of_worse(comparison)
+        for comparison, p in zip(tested, corrected, strict=True)
     }
-    return [_judged(one, status.get(one.name, one.status)) for one in found]
+    return [
+        _with_status(comparison, status.get(comparison.name, comparison.status))
+        for comparison in compared
+    ]
 
 
-def _judged(one: CellComparison, status: Status) -> CellComparison:
-    settling = one.verdict.settling if one.verdict and status == "inconclusive" else ""
-    return replace(one, status=status, text="; ".join(filter(None, (one.text, settling))))
+def _with_status(comparison: CellComparison, status: Status) -> CellComparison:
+    """The comparison with its final status; an open one says how many samples would settle it."""
+    verdict = comparison.verdict
+    settling = verdict.settling if verdict and status == "inconclusive" else ""
+    text = "; ".join(filter(None, (comparison.text, settling)))
+    return replace(comparison, status=status, text=text)
 
 
-def _p_worse(one: CellComparison) -> float:
+def _p_worse(comparison: CellComparison) -> float:
     """The p-value of `worse than the limit`: that of the verdict where it is violated, else 1."""
-    verdict = one.verdict
+    verdict = comparison.verdict
     return verdict.p_value if verdict is not None and verdict.value == "violated" else 1.0
 
 
-def _short_of_worse(one: CellComparison) -> Status:
-    verdict = one.verdict
-    kept = one.same or (verdict is not None and verdict.value == "holds")
-    return "kept" if kept else "inconclusive"
+def _short_of_worse(comparison: CellComparison) -> Status:
+    """The status of a cell that is not worse: as it was, or not certainly so."""
+    verdict = comparison.verdict
+    holds = comparison.same or (verdict is not None and verdict.value == "holds")
+    return "kept" if holds else "inconclusive"

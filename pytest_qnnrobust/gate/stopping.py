@@ -1,4 +1,4 @@
-"""What the cells of a run are held to, and whether that is certain before all samples are attacked.
+"""Claims about the cells of a run, and whether they are certain before all samples are attacked.
 
 Every claim of the run has the same share of the level (Bonferroni): a cell has to know its level
 when it stops, while others, perhaps in other processes, are still attacked; Holm's method would
@@ -60,17 +60,17 @@ class Stopping:
         return threshold if threshold and threshold.accuracy > 0 else None
 
     def judge(self, outcome: Outcome, planned: int) -> list[SequentialRecord]:
-        """What is known of each claim about a cell after the samples of `outcome`.
+        """Judge each claim about a cell after the samples of `outcome`, out of `planned`.
 
-        Empty: attack all samples. Nothing is claimed about the cell, or it is held to a distance,
-        for which there is no sequential test.
+        The list is empty where all samples have to be attacked: nothing is claimed about the cell,
+        or it is held to a distance, for which there is no sequential test.
         """
         if outcome.id not in self.cells:
             return []
         level = self.alpha / max(self.claims, 1)
         records = []
         before = self._comparable.cells.get(outcome.id) if self._comparable else None
-        if before is not None and not baseline.difference(before, outcome, watched=True):
+        if before is not None and not baseline.incomparable(before, outcome, watched=True):
             if minimizes_distance(outcome.attack):
                 return []
             limit = self.limits.of(outcome.id, "accuracy")
@@ -103,8 +103,10 @@ class Stopping:
 
 
 def require_random_order(labels: NDArray[np.int64]) -> None:
-    """Raise QnnRobustError for labels (N,) that stand together by class: their first samples are
-    no sample of all."""
+    """Raise QnnRobustError for labels (N,) that stand together by class.
+
+    The first samples of such data are no sample of all, which a sequential test takes them for.
+    """
     _, sizes = np.unique(labels, return_counts=True)
     by_chance = float((sizes * (sizes - 1)).sum()) / max(len(labels), 1)
     same = int(np.sum(labels[1:] == labels[:-1]))

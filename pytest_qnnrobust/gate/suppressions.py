@@ -35,7 +35,7 @@ class Suppression:
 
 
 def read(path: Path) -> tuple[Suppression, ...]:
-    """The sections of an ini file, each named by a cell or pattern, with all of `KEYS`.
+    """Read the sections of an ini file, each named by a cell or pattern, with all of `KEYS`.
 
     Raises QnnRobustError, one line that names the section, for anything else.
     """
@@ -65,4 +65,5 @@ def _suppression(path: Path, name: str, section: configparser.SectionProxy) -> S
 
 
 def expired(suppressions: Iterable[Suppression], today: date) -> list[Suppression]:
-    return [one for one in suppressions if one.expired(today)]
+    """The suppressions whose day has passed."""
+    return [suppression for suppression in suppressions if suppression.expired(today)]

@@ -1,4 +1,4 @@
-"""What the command line and the ini file ask for."""
+"""Options: the values that the command line and the ini file ask for."""
 
 from pytest_qnnrobust.options.declarations import OPTIONS, Options, names_that_matter_for
 from pytest_qnnrobust.options.resolve import (

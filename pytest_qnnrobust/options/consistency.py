@@ -1,4 +1,4 @@
-"""What options ask of each other: pytest.UsageError, one line with a cure, where they disagree."""
+"""Rules between options: pytest.UsageError, one line with a cure, where two disagree."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ from pytest_qnnrobust.options.values import (
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line and the ini file ask for; `gate`: whether the shipped suite is run."""
+    """The options of a run; `gate` says whether the shipped suite is run."""
 
     model: Path | None = option(
         "--qnn-model",

@@ -15,7 +15,7 @@ GROUPS: tuple[Group, ...] = get_args(Group)
 """The sections of `pytest --help`, in their order."""
 
 Matter = Literal["models", "outcome", "selection", "gate", "threshold", "cache", "here"]
-"""What an option matters for.
+"""The things that an option may matter for.
 
 models: the files that the networks are read from.
 outcome: the numbers of a cell, whatever its models and its attack.

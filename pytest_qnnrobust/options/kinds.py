@@ -39,7 +39,7 @@ def _as_a_tuple(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Kind(Generic[Value_co]):
-    """How the values of an option are read.
+    """A way to read the values of an option.
 
     parse: reads the text of a flag or an ini file; argparse.ArgumentTypeError on a bad one.
     listed: the text is a list with commas; in an ini file also one item a line, or a TOML list.

@@ -1,4 +1,4 @@
-"""What the flags and the ini file ask for, joined into one frozen `Options`.
+"""Flags, ini file and defaults joined into one frozen `Options`.
 
 A flag wins over its ini key, which wins over the default. Paths on the command line are relative
 to the folder where pytest was started, paths in the ini file to the folder of that file.
@@ -22,7 +22,7 @@ from pytest_qnnrobust.options.flags import GROUPS, Option
 from pytest_qnnrobust.options.values import DefendedFiles, Squeezing
 
 INCONCLUSIVE = "inconclusive: "
-"""How the reason starts with which an inconclusive verdict skips its test."""
+"""The start of the reason with which an inconclusive verdict skips its test."""
 
 
 @dataclass(frozen=True)

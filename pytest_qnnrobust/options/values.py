@@ -20,7 +20,7 @@ ON_INCONCLUSIVE = ("fail", "warn", "pass")
 GRADIENTS = ("straight-through", "surrogate", "finite-difference")
 
 DIGITS = "digits"
-"""As a data source: the embedded test digits."""
+"""The data source that stands for the embedded test digits."""
 
 OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
@@ -58,7 +58,7 @@ _LOSS = re.compile(r"(?:(.*):)?([a-z]+)\s*:\s*-\s*([0-9./]+)\s*(pt|%|)")
 
 @dataclass(frozen=True)
 class LossLimit:
-    """How much of a `loss` the cells whose id contains `pattern` may show against a baseline.
+    """The most of a `loss` that cells whose id contains `pattern` may show against a baseline.
 
     accuracy, clean: a fraction of the samples. distance: a fraction of the recorded distance.
     """
@@ -86,7 +86,7 @@ USUAL_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Limit:
-    """At most `samples` for an attack ("*": any) of a table ("": any), not without an attack."""
+    """The most `samples` for an attack ("*": any) of a table ("": any); no limit without attack."""
 
     table: str
     attack: str

@@ -11,13 +11,12 @@ from pytest_qnnrobust.plugin.fixtures import PARAMETERS
 from pytest_qnnrobust.plugin.reporter import WORKEROUTPUT, Reporter, shell_command, write_reports
 from pytest_qnnrobust.plugin.stash import (
     is_worker,
-    load,
     options_key,
-    or_usage_error,
     quantizer_key,
     session_key,
     session_of,
     usable_quantizer,
+    usage_errors,
 )
 from pytest_qnnrobust.plugin.suite import (
     LAWS,
@@ -53,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Runs before pytest's cache takes its folder from the root."""
+    """Read the options and choose the tests; first, as pytest's cache lies in the root folder."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
     chosen = config.stash[options_key] = options.from_config(config)
@@ -75,11 +74,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if is_worker(config):
         return
     if LAWS in suite_modules(config):
-        or_usage_error(lambda: usable_quantizer(config))
+        with usage_errors():
+            usable_quantizer(config)
     if chosen.gate:
-        load(config)
+        with usage_errors():
+            session_of(config).load()
     if chosen.baseline or chosen.suppressions:
-        or_usage_error(lambda: session_of(config).held_to)
+        with usage_errors():
+            _ = session_of(config).held_to
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:

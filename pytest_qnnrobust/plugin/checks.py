@@ -1,4 +1,4 @@
-"""What the shipped suite requires of a cell: pytest outcomes with the number that decided."""
+"""Requirements of the shipped suite: they pass, skip or fail a test, naming what decided."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from pytest_qnnrobust.tflite.workload import Workload, workload
 from pytest_qnnrobust.types import WIDTHS
 
 QUESTIONS = 60_000
-"""Questions that a width may be asked for its measured gradients."""
+"""Largest number of queries that a width may be asked for its measured gradients."""
 
 LEAST_SAMPLES = 6
-"""Fewer pairs are never significant."""
+"""Smallest number of samples compared: fewer pairs are never significant."""
 
 
 def require_selected(session: Session, *names: str) -> None:
@@ -53,7 +53,7 @@ def comparable_models(session: Session) -> dict[str, Model]:
 def clean_baseline(
     session: Session, outcomes: Mapping[str, Outcome]
 ) -> dict[str, NDArray[np.bool_]]:
-    """Whether the plain model of each width is right on the clean samples of its outcome."""
+    """Masks by width: whether the plain model is right on the clean samples of the outcome."""
     plain = comparable_models(session)
     return {w: session.right_on_clean(plain[w])[: len(outcome)] for w, outcome in outcomes.items()}
 
@@ -84,7 +84,10 @@ def measured_gradient(session: Session, model: Model) -> NDArray[np.float32]:
 
 
 def true_class_rank(logits: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.int64]:
-    """How many classes score higher than the true one, (N,); of equal scores the lower index."""
+    """Rank (N,) of the true class among the scores (N, classes): 0 where it is the highest.
+
+    Of equal scores the class of the lower index counts as the higher one.
+    """
     order = np.argsort(-logits, axis=1, kind="stable")
     return np.asarray(np.argmax(order == labels[:, None], axis=1), np.int64)
 
@@ -156,7 +159,7 @@ def require_accuracy(session: Session, outcome: Outcome) -> None:
 
 
 def _require_decided(session: Session, record: SequentialRecord) -> None:
-    """Pass, fail or, as --qnn-inconclusive says, skip."""
+    """Fail where the claim is violated; where it is open, do as --qnn-inconclusive says."""
     text = f"{record.cell} {record}"
     if record.value == "violated":
         pytest.fail(text, pytrace=False)

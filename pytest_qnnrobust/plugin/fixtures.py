@@ -30,7 +30,10 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="session")
 def qnn_session(pytestconfig: pytest.Config) -> Session:
-    """What this run gathers: models, data, outcomes, verdicts, notes."""
+    """The session of this run: its options, models, data and attacks, and what its tests report.
+
+    A model or data file that cannot be used ends the run with one line.
+    """
     session = session_of(pytestconfig)
     load(pytestconfig)
     return session
@@ -38,7 +41,11 @@ def qnn_session(pytestconfig: pytest.Config) -> Session:
 
 @pytest.fixture(scope="session")
 def qnn_float(qnn_session: Session) -> Model:
-    """The float model, given or derived from an integer file; skips where there is none."""
+    """The float32 model, given or derived from an integer file; skips where there is none.
+
+    As for every model, `predict` maps float32 (N, *input_shape), in model input units, to float32
+    (N, classes).
+    """
     return _model(qnn_session, "float32")
 
 
@@ -56,13 +63,15 @@ def qnn_int8(qnn_session: Session) -> Model:
 
 @pytest.fixture
 def qnn_model(request: pytest.FixtureRequest, qnn_session: Session) -> Model:
-    """Each width in turn; a width that is neither given nor derivable is skipped."""
+    """The model of each width in turn; skips where it is neither given nor derivable."""
     return _model(qnn_session, request.param)
 
 
 @pytest.fixture
 def qnn_defense(request: pytest.FixtureRequest, qnn_session: Session) -> Defense:
-    """Each defence of --qnn-defended in turn; skips where there is none."""
+    """Each defence of --qnn-defended in turn, with its `name` and `models` by width; skips where
+    there is none.
+    """
     if request.param == NO_DEFENSE:
         pytest.skip("no defended model: give --qnn-defended NAME=FILE[,FILE...]")
     return qnn_session.subjects.defenses[request.param]
@@ -83,13 +92,16 @@ def qnn_quantizer(pytestconfig: pytest.Config) -> Any:
 
 @pytest.fixture(scope="session")
 def qnn_data(qnn_session: Session) -> Data:
-    """The labelled test data, `x, y = qnn_data`; skips where there is none."""
+    """The samples to attack, `x, y = qnn_data`; skips where no data was given.
+
+    `x` is float32 (N, *input_shape) in model input units, `y` int64 (N,).
+    """
     return _or_skip(lambda: qnn_session.data)
 
 
 @pytest.fixture
 def qnn_attack(request: pytest.FixtureRequest, qnn_session: Session) -> Attack:
-    """Each attack of the run in turn, at the profile's budget."""
+    """Each attack of the run in turn, at the budget of its profile or of --qnn-eps."""
     return qnn_session.attacks.attack(request.param)
 
 
@@ -99,9 +111,10 @@ def qnn_evaluate(
 ) -> Callable[..., Outcome]:
     """`qnn_evaluate(model, attack, mode="direct")` -> the cell's Outcome, kept for the summary.
 
-    `mode="transfer"` attacks the float model, or `source`, and gives its examples to `model`.
-    `samples` limits the cell to the first ones, `record=False` keeps it out of the summary.
-    `stop=True` lets --qnn-sequential end it once what the cell is held to is certain.
+    `mode="transfer"` attacks the float model, or `source`, and gives its examples to `model`; it
+    skips where there is no such model. `samples` limits the cell to the first ones, `record=False`
+    keeps it out of the summary, `stop=True` lets --qnn-sequential end it once all claims about it
+    are decided. The test fails where the attack cannot be run on the model.
     """
 
     from pytest_qnnrobust.errors import AttackError
@@ -132,8 +145,9 @@ def qnn_evaluate(
 def qnn_judge(request: pytest.FixtureRequest, qnn_session: Session) -> Callable[..., None]:
     """`qnn_judge(verdict)`: pass where it holds, fail where violated, skip where inconclusive.
 
-    `finding=True`: a published observation that says nothing bad of a model on which it does not
-    hold; there the test is an expected failure, unless --qnn-findings=fail.
+    --qnn-inconclusive may have an inconclusive verdict pass or fail instead. `finding=True`: a
+    published observation that says nothing bad of a model on which it does not hold; there the
+    test is an expected failure, unless --qnn-findings=fail.
     """
 
     def judge(verdict: Any, finding: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""What is tested, on what: the lines at the top of a run."""
+"""Header of a run: the lines that say which models are tested, and on what."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def lines(session: Session) -> list[str]:
 
 
 def _models(session: Session) -> list[str]:
-    options, found = session.options, []
+    options, lines = session.options, []
     for width, subject in session.subjects.given.items():
         model = subject.model
         arithmetic = f", {options.scale_arithmetic} scales" if model.runtime == "tflm" else ""
-        found.append(f"{width} {subject.origin} ({model.runtime}{arithmetic})")
+        lines.append(f"{width} {subject.origin} ({model.runtime}{arithmetic})")
     for defense in session.subjects.defenses.values():
         files = ", ".join(f"{width} {model.name}" for width, model in defense.models.items())
-        found.append(f"defended {defense.name}: {files}")
-    return found
+        lines.append(f"defended {defense.name}: {files}")
+    return lines
 
 
 def _attacked(session: Session) -> list[str]:
@@ -31,15 +31,15 @@ def _attacked(session: Session) -> list[str]:
         return [NO_DATA]
     eps = f"eps {session.attacks.eps:.4g}, " if session.attacks.eps else ""
     attacked = min(session.attacks.samples, len(data))
-    found = [
+    lines = [
         f"{len(data)} samples of {Path(data.name).name}, {data.domain}",
         f"profile {options.profile}, {attacked} samples attacked, {eps}seed {options.seed}",
     ]
     if options.shard is not None:
-        found.append(
+        lines.append(
             "part {} of {}: what it measures is for `qnnrobust merge`".format(*options.shard)
         )
     if options.sequential and (claims := session.stopping.claims):
-        each = f"{options.alpha / claims:.2g}"
-        found.append(f"sequential, level {options.alpha:g} over {claims} claims: each has {each}")
-    return found
+        level = f"{options.alpha / claims:.2g}"
+        lines.append(f"sequential, level {options.alpha:g} over {claims} claims: each has {level}")
+    return lines

@@ -1,4 +1,4 @@
-"""How far a long attack is, behind the cursor of a terminal."""
+"""Progress of a long attack, shown behind the cursor of a terminal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Such as `40 s`, `12 min` or `3.5 h`."""
+    """A duration in words, such as `40 s`, `12 min` or `3.5 h`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

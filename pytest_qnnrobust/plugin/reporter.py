@@ -1,4 +1,4 @@
-"""What the process that prints collects from tests and workers, and writes down."""
+"""Reporter of a run: collects from tests and workers, in the process that prints, and writes."""
 
 from __future__ import annotations
 
@@ -99,5 +99,5 @@ def write_reports(run: Session, session: pytest.Session) -> None:
 
 
 def shell_command(config: pytest.Config) -> str:
-    """What a shell would repeat the run by."""
+    """The shell command that repeats the run."""
     return shlex.join(["pytest", *map(str, config.invocation_params.args)])

@@ -1,4 +1,4 @@
-"""Which tests are part I of N, for machines that know nothing of each other (--qnn-shard)."""
+"""Division of the tests among machines that know nothing of each other (--qnn-shard I/N)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOGETHER = "qnn_together"
 
 
 def group(item: pytest.Item) -> str:
-    """What has to stay on one machine: all tests of an attack, which share its cells."""
+    """Name of the group that stays on one machine: an attack, whose cells several tests share."""
     marker = item.get_closest_marker(TOGETHER)
     if marker is not None and marker.args:
         return str(marker.args[0])
@@ -28,7 +28,7 @@ def group(item: pytest.Item) -> str:
 def split(
     items: Sequence[pytest.Item], part: int, parts: int
 ) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """The tests of part `part`, from 1, and the others.
+    """Split tests into those of part `part` of `parts`, counted from 1, and the others.
 
     Groups are dealt out in turn, those of attacks first. Raises pytest.UsageError where there are
     more parts than groups: an empty part would be neither green nor red.
@@ -42,8 +42,8 @@ def split(
             f"expected --qnn-shard I/N with N <= {len(groups)}, got {part}/{parts}; {cure}"
         )
     mine = set(groups[part - 1 :: parts])
-    kept: list[pytest.Item] = []
-    left: list[pytest.Item] = []
+    selected: list[pytest.Item] = []
+    others: list[pytest.Item] = []
     for item, name in zip(items, groups_of_items, strict=True):
-        (kept if name in mine else left).append(item)
-    return kept, left
+        (selected if name in mine else others).append(item)
+    return selected, others

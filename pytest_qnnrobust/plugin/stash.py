@@ -1,8 +1,9 @@
-"""What a run keeps in pytest's config: its options, its session and the user's quantizer."""
+"""State of a run in pytest's stash: its options, its session and the user's quantizer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,7 @@ quantizer_key = pytest.StashKey[Any]()
 
 
 def session_of(config: pytest.Config) -> Session:
-    """The run's session, created at the first question; nothing is loaded yet."""
+    """The run's session, created at the first call; nothing is loaded yet."""
     if session_key not in config.stash:
         from pytest_qnnrobust.run.session import Session
 
@@ -45,7 +46,8 @@ def load(config: pytest.Config) -> None:
     from pytest_qnnrobust.errors import QnnRobustError
 
     if config.stash[options_key].gate and not is_worker(config):
-        or_usage_error(session_of(config).load)
+        with usage_errors():
+            session_of(config).load()
         return
     try:
         session_of(config).load()
@@ -54,38 +56,43 @@ def load(config: pytest.Config) -> None:
 
 
 def quantizer(config: pytest.Config) -> Any:
-    """What --qnn-quantizer names, imported at the first question; QnnRobustError if it is wrong."""
+    """The object that --qnn-quantizer names, imported at the first call.
+
+    Raises QnnRobustError where it cannot be imported.
+    """
     if quantizer_key not in config.stash:
         from pytest_qnnrobust.errors import QnnRobustError
         from pytest_qnnrobust.quantizers.adapters import load_quantizer
 
         folders = (config.rootpath, config.invocation_params.dir)
         try:
-            found = load_quantizer(str(config.stash[options_key].quantizer), folders)
+            loaded = load_quantizer(str(config.stash[options_key].quantizer), folders)
         except QnnRobustError as error:
             raise QnnRobustError(f"--qnn-quantizer: {error}") from None
-        config.stash[quantizer_key] = found
+        config.stash[quantizer_key] = loaded
     return config.stash[quantizer_key]
 
 
 def usable_quantizer(config: pytest.Config) -> None:
-    """QnnRobustError where no law could be asked of what --qnn-quantizer names."""
+    """Raise QnnRobustError where --qnn-quantizer names nothing that a law can be asked of."""
     from pytest_qnnrobust.errors import QnnRobustError
     from pytest_qnnrobust.quantizers.base import prepare
 
-    found = quantizer(config)
+    named = quantizer(config)
     try:
-        prepare(found)
+        prepare(named)
     except QnnRobustError as error:
         source = config.stash[options_key].quantizer
         raise QnnRobustError(f"--qnn-quantizer: {source}: {error}") from None
 
 
-def or_usage_error(read: Callable[[], object]) -> None:
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Turn a user's mistake into pytest.UsageError: one line and exit code 4."""
     from pytest_qnnrobust.errors import QnnRobustError
 
     try:
-        read()
+        yield
     except QnnRobustError as error:
         raise pytest.UsageError(str(error)) from None
 

@@ -18,7 +18,7 @@ SUITE = next(
     (folder / NAME for folder in (_PACKAGE, _PACKAGE.parent) if (folder / NAME).is_dir()),
     _PACKAGE / NAME,
 )
-"""In a wheel inside the package, in a checkout beside it."""
+"""Folder of the shipped suite: in a wheel inside the package, in a checkout beside it."""
 
 LAWS = SUITE / "test_quantizer.py"
 
@@ -36,13 +36,17 @@ class SuiteModule(pytest.Module):
 def suite_modules(config: pytest.Config) -> list[Path]:
     """The modules of the shipped suite that the command line asks for."""
     chosen = config.stash[options_key]
-    found = sorted(path for path in SUITE.glob("test_*.py") if path != LAWS) if chosen.gate else []
+    files = SUITE.glob("test_*.py") if chosen.gate else ()
+    modules = sorted(path for path in files if path != LAWS)
     named = config.getoption("qnn_quantizer") is not None
-    return [*found, LAWS] if chosen.quantizer and (chosen.gate or named) else found
+    return [*modules, LAWS] if chosen.quantizer and (chosen.gate or named) else modules
 
 
 def suite_argument(argument: str, folder: Path) -> str:
-    """A node id of the shipped suite, as reports print it, is an argument in any folder."""
+    """Resolve an argument that is a node id of the shipped suite, as reports print it.
+
+    So such an id can be given in any folder; any other argument stays as it is.
+    """
     head, separator, tail = argument.partition("::")
     if Path(head).parts[:1] != (SUITE.name,) or (folder / head).exists():
         return argument

@@ -1,1 +1,1 @@
-"""Reports: what a session gathered, written for people and for machines."""
+"""Reports: the results of a run, written for people and for machines."""

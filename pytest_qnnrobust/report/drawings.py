@@ -18,7 +18,7 @@ POINTS = 60
 
 
 def pyplot() -> Any:
-    """matplotlib's, drawing into files only."""
+    """Import matplotlib's pyplot, set to draw into files only."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -28,7 +28,7 @@ def pyplot() -> Any:
 
 
 def distance_curve(name: str, outcomes: Sequence[Outcome]) -> str:
-    """SVG: of each width, the share of samples that is right when L2 distances up to x count."""
+    """Draw as SVG, by width, the share of samples that stay right up to each L2 distance."""
     plt = pyplot()
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8}
     reach = max(_reach(outcome) for outcome in outcomes)
@@ -51,11 +51,13 @@ def distance_curve(name: str, outcomes: Sequence[Outcome]) -> str:
 
 
 def _reach(outcome: Outcome) -> float:
-    found = outcome.l2[outcome.fooled]
-    return float(np.quantile(found, 0.98)) if len(found) else 0.0
+    """The L2 distance to which a curve is drawn; a few far examples must not flatten the rest."""
+    distances = outcome.l2[outcome.fooled]
+    return float(np.quantile(distances, 0.98)) if len(distances) else 0.0
 
 
 def _survivors(outcome: Outcome, sizes: NDArray[np.float64]) -> tuple[Any, Any, Any]:
+    """Percent of the samples right at each L2 distance of `sizes`, and the ends of its interval."""
     nearest = np.where(outcome.fooled, outcome.l2, np.inf)
     nearest = np.where(outcome.clean_correct, nearest, -1.0)
     right = (nearest[None, :] > sizes[:, None]).sum(axis=1)
@@ -65,7 +67,7 @@ def _survivors(outcome: Outcome, sizes: NDArray[np.float64]) -> tuple[Any, Any, 
 
 
 def png(image: NDArray[np.uint8]) -> str:
-    """An image (h, w) or (h, w, 3) as PNG in base64."""
+    """Encode an image, uint8 (h, w) or (h, w, 3), as PNG in base64."""
     from matplotlib import image as images
 
     stream = io.BytesIO()
@@ -75,7 +77,9 @@ def png(image: NDArray[np.uint8]) -> str:
 
 
 def triplet(clean: NDArray[np.uint8], adversarial: NDArray[np.uint8]) -> tuple[list[str], int]:
-    """Clean image, perturbation around grey, adversarial image; and how much it is magnified."""
+    """PNGs of clean image, perturbation around grey and adversarial image, and how many times the
+    perturbation is magnified.
+    """
     moved = adversarial.astype(np.int64) - clean
     reach = int(np.abs(moved).max(initial=0))
     magnified = max(1, min(100, 127 // reach)) if reach else 1

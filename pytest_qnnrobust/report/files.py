@@ -1,4 +1,4 @@
-"""Where a run is written down: a folder, and the summary of a CI job."""
+"""Files that a run is written to: a folder of reports, and the summary of a CI job."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from pytest_qnnrobust.results.document import Results
 
 JOB_SUMMARY = "GITHUB_STEP_SUMMARY"
 ANNOTATIONS = 10
-"""As many as GitHub shows for one step."""
+"""Largest number of annotations that GitHub shows for one step."""
 
 
 def write(folder: Path, results: Results, passed: bool) -> list[Path]:
-    """results.json, report.html and summary.md. Raises QnnRobustError where that cannot be."""
+    """Write results.json, report.html and summary.md, and return their paths.
+
+    Raises QnnRobustError where the folder cannot be written.
+    """
     path = folder / "results.json"
     try:
         documents.write(path, results)
@@ -28,7 +31,7 @@ def write(folder: Path, results: Results, passed: bool) -> list[Path]:
 
 
 def render(folder: Path, results: Results, passed: bool) -> list[Path]:
-    """report.html and summary.md, from the results alone."""
+    """Write report.html and summary.md, from the results alone, and return their paths."""
     texts = {"report.html": to_html(results, passed), "summary.md": to_markdown(results, passed)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ def write_job_summary(results: Results, passed: bool) -> Path | None:
 
 
 def error_lines(results: Results) -> list[str]:
-    """Lines that GitHub shows beside the pull request, where a run is one of its jobs."""
+    """Lines that GitHub shows beside the pull request; none where no job of GitHub's runs."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return []
     return [

@@ -1,4 +1,4 @@
-"""The cells of a run as tables, attack by width: what the page and the summary show alike."""
+"""Matrix of a run, its cells as tables of attack by width, for the page and for the summary."""
 
 from __future__ import annotations
 
@@ -53,24 +53,28 @@ class Block:
 
 
 def blocks(results: Results) -> list[Block]:
-    """Plain cells first, direct before transfer; widths that no cell has are left out."""
-    kinds = dict.fromkeys((one.defense, one.mode) for one in results.outcomes)
+    """The blocks of a run, plain cells first, direct before transfer.
+
+    Widths that no cell of a block has are left out.
+    """
+    kinds = dict.fromkeys((outcome.defense, outcome.mode) for outcome in results.outcomes)
     ordered = sorted(kinds, key=lambda kind: (kind[0], kind[1] != "direct", kind[1]))
     return [_block(kind, [o for o in results.outcomes if (o.defense, o.mode) == kind])
             for kind in ordered]  # fmt: skip
 
 
 def legend(results: Results) -> str:
-    """What the numbers of the blocks are."""
-    return LEGEND + SURROGATE * any(one.mode == "surrogate" for one in results.outcomes)
+    """The explanation of the numbers in the blocks."""
+    surrogate = any(outcome.mode == "surrogate" for outcome in results.outcomes)
+    return LEGEND + SURROGATE * surrogate
 
 
 def failures(results: Results) -> list[str]:
-    """Why a run failed: the cells that are worse or cannot be compared, then the failed tests."""
+    """Reasons why a run failed: cells that are worse or not comparable, then the failed tests."""
     compared = [
-        f"{one.status}: {one.name}. {one.text}"
-        for one in results.comparison or ()
-        if one.status not in ("kept", "inconclusive") and not one.accepted
+        f"{cell.status}: {cell.name}. {cell.text}"
+        for cell in results.comparison or ()
+        if cell.status not in ("kept", "inconclusive") and not cell.accepted
     ]
     return [*compared, *(f"{test}: {message}" for test, message in results.failed.items())]
 
@@ -98,15 +102,15 @@ def _block(kind: tuple[str, str], outcomes: Sequence[Outcome]) -> Block:
 
 
 def _shown(outcomes: Sequence[Outcome], attack: str, width: str) -> Shown | None:
-    found = next((o for o in outcomes if (o.attack, o.width) == (attack, width)), None)
-    if found is None:
+    outcome = next((o for o in outcomes if (o.attack, o.width) == (attack, width)), None)
+    if outcome is None:
         return None
-    interval = found.interval()
-    share = found.accuracy if len(found) else 0.0
+    interval = outcome.interval()
+    share = outcome.accuracy if len(outcome) else 0.0
     mixed = [round(a + (b - a) * share) for a, b in zip(LIGHT, DARK, strict=True)]
     hint = (
-        f"{found.id}, n = {len(found)}, L2 {found.mean_distance('l2'):.3g}, "
-        f"Linf {found.mean_distance('linf'):.3g}, {found.settings}"
+        f"{outcome.id}, n = {len(outcome)}, L2 {outcome.mean_distance('l2'):.3g}, "
+        f"Linf {outcome.mean_distance('linf'):.3g}, {outcome.settings}"
     )
     return Shown(
         text=f"{100 * share:.1f} %",

@@ -15,7 +15,7 @@ from pytest_qnnrobust.report.matrix import FINDINGS, blocks, failures, legend, n
 from pytest_qnnrobust.results.document import Example, Results
 
 EXAMPLES = 24
-"""Images that the page shows at most."""
+"""Largest number of images that the page shows."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Pictures:
 
 
 def to_html(results: Results, passed: bool) -> str:
-    """The page; the same bytes for the same results."""
+    """Render the page; the same bytes for the same results."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
@@ -34,7 +34,7 @@ def to_html(results: Results, passed: bool) -> str:
         resources.files("pytest_qnnrobust.report").joinpath("page.html").read_text("utf-8")
     )
     comparison = results.comparison or ()
-    shown = [one for one in comparison if one.status != "kept"]
+    changed = [record for record in comparison if record.status != "kept"]
     return template.render(
         results=results,
         passed=passed,
@@ -44,8 +44,8 @@ def to_html(results: Results, passed: bool) -> str:
         matrix=blocks(results),
         legend=legend(results),
         findings=FINDINGS,
-        compared=shown,
-        unchanged=len(comparison) - len(shown),
+        compared=changed,
+        unchanged=len(comparison) - len(changed),
         verdicts=[(verdict, _kind(verdict, results)) for verdict in results.verdicts],
         curves=_curves(results),
         examples=[_pictures(example) for example in results.examples[:EXAMPLES]],
@@ -64,12 +64,12 @@ def _kind(verdict: Verdict, results: Results) -> str:
 
 
 def _curves(results: Results) -> list[tuple[str, str]]:
-    """Of each attack without a budget that was aimed at plain models: its name and curve."""
-    found: dict[str, list[Outcome]] = defaultdict(list)
+    """Name and curve of each attack without a budget that was aimed at plain models."""
+    outcomes: dict[str, list[Outcome]] = defaultdict(list)
     for outcome in results.outcomes:
         if outcome.mode == "direct" and not outcome.defense and minimizes_distance(outcome.attack):
-            found[outcome.attack].append(outcome)
-    return [(name, distance_curve(name, cells)) for name, cells in sorted(found.items())]
+            outcomes[outcome.attack].append(outcome)
+    return [(name, distance_curve(name, cells)) for name, cells in sorted(outcomes.items())]
 
 
 def _pictures(example: Example) -> Pictures:

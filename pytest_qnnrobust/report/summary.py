@@ -11,11 +11,11 @@ MAX_BYTES = 1000 * 1024
 """GitHub refuses a job summary of more than 1 MiB."""
 
 SHOWN = 40
-"""Failures and verdicts that are listed; the page has the rest."""
+"""Largest number of items that a list shows; the page has the rest."""
 
 
 def to_markdown(results: Results, passed: bool) -> str:
-    """State, failures, models, cells, verdicts that fail; at most `MAX_BYTES` in UTF-8."""
+    """Render state, failures, models, cells and violated verdicts; at most `MAX_BYTES` in UTF-8."""
     problems = [_plain(problem) for problem in failures(results)]
     lines = [f"# Robustness: {'passed' if passed else 'failed'}", ""]
     lines += [f"`{_plain(results.command)}`", ""]
@@ -26,21 +26,22 @@ def to_markdown(results: Results, passed: bool) -> str:
     for block in blocks(results):
         lines += [f"### {_plain(block.title)}", "", *_table(block), ""]
     lines += _listed(
-        "Sequential tests", [f"{_plain(o.cell)} {_plain(str(o))}" for o in results.sequential]
+        "Sequential tests",
+        [f"{_plain(record.cell)} {_plain(str(record))}" for record in results.sequential],
     )
-    doubtful = [
-        f"**{_plain(v.name)}** violated{' (a finding)' * (v.name in results.findings)}: "
-        f"{_plain(v.statement)}"
-        for v in results.verdicts
-        if v.value == "violated"
+    violated = [
+        f"**{_plain(verdict.name)}** violated"
+        f"{' (a finding)' * (verdict.name in results.findings)}: {_plain(verdict.statement)}"
+        for verdict in results.verdicts
+        if verdict.value == "violated"
     ]
-    lines += _listed("Claims that do not hold", doubtful)
-    if doubtful:
+    lines += _listed("Claims that do not hold", violated)
+    if violated:
         lines += [FINDINGS, ""]
-    holds = sum(v.value == "holds" for v in results.verdicts)
-    open_ones = sum(v.value == "inconclusive" for v in results.verdicts)
+    holds = sum(verdict.value == "holds" for verdict in results.verdicts)
+    inconclusive = sum(verdict.value == "inconclusive" for verdict in results.verdicts)
     if results.verdicts:
-        lines += [f"Claims that hold: {holds}. Inconclusive on these samples: {open_ones}.", ""]
+        lines += [f"Claims that hold: {holds}. Inconclusive on these samples: {inconclusive}.", ""]
     return _cut("\n".join(lines))
 
 
@@ -55,7 +56,7 @@ def _tested(results: Results) -> list[str]:
 def _table(block: Block) -> list[str]:
     head = ["attack", *block.widths]
     rows = [
-        [row.name, *(f"{c.text} ({c.interval})" if c else "-" for c in row.cells)]
+        [row.name, *(f"{cell.text} ({cell.interval})" if cell else "-" for cell in row.cells)]
         for row in block.rows
     ]
     return [_line(head), _line(["---"] * len(head)), *(_line(row) for row in rows)]
@@ -69,15 +70,15 @@ def _listed(heading: str, items: list[str]) -> list[str]:
     if not items:
         return []
     rest = [f"- and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return [f"## {heading}", "", *(f"- {_one(item)}" for item in items[:SHOWN]), *rest, ""]
+    return [f"## {heading}", "", *(f"- {_one_line(item)}" for item in items[:SHOWN]), *rest, ""]
 
 
-def _one(text: str) -> str:
+def _one_line(text: str) -> str:
     return " ".join(text.split())[:2000]
 
 
 def _plain(text: str) -> str:
-    """A name from a file as text: no HTML, no table bars, no code marks."""
+    """Escape a text that may come from a file: no HTML, no table bars, no code marks."""
     for sign, instead in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "'"), ("\n", " ")):
         text = text.replace(sign, instead)
     return text

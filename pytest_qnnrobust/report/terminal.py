@@ -1,4 +1,4 @@
-"""The terminal summary: one line per cell, the verdicts in words, what was not run and why.
+"""The terminal summary: a line for each cell, the verdicts in words, what was not run and why.
 
 A pure function of the results document, of the gate's judgement and of the run's options.
 """
@@ -15,7 +15,7 @@ import pytest
 
 from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.evaluation.cells import Outcome
-from pytest_qnnrobust.gate.closing import Gate
+from pytest_qnnrobust.gate.gate import Gate
 from pytest_qnnrobust.gate.thresholds import is_below, strictest
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.report.files import error_lines
@@ -81,7 +81,8 @@ def not_measured(reason: str) -> str:
 
 
 def cell_line(outcome: Outcome, level: float) -> str:
-    """Such as `int8-square-linf-direct  100  43.0  33.1-53.3   0.65   0.0150   812   9.1`.
+    """The line of a cell under `HEADING`, its interval at confidence `level`, such as
+    `int8-square-linf-direct  100  43.0  33.1-53.3   0.65   0.0150   812   9.1`.
 
     An id that is too long for its column has a line of its own.
     """
@@ -142,7 +143,7 @@ def _cut_short(outcomes: list[Outcome]) -> list[str]:
 
 
 def _required(ordered: Iterable[Outcome], results: Results, options: Options) -> list[str]:
-    """Cells below their --qnn-min-accuracy, or that no cell was held to one."""
+    """The cells below their --qnn-min-accuracy; without one, a line that says so."""
     if not options.min_accuracy:
         return _wrap("no --qnn-min-accuracy: the accuracies above were measured, none is required")
     lines = []
@@ -155,9 +156,9 @@ def _required(ordered: Iterable[Outcome], results: Results, options: Options) ->
 
 
 def _sequential(results: Results) -> list[str]:
-    """What --qnn-sequential watched, and when it stopped."""
+    """The claims that --qnn-sequential watched, and when their cells stopped."""
     records = results.sequential
-    lines = [line for each in records for line in _wrap(f"SEQUENTIAL: {each.cell} {each}")]
+    lines = [line for record in records for line in _wrap(f"SEQUENTIAL: {record.cell} {record}")]
     if any(record.attacked < record.planned for record in records):
         lines += _wrap("intervals of stopped cells take their number of samples as fixed")
     return lines
@@ -222,7 +223,7 @@ def _counted(nodeids: list[str]) -> list[str]:
 
 
 def _baseline(summary: Summary) -> list[str]:
-    """What became of the cells against the baseline, and the command that accepts it."""
+    """The judgement of the gate, the command that accepts the run, and the files written."""
     gate, recorded, results = summary.gate, summary.recorded, summary.results
     lines: list[str] = []
     if recorded is not None:

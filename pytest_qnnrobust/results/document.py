@@ -48,13 +48,15 @@ class DataRecord:
     domain: str
 
     def __str__(self) -> str:
-        """Such as `100 of 597 samples of digits: 0..1`."""
+        """The data in words, such as `100 of 597 samples of digits: 0..1`."""
         return f"{self.samples} of {self.available} samples of {self.name}: {self.domain}"
 
 
 @dataclass(frozen=True)
 class CompareRecord:
-    """What became of a cell against the baseline; `accepted` says why it does not count, or ""."""
+    """The status of a cell beside the baseline; `accepted` says why it does not fail the run, or
+    is "".
+    """
 
     name: str
     status: str
@@ -84,7 +86,7 @@ class SequentialRecord:
 
     @property
     def level(self) -> float:
-        """Of this claim: Bonferroni's share of `alpha`."""
+        """Level of this claim, which is Bonferroni's share of `alpha`."""
         return self.alpha / self.claims
 
     @property
@@ -92,8 +94,9 @@ class SequentialRecord:
         return f"{self.cell} {self.about}"
 
     def __str__(self) -> str:
-        """Such as `stopped after 75 of 200: accuracy >= 0.35 holds (anytime-valid, level 0.05 over
-        4 claims, decided after 61)`."""
+        """The record in words, such as `stopped after 75 of 200: accuracy >= 0.35 holds
+        (anytime-valid, level 0.05 over 4 claims, decided after 61)`.
+        """
         early = self.attacked < self.planned
         state = f"stopped after {self.attacked}" if early else f"attacked all {self.planned}"
         when = "" if self.decided is None else f", decided after {self.decided}"
@@ -119,13 +122,13 @@ class Example:
     adversarial: NDArray[np.uint8]
 
     def to_json(self) -> dict[str, Any]:
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        values = {member.name: getattr(self, member.name) for member in fields(self)}
         values["clean"], values["adversarial"] = _image(self.clean), _image(self.adversarial)
         return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Example:
-        """Raises ValueError for images that are not whole."""
+        """Read what `to_json` wrote. Raises ValueError for images that are not whole."""
         images = {name: _pixels(values[name]) for name in ("clean", "adversarial")}
         if images["clean"].shape != images["adversarial"].shape:
             raise ValueError("two images of different shapes")
@@ -134,11 +137,12 @@ class Example:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """What a run gathered. `created` is ISO 8601 in UTC, `command` what a shell would repeat it by.
+    """The results of a run, as they stand in its document.
 
-    `findings` names the verdicts that refuse no model; `skipped` and `failed` hold the reason or
-    message of each such test by its node id; `comparison` is None where there was no baseline.
-    `sequential` is in the document only where claims were watched.
+    `created` is ISO 8601 in UTC, `command` the shell command that repeats the run. `findings` names
+    the verdicts that refuse no model; `skipped` and `failed` hold the reason or message of each
+    such test by its node id; `comparison` is None where there was no baseline. `sequential` is in
+    the document only where claims were watched.
     """
 
     package: str
@@ -164,8 +168,8 @@ class Results:
         return {outcome.id: outcome for outcome in self.outcomes}
 
     def to_text(self) -> str:
-        """The document: the same bytes for the same results."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        """The document as JSON: the same bytes for the same results."""
+        values = {member.name: getattr(self, member.name) for member in fields(self)}
         values |= {
             "schema_version": SCHEMA_VERSION,
             "data": asdict(self.data) if self.data else None,
@@ -182,7 +186,10 @@ class Results:
 
     @classmethod
     def from_text(cls, text: str, where: str = "results") -> Results:
-        """Read what `to_text` wrote. DataError, one line that names `where`, for anything else."""
+        """Read what `to_text` wrote.
+
+        Raises DataError, one line that names `where`, for anything else.
+        """
         try:
             values = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -210,7 +217,7 @@ def _listed(records: tuple[CompareRecord, ...] | None) -> list[dict[str, str]] |
 
 
 def read(path: Path) -> Results:
-    """The results in a file. Raises DataError, one line, for a file that does not hold any."""
+    """Read the results in a file. Raises DataError, one line, for a file that holds none."""
     try:
         size = path.stat().st_size
         if size > MAX_BYTES:
@@ -233,7 +240,7 @@ def write(path: Path, results: Results) -> None:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has neither NaN nor infinity: null."""
+    """The same values with null for NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -242,10 +249,11 @@ def _finite(value: Any) -> Any:
 
 
 def _verdict(values: Mapping[str, Any]) -> Verdict:
+    """The verdict in a document; there null stands for NaN."""
     numbers = ("effect", "p_value", "detectable", "needed")
-    known = {k: math.nan if k in numbers and v is None else v for k, v in values.items()}
-    known["interval"] = {k: math.nan if v is None else v for k, v in values["interval"].items()}
-    return Verdict.from_json(known)
+    read = {k: math.nan if k in numbers and v is None else v for k, v in values.items()}
+    read["interval"] = {k: math.nan if v is None else v for k, v in values["interval"].items()}
+    return Verdict.from_json(read)
 
 
 def _image(pixels: NDArray[np.uint8]) -> dict[str, Any]:

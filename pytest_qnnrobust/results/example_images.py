@@ -1,4 +1,4 @@
-"""An image that an attack fooled a model with, for the report to show."""
+"""Images that an attack fooled a model with, for the report to show."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ FLAG = "--qnn-keep-examples"
 
 @dataclass(frozen=True, eq=False)
 class KeptExamples:
-    """What one cell made of N samples.
+    """The adversarial examples of one cell, made from N samples, and what they were made for.
 
     `x_adv` float32 (N, *input_shape): the examples as the attacked model saw them, which is
     `target` in a direct cell and `source` in the others; on a quantized one, points of its input
@@ -101,7 +101,7 @@ def of_cell(
 
 
 def make_folder(folder: Path) -> None:
-    """Raises QnnRobustError, one line, where there is no such folder and none can be made."""
+    """Make the folder, if it is not there. Raises QnnRobustError, one line, where that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -119,7 +119,10 @@ def write(folder: Path, name: str, examples: KeptExamples) -> Path:
 
 
 def read_folder(folder: Path) -> Iterator[tuple[str, KeptExamples]]:
-    """The examples in a folder, one file at a time, by cell id with what follows `~` in its name.
+    """Read the examples in a folder, one file at a time, as (name, examples).
+
+    The name is the cell's id with what the file's name has from `~` on, where the settings are not
+    the run's own.
 
     Raises DataError, one line, for a folder without any, or a file that is no such one.
     """
@@ -132,7 +135,7 @@ def read_folder(folder: Path) -> Iterator[tuple[str, KeptExamples]]:
 
 
 def read(path: Path) -> KeptExamples:
-    """What `write` wrote. Raises DataError, one line, for anything else."""
+    """Read what `write` wrote. Raises DataError, one line, for anything else."""
     try:
         stored = dict(array_files.read(path))
         version = stored.pop("version").item()
@@ -145,7 +148,9 @@ def read(path: Path) -> KeptExamples:
 
 
 def _checked(stored: Mapping[str, NDArray[Any]]) -> KeptExamples:
-    """Raises ValueError where a field is missing, unknown, or of another type or shape."""
+    """Check what a file holds. Raises ValueError where a field is missing, unknown, or of another
+    type or shape.
+    """
     examples = from_arrays(KeptExamples, stored, inputs=("x_adv",), other=("bounds", "input_shape"))
     shape = (len(examples), *examples.input_shape.tolist())
     if examples.x_adv.shape != shape or examples.bounds.shape != (2,):

@@ -1,4 +1,4 @@
-"""The results of parts of one run (--qnn-shard I/N) as those of the whole."""
+"""Merging of results: those of the parts of one run (--qnn-shard I/N) become those of the whole."""
 
 from __future__ import annotations
 
@@ -21,49 +21,52 @@ OF_A_PART = {
 }
 """Options that may differ from machine to machine: files are compared by their contents."""
 
-Kept = TypeVar("Kept")
+T = TypeVar("T")
 
 
 def merge(parts: Sequence[Results]) -> Results:
-    """One document of all parts, whatever their order.
+    """Merge the parts of a run, in any order, into one document.
 
     Raises DataError where a part is missing or there twice, or where two parts are not of one run:
     other options, data, models or versions of this package, or two results for one cell.
     """
     _check_complete(parts)
-    parts = sorted(parts, key=lambda one: tuple(one.options["shard"]))
+    parts = sorted(parts, key=lambda part: tuple(part.options["shard"]))
     first = parts[0]
     for name in ("package", "data"):
-        _check_same(name, [getattr(one, name) for one in parts])
+        _check_same(name, [getattr(part, name) for part in parts])
     for name in sorted(first.options.keys() - OF_A_PART):
-        _check_same(f"options {name}", [one.options.get(name) for one in parts])
-    models = [model for one in parts for model in one.models]
+        _check_same(f"options {name}", [part.options.get(name) for part in parts])
+    models = [model for part in parts for model in part.models]
     _check_models(models)
     return replace(
         first,
         command=_whole_command(first.command),
-        created=max(one.created for one in parts),
-        versions=dict(sorted(pair for one in parts for pair in one.versions.items())),
+        created=max(part.created for part in parts),
+        versions=dict(sorted(pair for part in parts for pair in part.versions.items())),
         options={**first.options, "shard": None},
         models=tuple(provenance.in_order(models)),
         outcomes=_outcomes(parts),
-        sequential=_joined(parts, lambda one: {each.name: each for each in one.sequential}),
-        verdicts=_joined(parts, lambda one: {verdict.name: verdict for verdict in one.verdicts}),
-        findings=tuple(sorted({name for one in parts for name in one.findings})),
-        notes=_united([one.notes for one in parts]),
-        skipped=_united([one.skipped for one in parts]),
-        failed=_united([one.failed for one in parts]),
+        sequential=_joined(parts, lambda part: {record.name: record for record in part.sequential}),
+        verdicts=_joined(parts, lambda part: {verdict.name: verdict for verdict in part.verdicts}),
+        findings=tuple(sorted({name for part in parts for name in part.findings})),
+        notes=_united([part.notes for part in parts]),
+        skipped=_united([part.skipped for part in parts]),
+        failed=_united([part.failed for part in parts]),
+        # An image only illustrates its cell: where two parts have one, either will do.
         examples=_joined(
-            parts, lambda one: {each.cell: each for each in one.examples}, lambda *_: True
+            parts,
+            lambda part: {example.cell: example for example in part.examples},
+            lambda *_: True,
         ),
     )
 
 
 def _check_complete(parts: Sequence[Results]) -> None:
-    found = sorted(tuple(one.options.get("shard") or ()) for one in parts)
-    count = found[0][1] if found and found[0] else 0
-    if not count or found != [(i, count) for i in range(1, count + 1)]:
-        shown = ", ".join("/".join(map(str, one)) or "a whole run" for one in found)
+    shards = sorted(tuple(part.options.get("shard") or ()) for part in parts)
+    count = shards[0][1] if shards and shards[0] else 0
+    if not count or shards != [(i, count) for i in range(1, count + 1)]:
+        shown = ", ".join("/".join(map(str, shard)) or "a whole run" for shard in shards)
         rule = f"every part of one --qnn-shard run once, {count or 'N'} in all"
         raise expected(rule, parts=shown, error=DataError)
 
@@ -76,60 +79,61 @@ def _check_same(name: str, values: Sequence[Any]) -> None:
 
 
 def _check_models(models: Sequence[ModelRecord]) -> None:
-    known: dict[tuple[str, str], ModelRecord] = {}
+    firsts: dict[tuple[str, str], ModelRecord] = {}
     for model in models:
         place = f"{model.defense} {model.width}".strip()
-        one = known.setdefault((model.defense, model.width), model)
-        _check_same(f"{place} model", [one.digest, model.digest])
+        first = firsts.setdefault((model.defense, model.width), model)
+        _check_same(f"{place} model", [first.digest, model.digest])
 
 
 def _joined(
     parts: Sequence[Results],
-    by_name: Callable[[Results], Mapping[str, Kept]],
-    same: Callable[[Kept, Kept], bool] = lambda one, other: str(one) == str(other),
-) -> tuple[Kept, ...]:
-    """What the parts have, by name; DataError where two parts have another thing by one name."""
-    found: dict[str, Kept] = {}
-    for one in parts:
-        for name, value in by_name(one).items():
-            if not same(found.setdefault(name, value), value):
+    by_name: Callable[[Results], Mapping[str, T]],
+    same: Callable[[T, T], bool] = lambda first, second: str(first) == str(second),
+) -> tuple[T, ...]:
+    """Join what the parts have by name; DataError where values of one name are not the `same`."""
+    joined: dict[str, T] = {}
+    for part in parts:
+        for name, value in by_name(part).items():
+            if not same(joined.setdefault(name, value), value):
                 rule = "equal results from the parts that share a cell"
                 raise expected(rule, cell=name.partition("|")[0], error=DataError)
-    return tuple(value for _, value in sorted(found.items()))
+    return tuple(value for _, value in sorted(joined.items()))
 
 
 def _outcomes(parts: Sequence[Results]) -> tuple[Outcome, ...]:
-    """Every cell once: of two, one of which --qnn-sequential may have stopped, the longer."""
+    """The outcomes, one a cell: the longer of two, as --qnn-sequential may have stopped one."""
     longest_first = sorted(
-        (cell for one in parts for cell in one.outcomes), key=lambda cell: -len(cell)
+        (outcome for part in parts for outcome in part.outcomes), key=lambda outcome: -len(outcome)
     )
-    found: dict[str, Outcome] = {}
-    for cell in longest_first:
-        if not _begins(found.setdefault(cell.key, cell), cell):
+    longest: dict[str, Outcome] = {}
+    for outcome in longest_first:
+        if not _begins(longest.setdefault(outcome.key, outcome), outcome):
             rule = "equal results from the parts that share a cell"
-            raise expected(rule, cell=cell.id, error=DataError)
-    return tuple(value for _, value in sorted(found.items()))
+            raise expected(rule, cell=outcome.id, error=DataError)
+    return tuple(outcome for _, outcome in sorted(longest.items()))
 
 
 def _begins(whole: Outcome, part: Outcome) -> bool:
     """Whether `whole` begins with what `part` holds, the time that it took aside."""
-    names = [each.name for each in fields(Outcome) if each.name != "seconds"]
+    names = [field.name for field in fields(Outcome) if field.name != "seconds"]
     pairs = [(getattr(whole, name), getattr(part, name)) for name in names]
     return all(
-        np.array_equal(one[: len(other)] if isinstance(one, np.ndarray) else one, other)
-        for one, other in pairs
+        np.array_equal(value[: len(first)] if isinstance(value, np.ndarray) else value, first)
+        for value, first in pairs
     )
 
 
 def _united(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    return dict(sorted(pair for one in parts for pair in one.items()))
+    return dict(sorted(pair for part in parts for pair in part.items()))
 
 
 def _whole_command(command: str) -> str:
+    """The command of a part without its --qnn-shard."""
     words = shlex.split(command)
-    kept = [
+    whole = [
         word
         for before, word in zip(["", *words], words, strict=False)
         if not word.startswith("--qnn-shard") and before != "--qnn-shard"
     ]
-    return shlex.join(kept)
+    return shlex.join(whole)

@@ -1,4 +1,4 @@
-"""What a run was made with: models, data, versions."""
+"""Records of what a run was made with: models, data, versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_qnnrobust.results.document import DataRecord, ModelRecord
 from pytest_qnnrobust.types import WIDTHS
 
 DERIVED = "derived: "
-"""How the origin of a model starts that was made of another one."""
+"""Beginning of the origin of a model that was made from another one."""
 
 LIBRARIES = {
     "numpy": "numpy",
@@ -23,7 +23,7 @@ LIBRARIES = {
     "art": "adversarial-robustness-toolbox",
     "pytest": "pytest",
 }
-"""By the name they are imported under: what each is installed as."""
+"""Libraries that results depend on: name when imported -> name when installed."""
 
 
 def package_version() -> str:
@@ -31,16 +31,16 @@ def package_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, the platform, and those of `LIBRARIES` that are installed."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    """Versions of Python, of the platform, and of those `LIBRARIES` that are installed."""
+    installed = {"python": platform.python_version(), "platform": platform.platform()}
     for name, distribution in LIBRARIES.items():
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(distribution)
-    return found
+            installed[name] = metadata.version(distribution)
+    return installed
 
 
 def data_record(attacked: Data, available: int) -> DataRecord:
-    """Of the attacked samples, the first of `available`."""
+    """The record of the attacked samples, which are the first of `available`."""
     low, high = (float(bound) for bound in attacked.bounds)
     return DataRecord(
         attacked.name, attacked.digest, len(attacked), available, low, high, attacked.domain
@@ -49,7 +49,10 @@ def data_record(attacked: Data, available: int) -> DataRecord:
 
 def in_order(records: list[ModelRecord]) -> list[ModelRecord]:
     """Each model once: plain ones first, then each defence, by width."""
-    return sorted(set(records), key=lambda one: (one.defense, WIDTHS.index(one.width), one.name))
+    return sorted(
+        set(records),
+        key=lambda record: (record.defense, WIDTHS.index(record.width), record.name),
+    )
 
 
 def derived_origins(records: Iterable[ModelRecord]) -> dict[str, str]:

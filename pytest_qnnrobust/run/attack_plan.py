@@ -41,7 +41,7 @@ class AttackPlan:
 
     @property
     def span(self) -> float:
-        """The width of the input domain, high - low."""
+        """The length of the input domain, high - low."""
         low, high = self.bounds
         return high - low
 
@@ -98,7 +98,7 @@ class AttackPlan:
                 raise expected(rule, cell=threshold.pattern)
 
     def check_eps(self) -> None:
-        """Raise QnnRobustError for a budget that no two inputs are apart."""
+        """Raise QnnRobustError for a budget larger than the distance of any two inputs."""
         if self.eps is not None and self.eps > self.span:
             cure = f"the inputs are in {self.bounds}"
             raise expected(f"--qnn-eps to be in (0, {self.span:g}]", eps=self.eps, cure=cure)

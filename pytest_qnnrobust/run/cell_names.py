@@ -14,7 +14,7 @@ from pytest_qnnrobust.run.subjects import Defense, MissingError, Subjects
 from pytest_qnnrobust.types import WIDTHS
 
 SQUEEZED = "squeezed"
-"""What the ids of cells behind feature squeezing start with."""
+"""First part of the ids of cells behind feature squeezing."""
 
 
 class CellNames:
@@ -98,6 +98,7 @@ class CellNames:
         return self.defended(first, rest) if rest else self._subjects.of_width(first).model
 
     def _defense_of(self, model: Model) -> Defense | None:
+        """The defence that this very object is a model of; None for a plain model."""
         for defense in self._subjects.defenses.values():
             if any(model is defended for defended in defense.models.values()):
                 return defense

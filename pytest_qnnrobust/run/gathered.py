@@ -1,4 +1,4 @@
-"""What the tests of one process report, and what the workers of a run report together."""
+"""Reports of the tests of one process, joined with those of the other workers of a run."""
 
 from __future__ import annotations
 

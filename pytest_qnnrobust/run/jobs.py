@@ -24,7 +24,7 @@ from pytest_qnnrobust.options import Options, names_that_matter_for
 from pytest_qnnrobust.run.session import Session
 
 LEAST = 4
-"""Samples that are worth a question to a worker."""
+"""Smallest number of samples that are worth sending to a worker."""
 
 OF_THIS_MACHINE = ("LokyBackend", "MultiprocessingBackend")
 """joblib's backends whose workers share the processors of this process."""
@@ -50,7 +50,8 @@ class Part:
 
 
 def compute(part: Part) -> AttackResult:
-    """What a worker does. Raises QnnRobustError where it finds another file than was meant."""
+    """Run a part, in a worker. Raises QnnRobustError where its file of the model is another one."""
+    # Backends such as Dask run a worker's tasks in threads, which share one session.
     with _alone:
         session = _session(part.options, part.neighbours)
         model = session.cells.model_named(part.model)
@@ -63,6 +64,7 @@ def compute(part: Part) -> AttackResult:
 
 @lru_cache(maxsize=1)
 def _session(options: Options, neighbours: int) -> Session:
+    """The worker's session, kept for its next part: to load the models takes seconds."""
     share_processors(neighbours)
     session = Session(options)
     session.load()
@@ -105,9 +107,9 @@ class Workers:
     def _watched(self, parts: list[Part], joblib: Any) -> Iterator[AttackResult]:
         parallel = joblib.Parallel(n_jobs=self._jobs, batch_size=1, return_as="generator")
         watch = self._session.progress
-        found: Iterable[AttackResult] = parallel(joblib.delayed(compute)(part) for part in parts)
+        results: Iterable[AttackResult] = parallel(joblib.delayed(compute)(part) for part in parts)
         try:
-            for part, result in zip(parts, found, strict=True):
+            for part, result in zip(parts, results, strict=True):
                 if watch is not None:
                     watch(part.last, self._session.attacks.samples, f"on {len(parts)} workers")
                 yield result

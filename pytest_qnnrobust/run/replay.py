@@ -1,4 +1,4 @@
-"""One cell, run again by its id, and held to what a report recorded of it."""
+"""Replay: one cell, run again by its id and held to what a report recorded of it."""
 
 from __future__ import annotations
 
@@ -33,15 +33,19 @@ RECORDED = options.names_that_matter_for("models", "outcome", "threshold", "cach
 """The options that are taken from a report; those of the command line win."""
 
 FOR_THE_PLAIN_MODEL = (*DIRECTLY, "jsma")
-"""Attacks whose examples the suite makes for the plain model of a width, to squeeze them."""
+"""Attacks whose examples the suite makes for a plain model and gives to the squeezed one."""
 
 SHOWN = 8
+"""Largest number of differing samples that are listed."""
+
+NOT_COMPARED = "NOT COMPARED with the recorded outcome"
+
 _CELL = re.compile(r"(?:([^-]+)-)?(float32|int16|int8)-(.+)-(direct|transfer|surrogate)")
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """What is printed, a line each, and whether nothing was violated."""
+    """The result of a replay: the lines to print, and whether nothing was violated."""
 
     lines: tuple[str, ...]
     passed: bool
@@ -58,12 +62,12 @@ class CellName:
 
     @classmethod
     def parse(cls, text: str) -> CellName:
-        """Raises QnnRobustError for what is no id of a cell."""
-        found = _CELL.fullmatch(text)
-        if found is None or not attacks.is_known(found[3]):
+        """Read the id of a cell; raises QnnRobustError for what is none."""
+        parts = _CELL.fullmatch(text)
+        if parts is None or not attacks.is_known(parts[3]):
             rule = "the id of a cell such as int8-square-linf-direct or sat-int8-pgd-transfer"
             raise expected(rule, cell=text)
-        return cls(found[1] or "", found[2], found[3], found[4])
+        return cls(parts[1] or "", parts[2], parts[3], parts[4])
 
     def __str__(self) -> str:
         return "-".join(filter(None, (self.defense, self.width, self.attack, self.mode)))
@@ -100,41 +104,44 @@ def run(
         lines.append(f"BELOW --min-accuracy: {outcome.accuracy:.4f}, {required}")
         passed = False
     if recorded is not None and before is not None:
-        text, same = _compared(session, cell, recorded, before, outcome)
-        wanted = [given.get(option) for option in WHAT_IS_RUN]
-        asked = any(value is not None and value is not False for value in wanted)
+        text, same = _compare(session, cell, recorded, before, outcome)
+        values = [given.get(option) for option in WHAT_IS_RUN]
+        asked = any(value is not None and value is not False for value in values)
         lines.append(text)
+        # Whoever asks for other settings than those recorded expects nothing to be compared.
         passed = passed and (same or (asked and text.startswith(NOT_COMPARED)))
     return Replayed(tuple(lines), passed)
 
 
 def _recorded_outcome(recorded: Results, cell_id: str) -> Outcome:
     if cell_id not in recorded.cells:
-        known = ", ".join(sorted(recorded.cells)) or "none"
-        raise expected("a cell that was recorded", cell=cell_id, cure=f"recorded are {known}")
+        cells = ", ".join(sorted(recorded.cells)) or "none"
+        raise expected("a cell that was recorded", cell=cell_id, cure=f"recorded are {cells}")
     return recorded.cells[cell_id]
 
 
 def _recorded_options(recorded: Results, cell_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the recorded options concerns the cell and is not given otherwise."""
-    known = options.from_json(recorded.options)
-    found = {name: value for name, value in known.items() if name in RECORDED}
-    thresholds = found.pop("min_accuracy", ())
-    found["min_accuracy"] = tuple(one for one in thresholds if one.pattern in cell_id)
-    if "model" in found:
-        path = found.pop("model")
+    """The recorded options that concern the cell, less those that `given` ones replace."""
+    all_options = options.from_json(recorded.options)
+    taken = {name: value for name, value in all_options.items() if name in RECORDED}
+    thresholds = taken.pop("min_accuracy", ())
+    taken["min_accuracy"] = tuple(
+        threshold for threshold in thresholds if threshold.pattern in cell_id
+    )
+    if "model" in taken:
+        path = taken.pop("model")
         width = next((m.width for m in recorded.models if m.origin == path.name), "model")
         if given.get("model") is None:
-            found[width] = path
+            taken[width] = path
     if given.get("cache_dir") is not None:
-        found.pop("no_cache", None)
+        taken.pop("no_cache", None)
     if recorded.data is not None:
-        found.setdefault("domain", (recorded.data.low, recorded.data.high))
-    return found
+        taken.setdefault("domain", (recorded.data.low, recorded.data.high))
+    return taken
 
 
 def _cell(session: Session, name: CellName) -> Cell:
-    """Raises QnnRobustError where the run's options make no such cell."""
+    """The cell of this name; QnnRobustError where the run's options make no such cell."""
     attack, source = session.attacks.attack(name.attack), None
     defenses = session.subjects.defenses
     if name.defense in ("", SQUEEZED):
@@ -159,37 +166,34 @@ def _cell(session: Session, name: CellName) -> Cell:
 
 def _line(outcome: Outcome, alpha: float) -> str:
     """The cell in words: accuracy, interval, distances, queries, seconds."""
-    found = outcome.interval(1 - alpha)
+    interval = outcome.interval(1 - alpha)
     l2, linf = (outcome.mean_distance(norm) for norm in ("l2", "linf"))
     distances = "" if math.isnan(l2) else f", mean L2 {l2:.3g} and Linf {linf:.3g}"
-    asked = float((outcome.queries + outcome.gradients).mean())
+    queries = float((outcome.queries + outcome.gradients).mean())
     return (
         f"{outcome.id}: {100 * outcome.accuracy:.1f} % right under attack "
-        f"[{100 * found.low:.1f}, {100 * found.high:.1f}] of {len(outcome)} samples, "
-        f"{int(outcome.fooled.sum())} fooled{distances}, {asked:.0f} queries and gradients "
+        f"[{100 * interval.low:.1f}, {100 * interval.high:.1f}] of {len(outcome)} samples, "
+        f"{int(outcome.fooled.sum())} fooled{distances}, {queries:.0f} queries and gradients "
         f"a sample, {outcome.seconds:.1f} s"
     )
 
 
-NOT_COMPARED = "NOT COMPARED with the recorded outcome"
-
-
-def _compared(
+def _compare(
     session: Session, cell: Cell, recorded: Results, before: Outcome, now: Outcome
 ) -> tuple[str, bool]:
-    """In words, how the outcome differs from the recorded one, and whether it may.
+    """Compare an outcome with the recorded one: how they differ, in words, and whether they may.
 
     Samples are compared as far as both runs attacked them: what an attack does to one does not
     depend on how many there are, unless it is universal.
     """
-    if reason := _difference(session, cell, recorded, before, now):
+    if reason := _incomparable(session, cell, recorded, before, now):
         return f"{NOT_COMPARED}: {reason}", False
     n = min(len(before), len(now))
-    differs = {name: values for name, values in _differing(before, now, n).items() if values.any()}
-    rows = np.flatnonzero(np.logical_or.reduce([np.zeros(n, bool), *differs.values()]))
+    changed = {name: mask for name, mask in _changes(before, now, n).items() if mask.any()}
+    rows = np.flatnonzero(np.logical_or.reduce([np.zeros(n, bool), *changed.values()]))
     listed = ", ".join(map(str, now.index[rows[:SHOWN]])) + (", ..." if len(rows) > SHOWN else "")
     count = f"{len(rows)} of {n} samples differ"
-    what = f"{count} (number {listed}) in {', '.join(differs)}" if len(rows) else count
+    what = f"{count} (number {listed}) in {', '.join(changed)}" if len(rows) else count
     accuracy = f"recorded {100 * float(before.robust[:n].mean()):.1f} % on these {n}"
     if others := _other_models(session, cell, recorded, before):
         return f"another {others} than recorded: {what}; {accuracy}", True
@@ -200,10 +204,10 @@ def _compared(
     return f"NOT REPRODUCED: {what}; {accuracy}{_other_versions(recorded)}", False
 
 
-def _difference(
+def _incomparable(
     session: Session, cell: Cell, recorded: Results, before: Outcome, now: Outcome
 ) -> str:
-    """Why two outcomes cannot be compared sample by sample; "" where they can."""
+    """Reason why two outcomes cannot be compared sample by sample; "" where they can."""
     if recorded.data is None:
         return "no data were recorded"
     n = recorded.data.samples
@@ -213,37 +217,45 @@ def _difference(
     if cell.attack.universal and len(before) != len(now):
         return f"other samples: {both}, recorded with {n}"
     same = replace(now, index=before.index)
-    return baseline.difference(before, same)
+    return baseline.incomparable(before, same)
 
 
-def _differing(before: Outcome, now: Outcome, n: int) -> dict[str, NDArray[np.bool_]]:
-    """For each per-sample value, on which of the first n samples it is another."""
-    arrays = [each.name for each in fields(now) if isinstance(getattr(now, each.name), np.ndarray)]
+def _changes(before: Outcome, now: Outcome, n: int) -> dict[str, NDArray[np.bool_]]:
+    """Masks of the first `n` samples, (n,), by the array of an outcome that changed on them."""
+    arrays = [
+        field.name for field in fields(now) if isinstance(getattr(now, field.name), np.ndarray)
+    ]
     pairs = {name: (getattr(before, name)[:n], getattr(now, name)[:n]) for name in arrays}
     return {name: np.asarray(old != new) for name, (old, new) in pairs.items()}
 
 
 def _other_models(session: Session, cell: Cell, recorded: Results, before: Outcome) -> str:
-    """Which of the models of the cell are not, or not known to be, those recorded."""
-    digests = {(m.defense, m.width): m.digest for m in recorded.models}
-    here = {(m.defense, m.width): m.digest for m in model_records(session.subjects)}
+    """The roles of the cell's models that are not, or not known to be, those recorded."""
+    digests = {(record.defense, record.width): record.digest for record in recorded.models}
+    here = {
+        (record.defense, record.width): record.digest for record in model_records(session.subjects)
+    }
     defense = "" if cell.defense == SQUEEZED else cell.defense
-    concerned: dict[str, Model | None] = {"model": cell.target, "source": cell.source}
-    found = []
-    for what, model in concerned.items():
+    models: dict[str, Model | None] = {"model": cell.target, "source": cell.source}
+    others = []
+    for role, model in models.items():
         if model is not None:
             key = (defense, model.width)
             key = key if key in here else ("", model.width)
             if digests.get(key) is None or digests.get(key) != here.get(key):
-                found.append(what)
-    if not found and before.target != cell.target.name and cell.defense == SQUEEZED:
-        found.append("squeezing")
-    return " and ".join(found)
+                others.append(role)
+    if not others and before.target != cell.target.name and cell.defense == SQUEEZED:
+        others.append("squeezing")
+    return " and ".join(others)
 
 
 def _other_versions(recorded: Results) -> str:
-    """What a difference may come from: the versions that were recorded and are others here."""
+    """The recorded versions that differ from those here, which a difference may come from."""
     here = {**provenance.versions(), "pytest-qnnrobust": provenance.package_version()}
     then = {**recorded.versions, "pytest-qnnrobust": recorded.package}
-    other = [f"{k} {then[k]}, here {v}" for k, v in here.items() if then.get(k, v) != v]
+    other = [
+        f"{name} {then[name]}, here {version}"
+        for name, version in here.items()
+        if then.get(name, version) != version
+    ]
     return f"; recorded with {'; '.join(other)}" if other else ""

@@ -1,4 +1,4 @@
-"""Kept adversarial examples given to a new model: a first gate that takes seconds.
+"""A first gate that takes seconds: kept adversarial examples are given to a new model.
 
 The examples were made for the recorded model. A model that loses accuracy on them is worse; one
 that does not may still be worse against examples made for it.
@@ -21,7 +21,8 @@ from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.domain import TOLERANCE, UNIT, resolve_domain, span
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import DataError, expected
-from pytest_qnnrobust.gate import baseline, closing
+from pytest_qnnrobust.gate import baseline
+from pytest_qnnrobust.gate.gate import judge_comparisons, read_held_to
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.options.values import parse_squeezing
@@ -39,7 +40,7 @@ LABEL = (
 
 @dataclass(frozen=True, eq=False)
 class _Judged:
-    """Whether each example of a cell was (`before`) and is (`now`) classified right."""
+    """Whether each example of a cell was (`before`) and is (`now`) classified right, (N,)."""
 
     before: NDArray[np.bool_]
     now: NDArray[np.bool_]
@@ -48,17 +49,18 @@ class _Judged:
 def run(folder: Path, pattern: str, given: Mapping[str, Any], here: Path) -> Replayed:
     """Judge every cell in `folder` whose id contains or matches `pattern` and whose model is given.
 
-    A cell is right where the model classifies the example as its label, whatever it made of the
-    clean image. Held to `--fail-if` by the paired tests of a baseline, Holm's level over the cells.
-    Raises QnnRobustError, one line, where examples and models do not fit, or no cell is judged.
+    An example counts as right where the model classifies it as its label, whatever it made of the
+    clean image. The cells are held to `--fail-if` by the paired tests of a baseline, at a level
+    that Holm's method keeps for all of them. Raises QnnRobustError, one line, where examples and
+    models do not fit, or no cell is judged.
     """
     chosen = options.from_command(given, here)
-    known = closing.recorded(chosen).suppressions
+    suppressions = read_held_to(chosen).suppressions
     subjects = Subjects(chosen)
     judged: dict[str, _Judged] = {}
-    found, absent = [], []
+    names, absent = [], []
     for name, examples in kept_examples.read_folder(folder):
-        found.append(name)
+        names.append(name)
         if not fnmatchcase(name, f"*{pattern}*"):
             continue
         model = _model_of(examples, subjects, chosen)
@@ -68,14 +70,15 @@ def run(folder: Path, pattern: str, given: Mapping[str, Any], here: Path) -> Rep
             judged[name] = _judge(name, examples, model, subjects, chosen)
     if not judged:
         rule = f"cells for {', '.join(subjects.given) or 'a model'} in {folder}"
-        raise expected(rule, cells=", ".join(absent or found), pattern=pattern, error=DataError)
-    pairs = {name: (one.before, one.now) for name, one in judged.items()}
+        raise expected(rule, cells=", ".join(absent or names), pattern=pattern, error=DataError)
+    pairs = {name: (right.before, right.now) for name, right in judged.items()}
     rule_of_run = Rule(chosen.alpha, chosen.margin, chosen.drop)
     compared = baseline.compare_accuracies(pairs, chosen.fail_if, rule_of_run)
-    gate = closing.judge_compared(compared, known, chosen)
-    each = [f"{one.status}: {one.name}. {one.text}" for one in gate.records]
+    gate = judge_comparisons(compared, suppressions, chosen)
+    cells = [f"{cell.status}: {cell.name}. {cell.text}" for cell in gate.records]
+    # The lines of the gate repeat, in capitals, what is said here of cells that fail.
     said = {line.casefold() for line in gate.lines}
-    lines = [line for line in each if line.casefold() not in said]
+    lines = [line for line in cells if line.casefold() not in said]
     left_out = [f"no model was given for {', '.join(absent)}"] if absent else []
     return Replayed((*lines, *left_out, *gate.lines, gate.counts, LABEL), not gate.problems)
 
@@ -105,20 +108,20 @@ def _judge(
             raise expected(rule, cell=name, data=subjects.data.name, error=DataError)
     given = examples.x_adv if examples.mode == "direct" else np.clip(examples.x_adv, low, high)
     with quiet():
-        found = model.with_bounds(low, high).classify(given)
+        labels = model.with_bounds(low, high).classify(given)
     same_model = model.digest is not None and model.digest == examples.target_digest
-    if same_model and model.grid is not None and np.any(found != examples.adv_label):
-        wrong = int(np.sum(found != examples.adv_label))
+    if same_model and model.grid is not None and np.any(labels != examples.adv_label):
+        wrong = int(np.sum(labels != examples.adv_label))
         rule = "of the recorded integer model what it answered when they were made"
         raise expected(rule, cell=name, other_answers=wrong, error=DataError)
-    return _Judged(examples.right, np.asarray(found == examples.label))
+    return _Judged(examples.right, np.asarray(labels == examples.label))
 
 
 def _check_fit(name: str, examples: KeptExamples, model: Model) -> None:
     """Raise DataError where the model has other inputs or classes than the recorded one."""
-    kept = tuple(examples.input_shape.tolist()), examples.classes
-    if kept != (model.input_shape, model.classes):
-        rule = f"the inputs and classes of {name}: {kept}"
+    recorded = tuple(examples.input_shape.tolist()), examples.classes
+    if recorded != (model.input_shape, model.classes):
+        rule = f"the inputs and classes of {name}: {recorded}"
         raise expected(rule, model=model.name, found=(model.input_shape, model.classes),
                        error=DataError)  # fmt: skip
 
@@ -130,9 +133,9 @@ def _check_domain(name: str, examples: KeptExamples, model: Model, chosen: Optio
     if not stated:
         return
     override = chosen.domain
-    found = resolve_domain([model], examples.x_adv, examples.label, override).bounds
+    bounds = resolve_domain([model], examples.x_adv, examples.label, override).bounds
     slack = 0.0 if override else TOLERANCE * (high - low)
-    if abs(found[0] - low) > slack or abs(found[1] - high) > slack:
+    if abs(bounds[0] - low) > slack or abs(bounds[1] - high) > slack:
         cure = f"the examples lie in {span((low, high))}; --qnn-domain overrides"
         rule = f"the input domain of {name}"
-        raise expected(rule, model=model.name, domain=span(found), cure=cure, error=DataError)
+        raise expected(rule, model=model.name, domain=span(bounds), cure=cure, error=DataError)

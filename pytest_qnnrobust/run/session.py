@@ -1,4 +1,4 @@
-"""One pytest run: it loads what the options name, evaluates cells, and is closed."""
+"""The session of one pytest run: it loads what the options name, evaluates cells, and is closed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cached_model import cached
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
 from pytest_qnnrobust.evaluation.evaluator import Elsewhere, Evaluator
-from pytest_qnnrobust.gate import closing
-from pytest_qnnrobust.gate.closing import Gate, Recorded
+from pytest_qnnrobust.gate.gate import Gate, HeldTo, judge, read_held_to, update_baseline
 from pytest_qnnrobust.gate.stopping import Stopping, require_random_order
 from pytest_qnnrobust.gate.thresholds import cells_below
 from pytest_qnnrobust.models.base import Model
@@ -99,7 +98,7 @@ class Session:
 
     @property
     def data(self) -> Data:
-        """The samples to attack: the first ones of all."""
+        """The samples to attack, which are the first ones of `clean_data`."""
         return self.clean_data.first(self.attacks.samples)
 
     @property
@@ -120,7 +119,7 @@ class Session:
 
     @cached_property
     def cache(self) -> ResultCache | None:
-        """The folder of finished shards; None where none are kept."""
+        """The cache of finished shards; None where the options name none."""
         folder = self.options.cache_dir
         return ResultCache(folder) if folder and not self.options.no_cache else None
 
@@ -137,9 +136,9 @@ class Session:
     def evaluate(
         self, cell: Cell, samples: int | None = None, record: bool = True, stop: bool = False
     ) -> Outcome:
-        """The outcome of a cell; `record` puts it into the summary.
+        """The outcome of a cell on its first `samples`; `record` puts it into the summary.
 
-        With `stop` and --qnn-sequential it ends once all that the cell is held to is decided.
+        With `stop` and --qnn-sequential it ends once all claims about the cell are decided.
         """
         with quiet():
             if stop and samples is None and self.options.sequential:
@@ -159,14 +158,14 @@ class Session:
             return self.evaluator.craft(model, attack, samples)
 
     def right_on_clean(self, model: Model) -> NDArray[np.bool_]:
-        """Whether the model is right, for each sample of `clean_data`."""
+        """Whether the model is right on each sample of `clean_data`, bool (N,)."""
         if id(model) not in self._right:
             data = self.clean_data
             self._right[id(model)] = self.evaluator.classify(model, data.x) == data.y
         return self._right[id(model)]
 
     def cached(self, model: Model) -> Model:
-        """`model` for the questions that a test asks itself: the cache answers what it knows."""
+        """`model` for the queries that a test makes itself: the cache answers those that it can."""
         return cached(model, self.cache)
 
     def _until_decided(self, cell: Cell) -> Outcome:
@@ -222,10 +221,9 @@ class Session:
         )
 
     @cached_property
-    def held_to(self) -> Recorded:
-        """The baseline and the suppressions, read before the first test; QnnRobustError on a bad
-        file."""
-        return closing.recorded(self.options)
+    def held_to(self) -> HeldTo:
+        """The baseline and the suppressions; QnnRobustError on a bad file."""
+        return read_held_to(self.options)
 
     def _recorded_domain(self) -> tuple[float, float] | None:
         """The input domain of the run that this one is compared with, if there is one."""
@@ -240,12 +238,12 @@ class Session:
         return provenance.data_record(self.data, len(self.clean_data))
 
     def to_json(self) -> dict[str, Any]:
-        """What this process gathered, as a worker sends it: built-in types only."""
+        """Everything that this process gathered, as a worker sends it: built-in types only."""
         self._take_stock()
         return self.gathered.to_json()
 
     def document(self, command: str) -> Results:
-        """The results so far; `command` is what a shell would repeat the run by."""
+        """The results so far; `command` is the shell command that repeats the run."""
         self._take_stock()
         return self.gathered.results(command, self.options.to_json())
 
@@ -256,12 +254,12 @@ class Session:
             self.gathered.data = self._data_record() or self.gathered.data
 
     def close(self, command: str) -> bool:
-        """Compare with the baseline, record and report; whether the run may pass."""
+        """Judge the run against its baseline and update that; return whether the run may pass."""
         results = self.document(command)
-        self.gate = closing.judge(self.held_to, results, self.options)
+        self.gate = judge(self.held_to, results, self.options)
         if self.held_to.results is not None:
             results = replace(results, comparison=self.gate.records)
         self.closed = results
-        updated = closing.update(self.held_to, results, self.options)
+        updated = update_baseline(self.held_to, results, self.options)
         self.written += [updated] if updated else []
         return not (self.gate.problems or cells_below(results, self.options.min_accuracy))

@@ -32,7 +32,7 @@ KERAS = (".keras", ".h5", ".hdf5")
 CALIBRATION_SAMPLES = 200
 
 CLEAN_SAMPLES = 10_000
-"""At most so many samples are classified without an attack, which costs little."""
+"""Largest number of samples that are classified without an attack, which costs little."""
 
 NO_DATA = "no data: give --qnn-data SOURCE, or qnn_data in the ini file"
 
@@ -59,11 +59,12 @@ class Defense:
 
 
 class Subjects:
-    """`given` models by width, the labelled `data`, None where none was given, and the `defenses`
-    by name.
+    """The subjects of a run: the models that were given, those derived from them, and the data.
 
-    Reads everything at construction; raises QnnRobustError, one line, for the first bad file. What
-    `cache` knows of a file need not be found out again.
+    `given` are the plain models by width, `defenses` those of --qnn-defended by name, `data` the
+    labelled samples, None where none were given. Everything is read at construction, which raises
+    QnnRobustError, one line, for the first bad file. Facts about a file that `cache` holds are
+    taken from there.
     """
 
     def __init__(
@@ -189,8 +190,8 @@ class Subjects:
             facts = self._cache.load_facts(key)
         model = load_checked(path, runtime=runtime, scale_arithmetic=scale_arithmetic, facts=facts)
         if self._cache is not None and facts is None and model.runtime != "tflm":
-            found = FileFacts(model.input_shape, model.classes, model.bounds)
-            self._cache.store_facts(key, found)
+            facts = FileFacts(model.input_shape, model.classes, model.bounds)
+            self._cache.store_facts(key, facts)
         if options.gradient is None or model.width == "float32":
             return model
         return model.with_gradient(options.gradient, options.probe_steps)
@@ -260,14 +261,14 @@ def _article(width: str) -> str:
 def model_records(subjects: Subjects) -> list[ModelRecord]:
     """The models given, those derived so far, and those of every defence."""
     plain = [*subjects.given.values(), *subjects.made.values()]
-    found = [
-        ModelRecord(m.name, m.width, m.runtime, m.digest, subject.origin)
+    records = [
+        ModelRecord(model.name, model.width, model.runtime, model.digest, subject.origin)
         for subject in plain
-        for m in [subject.model]
+        for model in [subject.model]
     ]
     for name, defense in subjects.defenses.items():
-        found += [
-            ModelRecord(m.name, m.width, m.runtime, m.digest, m.name, name)
-            for m in defense.models.values()
+        records += [
+            ModelRecord(model.name, model.width, model.runtime, model.digest, model.name, name)
+            for model in defense.models.values()
         ]
-    return in_order(found)
+    return in_order(records)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.report.drawings import COLOURS, pyplot
 from pytest_qnnrobust.statistics import paired
-from pytest_qnnrobust.tables.plan import TITLES
+from pytest_qnnrobust.tables.cells import TITLES
 from pytest_qnnrobust.tables.render import Row, attack_of, by_defence, title
 from pytest_qnnrobust.types import WIDTHS
 
@@ -41,7 +41,7 @@ class Triplet:
 
 
 def figure_1(path: Path, curves: Sequence[Curve]) -> None:
-    """Accuracy of each width against the distance of the float network's PGD examples."""
+    """Draw the accuracy of each width against the distance of the float network's PGD examples."""
     plt = pyplot()
     figure, axes = plt.subplots(figsize=(6.4, 4))
     for curve in curves:
@@ -62,7 +62,7 @@ def figure_1(path: Path, curves: Sequence[Curve]) -> None:
 
 
 def dots(path: Path, rows: Sequence[Row]) -> None:
-    """A table's accuracies with their intervals, the published ones as crosses."""
+    """Draw a table's accuracies as dots with their intervals, the published ones as crosses."""
     plt = pyplot()
     parts = by_defence(rows)
     heights = [len({_line(row) for row in part}) for _, part in parts]
@@ -90,7 +90,7 @@ def dots(path: Path, rows: Sequence[Row]) -> None:
 
 
 def triplets(path: Path, images: Sequence[Triplet], heading: str) -> None:
-    """A row for each image: clean, then perturbation and adversarial image for each width.
+    """Draw a row for each image: clean, then perturbation and adversarial image for each width.
 
     Perturbations are shown around grey, all magnified alike.
     """
@@ -117,7 +117,7 @@ def triplets(path: Path, images: Sequence[Triplet], heading: str) -> None:
 
 
 def _magnification(images: Sequence[Triplet]) -> float:
-    """One digit: what brings all but a hundredth of the perturbations to the whole grey scale."""
+    """Factor, of one digit, that brings 99 % of the perturbations to the whole grey scale."""
     moved = [
         np.abs(a - image.clean).ravel() for image in images for a in image.adversarial.values()
     ]
@@ -126,14 +126,15 @@ def _magnification(images: Sequence[Triplet]) -> float:
 
 
 def _dot(axes: Any, row: Row, line: int) -> None:
-    found, cell = row.measured, row.measured.cell
+    measured, cell = row.measured, row.measured.cell
     y = line + 0.22 * (WIDTHS.index(cell.width) - 1)
     colour = COLOURS[cell.width]
-    errors = [[found.accuracy - found.interval.low], [found.interval.high - found.accuracy]]
-    axes.errorbar([found.accuracy], [y], xerr=errors, fmt="o", ms=4, color=colour, lw=1)
+    low, high = measured.interval.low, measured.interval.high
+    errors = [[measured.accuracy - low], [high - measured.accuracy]]
+    axes.errorbar([measured.accuracy], [y], xerr=errors, fmt="o", ms=4, color=colour, lw=1)
     if row.published is not None:
         axes.plot([row.published.accuracy], [y], "x", ms=5, color=colour, alpha=0.8)
-        ends = [found.accuracy, row.published.accuracy]
+        ends = [measured.accuracy, row.published.accuracy]
         axes.plot(ends, [y, y], color=colour, alpha=0.25, lw=1)
 
 

@@ -1,4 +1,4 @@
-"""Cells of tables, measured: from the shards on disk where they are, else attacked."""
+"""Measurement of the cells of tables: from the shards on disk where they are, else by attack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pytest_qnnrobust.options.values import Limit
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import MissingError
 from pytest_qnnrobust.statistics import paired
-from pytest_qnnrobust.tables.plan import PLAIN, SQUEEZING, TableCell
+from pytest_qnnrobust.tables.cells import PLAIN, SQUEEZING, TableCell
 from pytest_qnnrobust.tables.predicted_labels import move_wrong
 from pytest_qnnrobust.tables.published import DISTANCES
 
@@ -47,25 +47,27 @@ class Measured:
 
 @dataclass(frozen=True)
 class Conditions:
-    """On how many samples a cell is measured, of `limits` the first that fits, and the labels.
+    """The conditions of measurement: on how many samples, and with which labels.
 
-    The attacks of `predicted_labels` are given the decisions of the network that they attack
-    instead of the true labels. Distances are those of the images that it was right on either way.
+    Of `limits` the first that fits a cell holds for it. The attacks of `predicted_labels` are given
+    the decisions of the network that they attack instead of the true labels. Distances are those of
+    the images that it was right on either way.
     """
 
     limits: tuple[Limit, ...] = ()
     predicted_labels: tuple[str, ...] = ()
 
     def samples_of(self, session: Session, cell: TableCell) -> int:
-        found = (limit.samples for limit in self.limits if limit.fits(cell.table, cell.attack))
-        return min(next(found, session.attacks.samples), len(session.data))
+        """Number of samples that the cell is measured on."""
+        fitting = (limit.samples for limit in self.limits if limit.fits(cell.table, cell.attack))
+        return min(next(fitting, session.attacks.samples), len(session.data))
 
 
 AS_ASKED = Conditions()
 
 
 def measure(session: Session, cell: TableCell, conditions: Conditions = AS_ASKED) -> Measured:
-    """The cell on the first samples; MissingError where a model of it is missing."""
+    """Measure the cell on the first samples; MissingError where a model of it is missing."""
     samples = conditions.samples_of(session, cell)
     model = _network(session, cell)
     if cell.how == "clean":
@@ -82,8 +84,9 @@ def measure(session: Session, cell: TableCell, conditions: Conditions = AS_ASKED
         return _measured(cell, right, on_source)
     moved = move_wrong(session, judged, on_source)
     right[moved.index] = moved.right
-    found = _measured(cell, right, on_source)
-    return replace(found, seconds=found.seconds + moved.seconds, predicted_labels=True)
+    measured = _measured(cell, right, on_source)
+    seconds = measured.seconds + moved.seconds
+    return replace(measured, seconds=seconds, predicted_labels=True)
 
 
 def _network(session: Session, cell: TableCell) -> Model:
@@ -106,8 +109,8 @@ def _measured(cell: TableCell, right: NDArray[np.bool_], attacked: Outcome | Non
     if attacked is None:
         return Measured(cell, len(right), accuracy, percent, {}, {}, 0.0)
     fooled, all_right = (
-        {name: mean_distance(getattr(attacked, name), chosen) for name in DISTANCES}
-        for chosen in (attacked.fooled, attacked.clean_correct)
+        {name: mean_distance(getattr(attacked, name), mask) for name in DISTANCES}
+        for mask in (attacked.fooled, attacked.clean_correct)
     )
     return Measured(cell, len(right), accuracy, percent, fooled, all_right, attacked.seconds)
 
@@ -129,12 +132,12 @@ def fill_cache(
 
 
 @contextmanager
-def helpers(
+def cache_fillers(
     options: Options, planned: Sequence[TableCell], conditions: Conditions, processes: int
 ) -> Iterator[None]:
-    """While this lasts, `processes` - 1 others fill the cache from the end of `planned`.
+    """Have `processes` - 1 others fill the cache from the end of `planned` while this lasts.
 
-    The work meets in the middle: no two processes compute the same shard.
+    They meet this process in the middle: no two compute the same shard.
     """
     context = multiprocessing.get_context("spawn")
     arguments = (options, list(reversed(planned)), conditions, processes)

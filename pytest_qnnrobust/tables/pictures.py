@@ -1,4 +1,4 @@
-"""What the figures show: PGD at several strengths, and images with what attacks did to them."""
+"""Contents of the figures: PGD at several strengths, and images with what attacks did to them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import MissingError
+from pytest_qnnrobust.tables.cells import FIGURE_1, GRIDS, PLAIN, TableCell
 from pytest_qnnrobust.tables.figures import Curve, Triplet
 from pytest_qnnrobust.tables.measure import Conditions
-from pytest_qnnrobust.tables.plan import FIGURE_1, GRIDS, PLAIN, TableCell
 from pytest_qnnrobust.types import WIDTHS
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 2.5, 3.75, 5.0, 7.5, 10.0)
@@ -24,15 +24,16 @@ SHOWN = ("boundary", "square-linf")
 """Attacks that have a grid of images, of `IMAGES` rows."""
 
 IMAGES = 4
+"""Largest number of images in a grid."""
 
 
 def curves(session: Session, conditions: Conditions) -> list[Curve]:
-    """Of each width that there is: PGD's examples for the float network, at every strength."""
+    """Curves of all widths under PGD's examples for the float network, at every strength."""
     models = _models(session)
     cell = TableCell(FIGURE_1, PLAIN, "transfer", "pgd", "float32")
     samples = conditions.samples_of(session, cell)
     attacks = [_pgd(session, strength) for strength in STRENGTHS]
-    found = []
+    drawn = []
     for width, model in models.items():
         linf, right = [0.0], [session.right_on_clean(model)[:samples]]
         for attack in attacks:
@@ -41,14 +42,14 @@ def curves(session: Session, conditions: Conditions) -> list[Curve]:
             outcome = session.evaluate(session.cells.cell(model, attack, mode), samples, False)
             linf.append(float(source.linf[source.clean_correct].mean()))
             right.append(outcome.adv_label == outcome.label)
-        found.append(Curve(width, np.array(linf), right))
-    return found
+        drawn.append(Curve(width, np.array(linf), right))
+    return drawn
 
 
 def triplets(session: Session, name: str, conditions: Conditions) -> list[Triplet]:
     """The first images that every width is right on and the attack fooled them all with.
 
-    None for what is no image.
+    None of them where the inputs are no images.
     """
     models = _models(session)
     shape = models["float32"].input_shape
@@ -58,7 +59,7 @@ def triplets(session: Session, name: str, conditions: Conditions) -> list[Triple
     attack = session.attacks.attack(name)
     crafted = {width: session.craft(model, attack, samples) for width, model in models.items()}
     right = [session.right_on_clean(model)[:samples] for model in models.values()]
-    fooled = np.logical_and.reduce([*right, *(found.success for found in crafted.values())])
+    fooled = np.logical_and.reduce([*right, *(result.success for result in crafted.values())])
     low, high = session.subjects.bounds
     images = []
     for i in np.flatnonzero(fooled)[:IMAGES]:
@@ -66,15 +67,15 @@ def triplets(session: Session, name: str, conditions: Conditions) -> list[Triple
         images.append(
             Triplet(
                 (session.data.x[i] - low) / (high - low),
-                {w: (found.x_adv[i] - low) / (high - low) for w, found in crafted.items()},
-                {w: (label, int(found.adv_label[i])) for w, found in crafted.items()},
+                {w: (result.x_adv[i] - low) / (high - low) for w, result in crafted.items()},
+                {w: (label, int(result.adv_label[i])) for w, result in crafted.items()},
             )
         )
     return images
 
 
 def _models(session: Session) -> dict[str, Model]:
-    """The widths that there are; float32 is one of them."""
+    """The models of all widths that there are; float32 is one of them."""
     models: dict[str, Model] = {}
     for width in WIDTHS:
         with suppress(MissingError):

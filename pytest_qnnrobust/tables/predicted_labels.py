@@ -1,4 +1,4 @@
-"""What an attack without labels does to the images that are wrong before it."""
+"""Attacks that are given the network's own decisions as labels, on samples that it is wrong on."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_qnnrobust.errors import DataError, expected
-from pytest_qnnrobust.tables.plan import TableCell
+from pytest_qnnrobust.tables.cells import TableCell
 from pytest_qnnrobust.types import WIDTHS
 
 COLUMNS = ("source", "dataset", "defence", "mode", "attack", "model", "adversarial_accuracy_pct")
@@ -59,14 +59,14 @@ ALIASES = {
 
 @dataclass(frozen=True)
 class Published:
-    """Accuracy in % and mean distances by norm, those that the paper gives."""
+    """A published cell: accuracy in %, and mean distances by norm where the paper gives them."""
 
     accuracy: float
     distances: Mapping[str, float]
 
 
 class PublishedFigures:
-    """The published figures of one data set; those that a CSV does not have are None."""
+    """The published figures of one data set: those of a CSV and the accuracies of `CLEAN`."""
 
     def __init__(self, dataset: str, figures: Mapping[tuple[str, ...], Published]) -> None:
         self.dataset = dataset
@@ -77,14 +77,14 @@ class PublishedFigures:
                 self._figures.setdefault(key, Published(accuracy, {}))
 
     def of(self, cell: TableCell) -> Published | None:
-        """The published counterpart of a cell."""
+        """The published counterpart of a cell; None where there is none."""
         how = cell.how
         key = (cell.table, _plain(cell.defence), how, _plain(cell.attack), cell.width)
         return self._figures.get(key)
 
 
 def read(path: Path, dataset: str | None) -> PublishedFigures:
-    """The rows of `dataset` in a CSV with `COLUMNS` and, if it has them, `DISTANCES`.
+    """Read the rows of `dataset` in a CSV with `COLUMNS` and, if it has them, `DISTANCES`.
 
     `dataset` may be None where the file has one only. Raises DataError for a file that cannot be
     read so, naming the row.

@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pytest_qnnrobust.tables.cells import TITLES
 from pytest_qnnrobust.tables.measure import Measured
-from pytest_qnnrobust.tables.plan import TITLES
 from pytest_qnnrobust.tables.published import DISTANCES, Published
 
 NEAR = 10.0
@@ -39,44 +39,44 @@ class Row:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """One line a cell, every number in full; distances are in model input units."""
+    """Render a line for each cell, with six digits; distances are in model input units."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    measured = [*DISTANCES, *(f"{name}_all" for name in DISTANCES)]
+    distances = [*DISTANCES, *(f"{name}_all" for name in DISTANCES)]
     writer.writerow(
         ["table", "defence", "mode", "attack", "labels", "model", "samples", "accuracy_pct",
-         "low_pct", "high_pct", "published_pct", "difference_points", *measured,
+         "low_pct", "high_pct", "published_pct", "difference_points", *distances,
          *(f"published_{name}" for name in DISTANCES), "seconds"]
     )  # fmt: skip
     for row in rows:
-        found, cell = row.measured, row.measured.cell
+        measured, cell = row.measured, row.measured.cell
         published = row.published.distances if row.published else {}
         numbers = [
-            found.accuracy,
-            found.interval.low,
-            found.interval.high,
+            measured.accuracy,
+            measured.interval.low,
+            measured.interval.high,
             row.published.accuracy if row.published else math.nan,
             row.difference,
-            *(found.distances.get(name, math.nan) for name in DISTANCES),
-            *(found.distances_all.get(name, math.nan) for name in DISTANCES),
+            *(measured.distances.get(name, math.nan) for name in DISTANCES),
+            *(measured.distances_all.get(name, math.nan) for name in DISTANCES),
             *(published.get(name, math.nan) for name in DISTANCES),
-            found.seconds,
+            measured.seconds,
         ]
-        labels = "predicted" if found.predicted_labels else "true" if cell.attack else ""
-        where = [cell.table, cell.defence, cell.how, cell.attack, labels, cell.width, found.n]
+        labels = "predicted" if measured.predicted_labels else "true" if cell.attack else ""
+        where = [cell.table, cell.defence, cell.how, cell.attack, labels, cell.width, measured.n]
         writer.writerow([*where, *("" if math.isnan(n) else f"{n:.6g}" for n in numbers)])
     return stream.getvalue()
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Such as `Table 6: 30 of 33 cells within 10 points of the published accuracy`."""
-    known = [row for row in rows if row.published is not None]
+    """A table in a line, `Table 6: 30 of 33 cells within 10 points of the published accuracy`."""
+    compared = [row for row in rows if row.published is not None]
     table = rows[0].measured.cell.table
-    if not known:
+    if not compared:
         return f"{title(table)}: {len(rows)} cells, nothing published to compare with"
-    near = sum(abs(row.difference) <= NEAR for row in known)
+    near = sum(abs(row.difference) <= NEAR for row in compared)
     return (
-        f"{title(table)}: {near} of {len(known)} cells within {NEAR:g} points of the published "
+        f"{title(table)}: {near} of {len(compared)} cells within {NEAR:g} points of the published "
         "accuracy"
     )
 
@@ -86,7 +86,7 @@ def title(table: str) -> str:
 
 
 def to_markdown(tables: Sequence[Sequence[Row]]) -> str:
-    """All tables with their headings, a summary line above each."""
+    """Render all tables with their headings, a summary line above each."""
     parts = []
     for rows in tables:
         table = rows[0].measured.cell.table
@@ -100,7 +100,7 @@ def to_markdown(tables: Sequence[Sequence[Row]]) -> str:
 
 
 def to_latex(tables: Sequence[Sequence[Row]]) -> str:
-    """The same as `tabular` environments for the package booktabs."""
+    """Render all tables as `tabular` environments for the package booktabs."""
     parts = []
     for rows in tables:
         table = rows[0].measured.cell.table
@@ -135,22 +135,22 @@ def _headings(rows: Sequence[Row]) -> list[str]:
 
 
 def _cells(row: Row) -> list[str]:
-    found, cell = row.measured, row.measured.cell
+    measured, cell = row.measured, row.measured.cell
     published = row.published.distances if row.published else {}
     distances = [
         _number(value) + (f" ({published[name]:g})" if name in published else "")
-        for name, value in found.distances_all.items()
+        for name, value in measured.distances_all.items()
     ]
     return [
         attack_of(row) or "-",
         cell.how,
         cell.width,
-        f"{found.accuracy:.1f}",
-        f"{found.interval.low:.1f}-{found.interval.high:.1f}",
+        f"{measured.accuracy:.1f}",
+        f"{measured.interval.low:.1f}-{measured.interval.high:.1f}",
         f"{row.published.accuracy:.1f}" if row.published else "-",
         "-" if math.isnan(row.difference) else f"{row.difference:+.1f}",
         *distances,
-        str(found.n),
+        str(measured.n),
     ]
 
 

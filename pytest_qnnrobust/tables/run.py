@@ -1,4 +1,4 @@
-"""One command: every cell of the tables, measured or taken from the cache, and what is drawn."""
+"""The command `qnnrobust tables`: every cell is measured or taken from the cache, and drawn."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import MissingError
 from pytest_qnnrobust.tables import figures, pictures, render
-from pytest_qnnrobust.tables.measure import AS_ASKED, Conditions, helpers, measure
-from pytest_qnnrobust.tables.plan import FIGURE_1, PICTURES, TABLES, TableCell, cells
+from pytest_qnnrobust.tables.cells import FIGURE_1, PICTURES, TABLES, TableCell, cells_of
+from pytest_qnnrobust.tables.measure import AS_ASKED, Conditions, cache_fillers, measure
 from pytest_qnnrobust.tables.published import PublishedFigures
 from pytest_qnnrobust.tables.render import Row
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `qnnrobust tables` is asked for."""
+    """A request to `qnnrobust tables`: the run's options, what to make, and where to write it."""
 
     options: Options
     output: Path
@@ -39,7 +39,7 @@ def make(request: Request) -> list[Path]:
     Raises QnnRobustError, before any attack, where there is nothing to measure or nowhere to write.
     """
     trained = [files.name for files in request.options.defended]
-    planned = cells(request.tables, trained, request.options.squeeze is not None)
+    planned = cells_of(request.tables, trained, request.options.squeeze is not None)
     drawn = [name for name in PICTURES if name in request.tables and request.figures]
     if not (planned or drawn):
         cure = "8 and 16-17 need --defended, 10 and 11 --squeeze"
@@ -55,7 +55,7 @@ def make(request: Request) -> list[Path]:
     if session.subjects.data is None:
         raise expected("data to attack", data=None, cure="give --data SOURCE")
     written: list[Path] = []
-    with helpers(request.options, planned, request.conditions, request.processes):
+    with cache_fillers(request.options, planned, request.conditions, request.processes):
         for rows in _measured(request, session, planned):
             written = _write(request, rows)
         for name in drawn:
@@ -76,11 +76,11 @@ def _measured(
             name = f"{places[cell]} {_name(cell)}"
             session.evaluator.progress = _Progress(name)
             try:
-                found = measure(session, cell, request.conditions)
+                measured = measure(session, cell, request.conditions)
             except (MissingError, AttackError) as error:
                 _say(f"{name}: not run, {error}")
                 continue
-            row = Row(found, request.published.of(cell) if request.published else None)
+            row = Row(measured, request.published.of(cell) if request.published else None)
             rows.append(row)
             _say(f"{name}: {_result(row)}")
         if rows:
@@ -90,7 +90,7 @@ def _measured(
 
 
 def _write(request: Request, tables: Sequence[Sequence[Row]]) -> list[Path]:
-    """All texts anew, and the picture of each table."""
+    """Write all texts anew, and the picture of each table."""
     texts = {
         "tables.csv": render.to_csv([row for rows in tables for row in rows]),
         "tables.md": render.to_markdown(tables),
@@ -123,7 +123,7 @@ def _drawn(name: str, request: Request, session: Session) -> list[Path]:
 
 
 class _Progress:
-    """On a terminal, how far a long attack is."""
+    """Progress of a long attack, shown on a terminal only."""
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,4 +1,4 @@
-"""Which cells each table of "David and Goliath" (Costa and Pinto) has."""
+"""Cells of the tables of "David and Goliath" (Costa and Pinto)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ How = Literal["clean", "direct", "transfer"]
 
 PLAIN = "none"
 SQUEEZING = "feature-squeezing"
-"""The defences of the paper's own names that are no network of their own."""
+"""Defences, by the paper's names, that are no network of their own."""
 
 DIRECT = ("zoo", "square-l2", "square-linf", "boundary", "geoda")
 WHITE_BOX = ("deepfool", "jsma", "cw-l2", "cw-linf", "ead", "autoattack")
@@ -63,11 +63,11 @@ TABLES: dict[str, Callable[[Sequence[str]], list[TableCell]]] = {
         cell for name in trained for cell in _attacked("16-17", name, AGAINST_DEFENSES)
     ],
 }
-"""By number: the cells, of the train-based defences that there are."""
+"""Table number -> its cells, given the names of the train-based defences that there are."""
 
 FIGURE_1, GRIDS = "figure-1", "grids"
 PICTURES = (FIGURE_1, GRIDS)
-"""What is asked for like a table."""
+"""Pictures, which are asked for like tables."""
 
 SAME = {"9": "16-17", "16": "16-17", "17": "16-17"}
 """Tables that are measured as one: 9 is 16 and 17 with L2 alone."""
@@ -83,12 +83,15 @@ TITLES = {
 }
 
 
-def cells(tables: Sequence[str], trained: Sequence[str], squeezing: bool) -> list[TableCell]:
-    """The cells of these tables, those of missing defences left out.
+def cells_of(tables: Sequence[str], trained: Sequence[str], squeezing: bool) -> list[TableCell]:
+    """The cells of these tables, less those of defences that are missing.
+
+    `trained` names the train-based defences that there are; `squeezing` says whether there is
+    feature squeezing.
 
     Raises QnnRobustError for a table that is none of `TABLES`, `SAME` or `PICTURES`.
     """
-    found = []
+    cells: list[TableCell] = []
     for number in dict.fromkeys(SAME.get(table, table) for table in tables):
         if number in PICTURES:
             continue
@@ -96,5 +99,5 @@ def cells(tables: Sequence[str], trained: Sequence[str], squeezing: bool) -> lis
             rule = f"tables among {', '.join([*TABLES, *SAME, *PICTURES])}"
             raise expected(rule, table=number)
         if squeezing or number not in ("10", "11"):
-            found += TABLES[number](trained)
-    return found
+            cells += TABLES[number](trained)
+    return cells
