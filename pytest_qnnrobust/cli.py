@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pytest_qnnrobust import __version__, options
+import pytest_qnnrobust
+from pytest_qnnrobust import options
 from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.options import OPTIONS, names_that_matter_for
 from pytest_qnnrobust.options.values import Limit, parse_attacks, parse_count
@@ -49,7 +50,9 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or 4 for a user's mistake, which is one line on stderr."""
     parser = _Parser(prog="qnnrobust", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"qnnrobust {__version__}")
+    parser.add_argument(
+        "--version", action="version", version=f"qnnrobust {pytest_qnnrobust.__version__}"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_tables(commands)
     _add_report(commands)
