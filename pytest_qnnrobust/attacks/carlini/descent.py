@@ -1,4 +1,4 @@
-"""What the three Carlini and Wagner attacks and EAD share: tanh space, Adam, the nearest point."""
+"""Parts that the attacks of Carlini and Wagner and EAD share: tanh space, descents, best points."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot
+from pytest_qnnrobust.attacks.search import Adam, Best, ConstantSearch
 from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Float
+from pytest_qnnrobust.types import Double, Float
 
 Distance = Callable[[Float], Float]
 """Perturbations float32 (n, elements), in input units, to their sizes (n,)."""
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 SMOOTHER = 0.999999
 """Keeps arctanh finite for elements on a bound; the value of the authors' code."""
 
 LARGEST_CONST = 1e10
+"""Constant at which the authors' code stops growing."""
+
 REPEATING_STEPS = 10
+"""Least number of descents whose last one repeats the smallest constant that succeeded."""
+
 PROGRESS = 0.9999
 MIN_CHECK = 5
 """Adam needs a few steps before a loss that rose once says anything."""
@@ -56,73 +60,20 @@ class TanhSpace:
         return x, slope
 
 
-class Adam:
-    """Kingma and Ba (2015) on rows of float32 variables (n, elements), in place.
+def search_constant(
+    target: Target, descend: Callable[[Double], Mask], initial: float, steps: int
+) -> None:
+    """Descend `steps` times, with the constants (B,) that the descents before suggest.
 
-    Each row has its own step count, so that rows may start over at different times.
+    `descend` says which samples met an adversarial point. As in the authors' code, the last of
+    `REPEATING_STEPS` or more descents takes the smallest constants that succeeded.
     """
-
-    def __init__(self, like: Float) -> None:
-        self._first = np.zeros_like(like)
-        self._second = np.zeros_like(like)
-        self._steps = np.zeros(len(like), np.int64)
-
-    def descend(self, variables: Float, gradient: Float, rate: float | Float) -> None:
-        """One step of `rate`, one number or (n,); overwrites `gradient`."""
-        self._steps += 1
-        self._first *= np.float32(BETA_1)
-        self._first += np.float32(1 - BETA_1) * gradient
-        self._second *= np.float32(BETA_2)
-        np.square(gradient, out=gradient)
-        gradient *= np.float32(1 - BETA_2)
-        self._second += gradient
-        np.multiply(self._second, column(1 / (1 - BETA_2**self._steps)), out=gradient)
-        np.sqrt(gradient, out=gradient)
-        gradient += np.float32(EPSILON)
-        np.divide(self._first, gradient, out=gradient)
-        gradient *= column(rate / (1 - BETA_1**self._steps))
-        variables -= gradient
-
-    def restart(self, rows: Rows | Mask) -> None:
-        """Forget the past of these rows."""
-        self._first[rows] = 0
-        self._second[rows] = 0
-        self._steps[rows] = 0
-
-    def keep(self, rows: Rows | Mask) -> None:
-        """Drop all other rows."""
-        self._first = self._first[rows]
-        self._second = self._second[rows]
-        self._steps = self._steps[rows]
-
-
-class ConstSearch:
-    """The binary search over the constant c of every sample, as the authors' code does it.
-
-    Times ten until a descent succeeds, then halfway between the largest that failed and the
-    smallest that succeeded; where there are ten steps or more, the last repeats the latter.
-    """
-
-    def __init__(self, samples: int, initial: float, steps: int) -> None:
-        self._const = np.full(samples, initial)
-        self._low = np.zeros(samples)
-        self._high = np.full(samples, np.inf)
-        self._steps = steps
-
-    def begin(self, step: int) -> NDArray[np.float64]:
-        """The constants (n,) of this step."""
-        if step == self._steps - 1 and self._steps >= REPEATING_STEPS:
-            self._const = np.minimum(self._high, LARGEST_CONST)
-        return self._const
-
-    def narrow(self, found: Mask) -> None:
-        """Go on from whether the descents with the present constants succeeded, (n,)."""
-        self._high = np.where(found, np.minimum(self._high, self._const), self._high)
-        self._low = np.where(found, self._low, np.maximum(self._low, self._const))
-        open_ended = np.isinf(self._high)
-        between = (self._low + np.where(open_ended, self._low, self._high)) / 2
-        wider = np.minimum(10 * self._const, LARGEST_CONST)
-        self._const = np.where(open_ended, wider, between)
+    search = ConstantSearch(len(target), initial, LARGEST_CONST)
+    for step in range(steps):
+        if step == steps - 1 and steps >= REPEATING_STEPS:
+            search.repeat_smallest_success()
+        search.narrow(descend(search.constant))
+        target.progress(step + 1, steps)
 
 
 class Stagnation:
@@ -157,12 +108,16 @@ class Nearest:
         self._target = target
         self._measure = distance
         self._confidence = confidence
-        self._reached = np.zeros(len(target), bool)
-        self.distance = np.full(len(target), np.inf, np.float32)
+        self._best = Best(len(target), np.float32)
 
     @property
-    def found(self) -> Rows:
-        """The samples that have such a point."""
+    def distance(self) -> Float:
+        """The distance of each sample's point, (B,) float32; infinite where there is none."""
+        return self._best.cost
+
+    @property
+    def fooled_rows(self) -> Rows:
+        """The samples that have a misclassified point."""
         return np.flatnonzero(np.isfinite(self.distance))
 
     def offer(self, rows: Rows, points: Float, margin: Float) -> Mask:
@@ -176,7 +131,8 @@ class Nearest:
         if not len(promising):
             return fooled
         sealed = self._target.seal(points[promising], rows[promising])
-        nearer = self._improves(rows[promising], sealed, fooled[promising])
+        size = self.sizes(rows[promising], sealed)
+        nearer = self._best.beaten(rows[promising], size, fooled[promising])
         promising = promising[nearer]
         if len(promising):
             fooled[promising] = self.judge(rows[promising], sealed[nearer])[0]
@@ -199,17 +155,10 @@ class Nearest:
             fooled &= margin > ROUNDING * np.abs(scores.logits).max(axis=1)
         sure = fooled & (margin >= self._confidence) if self._confidence else fooled
         size = self.sizes(rows, sealed)
-        better = fooled & self._improves(rows, sealed, sure)
-        kept = rows[better]
-        self._reached[kept] |= sure[better]
-        self.distance[kept] = size[better]
-        self._target.propose(kept, sealed[better])
+        asked = np.flatnonzero(fooled)
+        better = asked[self._best.update(rows[asked], size[asked], sure[asked])]
+        self._target.propose(rows[better], sealed[better])
         return sure, margin
-
-    def _improves(self, rows: Rows, sealed: Float, sure: Mask) -> Mask:
-        nearer = self.sizes(rows, sealed) < self.distance[rows]
-        reached = self._reached[rows]
-        return np.where(sure, nearer | ~reached, nearer & ~reached)
 
     def sizes(self, rows: Rows, points: Float) -> Float:
         """The distances of points (n, *input_shape) from their clean images."""
@@ -278,8 +227,3 @@ def _raise_if_over(target: Target) -> None:
 def squared_length(delta: Float) -> Float:
     """Squared L2 norms (n,) of float32 (n, elements)."""
     return row_dot(delta, delta)
-
-
-def column(values: Any) -> NDArray[np.float32]:
-    """One number a row (n,) as float32 (n, 1)."""
-    return np.asarray(values, np.float32).reshape(-1, 1)

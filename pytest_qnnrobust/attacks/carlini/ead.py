@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.carlini.descent import (
-    ConstSearch,
     Nearest,
     Stagnation,
-    column,
     margin_gradient,
+    search_constant,
     squared_length,
 )
 from pytest_qnnrobust.attacks.carlini.polish import elastic_plane, lp_plane, polish
+from pytest_qnnrobust.attacks.search import column
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.metrics import flat
@@ -71,10 +71,8 @@ class EAD(MinimalDistortionAttack):
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)
-        const = ConstSearch(len(target), self.initial_const, self.binary_search_steps)
-        for step in range(self.binary_search_steps):
-            const.narrow(search.descend(const.begin(step)))
-            target.progress(step + 1, self.binary_search_steps)
+        steps = self.binary_search_steps
+        search_constant(target, search.descend, self.initial_const, steps)
         weight = self.polish_sparsity * self.beta * target.span
         plane = lp_plane(1.0) if self.decision_rule == "L1" else elastic_plane(weight)
         polish(target, search.nearest, plane, self.polish_steps, self.confidence)

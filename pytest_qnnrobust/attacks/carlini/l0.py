@@ -8,8 +8,9 @@ import numpy as np
 
 from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
-from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, column, margin_gradient
+from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, margin_gradient
 from pytest_qnnrobust.attacks.carlini.polish import l0_plane, polish
+from pytest_qnnrobust.attacks.search import column
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.types import Float, Labels

@@ -10,16 +10,15 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.carlini.descent import (
-    Adam,
-    ConstSearch,
     Nearest,
     Stagnation,
     TanhSpace,
-    column,
     margin_gradient,
+    search_constant,
     squared_length,
 )
 from pytest_qnnrobust.attacks.carlini.polish import lp_plane, polish
+from pytest_qnnrobust.attacks.search import Adam, column
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.metrics import flat
@@ -77,10 +76,8 @@ class CarliniL2(MinimalDistortionAttack):
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)
-        const = ConstSearch(len(target), self.initial_const, self.binary_search_steps)
-        for step in range(self.binary_search_steps):
-            const.narrow(search.descend(const.begin(step)))
-            target.progress(step + 1, self.binary_search_steps)
+        steps = self.binary_search_steps
+        search_constant(target, search.descend, self.initial_const, steps)
         polish(target, search.nearest, lp_plane(2), self.polish_steps, self.confidence)
 
 

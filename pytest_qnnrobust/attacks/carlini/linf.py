@@ -8,9 +8,10 @@ import numpy as np
 
 from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
-from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, column, margin_gradient
+from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, margin_gradient
 from pytest_qnnrobust.attacks.carlini.polish import lp_plane, polish
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_norm
+from pytest_qnnrobust.attacks.search import column
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.types import Float, Labels

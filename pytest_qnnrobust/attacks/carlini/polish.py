@@ -58,7 +58,7 @@ class _Polish:
         self._nearest = nearest
         self._plane = plane
         self._confidence = confidence
-        self.rows = nearest.found
+        self.rows = nearest.fooled_rows
         n = len(self.rows)
         self._clean = flat(target.x)[self.rows]
         self._best = np.zeros_like(self._clean)

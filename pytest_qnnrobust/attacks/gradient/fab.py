@@ -13,10 +13,11 @@ from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.geometry.balls import cache_sized
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot, row_norm, shortest_step
+from pytest_qnnrobust.attacks.search import Best
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
 Planes = tuple[Float, Float]
 """f (n, m) and its gradients (n, m, elements): m linearized boundaries for each of n points."""
@@ -198,7 +199,12 @@ class _Nearest:
         self.norm = norm
         self.enough = enough
         self.clean = flat(target.x)
-        self.distance = np.full(len(target), np.inf)
+        self._best = Best(len(target))
+
+    @property
+    def distance(self) -> Double:
+        """The distance of each sample's point, (B,); infinite where there is none."""
+        return self._best.cost
 
     def pending(self, rows: Rows) -> Rows:
         """Those of `rows` without a point that is near enough."""
@@ -210,11 +216,10 @@ class _Nearest:
         if target.grid is not None:
             point = target.seal(point, rows)
         fooled = target.evaluate(point, rows).labels != target.y[rows]
-        found, points = rows[fooled], point[fooled]
-        distance = row_norm(flat(points) - self.clean[found], self.norm)
-        nearer = distance < self.distance[found]
-        self.distance[found[nearer]] = distance[nearer]
-        target.propose(found[nearer], points[nearer])
+        rows, point = rows[fooled], point[fooled]
+        distance = row_norm(flat(point) - self.clean[rows], self.norm)
+        nearer = self._best.update(rows, distance)
+        target.propose(rows[nearer], point[nearer])
         return np.asarray(fooled)
 
     def bisect(self, rows: Rows) -> None:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import score_losses, validation
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import balls
+from pytest_qnnrobust.attacks.search import Best
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Rows, Target
+from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.types import Bounds, Float, Labels
+from pytest_qnnrobust.types import Bounds, Double, Float, Labels
 
 SPARSITY = 0.05
 """Share of the elements that one L1 step moves: those with the largest gradients."""
@@ -89,9 +90,7 @@ class PGD(FixedBudgetAttack):
         trace.visit(active, point[active], loss, scores.logits)
         return trace
 
-    def _confirm(
-        self, target: Target, rows: Rows, trace: _Trace, best: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
+    def _confirm(self, target: Target, rows: Rows, trace: _Trace, best: Double) -> Mask:
         """Ask the target about what this restart found, as it will be graded."""
         fooled = np.zeros(len(rows), bool)
         better = trace.fooled | (trace.loss > best[rows])
@@ -148,23 +147,25 @@ class _Trace:
 
     def __init__(self, start: Float, y: Labels) -> None:
         self.point = start.copy()
-        self.loss = np.full(len(start), -np.inf)
-        self.fooled = np.zeros(len(start), bool)
+        self._best = Best(len(start))
         self._y = y
 
-    def visit(
-        self, rows: Rows, point: Float, loss: NDArray[np.floating], logits: Float
-    ) -> NDArray[np.bool_]:
+    @property
+    def loss(self) -> Double:
+        """The loss of each sample's best point, (n,); -inf before there is one."""
+        return -self._best.cost
+
+    @property
+    def fooled(self) -> Mask:
+        """Where the best point is misclassified, (n,)."""
+        return self._best.preferred
+
+    def visit(self, rows: Rows, point: Float, loss: NDArray[np.floating], logits: Float) -> Mask:
+        """Take in points (n, *input_shape) of samples `rows`; true where misclassified."""
         answered = ~np.isnan(loss)
         fooled = answered & (np.argmax(logits, axis=1) != self._y[rows])
-        better = answered & (
-            (fooled & ~self.fooled[rows])
-            | ((fooled == self.fooled[rows]) & (loss > self.loss[rows]))
-        )
-        kept = rows[better]
-        self.point[kept] = point[better]
-        self.loss[kept] = loss[better]
-        self.fooled[kept] = fooled[better]
+        better = self._best.update(rows, -loss, preferred=fooled)
+        self.point[rows[better]] = point[better]
         return np.asarray(fooled)
 
 
