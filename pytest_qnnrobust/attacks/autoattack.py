@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import score_losses, validation
+from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack, MinimalDistortionAttack
 from pytest_qnnrobust.attacks.gradient.apgd import APGD, APGDT
 from pytest_qnnrobust.attacks.gradient.fab import FAB
+from pytest_qnnrobust.attacks.settings import conflict, flag, one_of, setting
 from pytest_qnnrobust.attacks.square.attack import SquareAttack
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
@@ -41,9 +42,8 @@ class WithinBudget(FixedBudgetAttack):
     attack: MinimalDistortionAttack
 
     def _validate(self) -> None:
-        super()._validate()
         if not isinstance(self.attack, MinimalDistortionAttack):
-            raise validation.conflict("attack to be a MinimalDistortionAttack", attack=self.attack)
+            raise conflict("attack to be a MinimalDistortionAttack", attack=self.attack)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         part = target.part(target.all_rows)
@@ -83,13 +83,8 @@ class AutoAttack(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.004
-    version: str = "standard"
-    early_stop: bool = True
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.choice(tuple(VERSIONS), version=self.version)
-        validation.flag(early_stop=self.early_stop)
+    version: str = setting("standard", one_of(tuple(VERSIONS)))
+    early_stop: bool = setting(True, flag())
 
     def stages(self) -> list[Stage]:
         """The attacks of the cascade, in order."""

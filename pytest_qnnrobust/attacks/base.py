@@ -15,6 +15,7 @@ from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.geometry import grids
 from pytest_qnnrobust.attacks.geometry.grids import whole_steps
 from pytest_qnnrobust.attacks.result import AttackResult, Recorder
+from pytest_qnnrobust.attacks.settings import check_settings, positive, required
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.compute.processors import one_blas_thread
@@ -32,8 +33,9 @@ class Attack(ABC):
     """An attack with its settings; calling it attacks a model.
 
     Authors subclass FixedBudgetAttack or MinimalDistortionAttack, add their settings as dataclass
-    fields, check them in `_validate`, and write `run`. They never grade: `run` hands candidates to
-    `target.propose`, and what is reported is what `__call__` measured on the target afterwards.
+    fields with checks (`settings.setting`; a setting called `norm` is checked against `norms`) and
+    write `run`. They never grade: `run` hands candidates to `target.propose`, and what is reported
+    is what `__call__` measured on the target afterwards.
     """
 
     knowledge: ClassVar[Knowledge]
@@ -45,6 +47,10 @@ class Attack(ABC):
     """One perturbation for all samples of a call, which then form a single batch."""
 
     def __post_init__(self) -> None:
+        if "norm" in (field.name for field in fields(self)):
+            norm = validation.norm(cast(Any, self).norm, self.norms)
+            object.__setattr__(self, "norm", norm)
+        check_settings(self)
         self._validate()
 
     def __repr__(self) -> str:
@@ -125,9 +131,8 @@ class Attack(ABC):
             rule = f"a differentiable model for {type(self).__name__}"
             raise expected(rule, model=model.name, cure=cure, error=AttackError)
 
-    @abstractmethod
-    def _validate(self) -> None:
-        """Raise AttackError for a bad setting."""
+    def _validate(self) -> None:  # noqa: B027
+        """Raise AttackError for settings that do not go together; each alone is checked already."""
 
     def ball(self, model: Model) -> tuple[float, float]:
         """Norm and radius (model input units) of the budget on `model`, infinite without one.
@@ -173,11 +178,7 @@ class FixedBudgetAttack(Attack):
     """
 
     norm: float
-    eps: float
-
-    def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        validation.positive(eps=self.eps, cure="eps is in model input units")
+    eps: float = required(positive("eps is in model input units"))
 
     def check(self, model: Model) -> None:
         super().check(model)

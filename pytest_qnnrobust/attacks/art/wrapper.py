@@ -21,6 +21,7 @@ from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.art import estimators
 from pytest_qnnrobust.attacks.art.estimators import ModelSource, SampleSource
 from pytest_qnnrobust.attacks.base import Attack, FixedBudgetAttack, MinimalDistortionAttack
+from pytest_qnnrobust.attacks.settings import one_of, require, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Target
 from pytest_qnnrobust.errors import AttackError, QnnRobustError, expected
@@ -31,6 +32,8 @@ PREFIX = "art:"
 """What an id of an ART attack starts with, before the name of ART's class."""
 
 NORMS = (1.0, 2.0, np.inf)
+OUTPUTS = ("logits", "probabilities")
+
 DECISIONS = ("BoundaryAttack", "GeoDA", "HopSkipJump", "SignOPTAttack", "SpatialTransformation")
 """ART's attacks that ask for decisions only."""
 
@@ -93,7 +96,7 @@ class _ArtAttack(Attack):
     norm: float
     attack: str
     settings: Mapping[str, Any] | Settings = NO_SETTINGS
-    output: str = "logits"
+    output: str = setting("logits", one_of(OUTPUTS))
 
     @property
     def id(self) -> str:
@@ -116,13 +119,12 @@ class _ArtAttack(Attack):
 
     def _validate(self) -> None:
         object.__setattr__(self, "settings", Settings.of(self.settings))
-        validation.choice(("logits", "probabilities"), output=self.output)
         attack_class = art_class(self.attack)
         known = _parameters(attack_class)
-        for setting in dict(self.settings):
-            if setting not in known:
+        for name in dict(self.settings):
+            if name not in known:
                 rule = f"a setting of ART's {self.attack} ({', '.join(known)})"
-                raise expected(rule, setting=setting, error=AttackError)
+                raise expected(rule, setting=name, error=AttackError)
         object.__setattr__(self, "knowledge", _knowledge(attack_class))
         with _explained(self.attack):
             self._build(estimators.probe(self.output, self.knowledge == "white"))
@@ -182,10 +184,6 @@ class ArtAttack(_ArtAttack, MinimalDistortionAttack):
 
     norm: float = 2.0
 
-    def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        super()._validate()
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ArtBudgetAttack(_ArtAttack, FixedBudgetAttack):
@@ -197,10 +195,6 @@ class ArtBudgetAttack(_ArtAttack, FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float
-
-    def _validate(self) -> None:
-        FixedBudgetAttack._validate(self)
-        _ArtAttack._validate(self)
 
 
 def available() -> tuple[str, ...]:
@@ -241,7 +235,7 @@ def classifier(model: Model, *, output: str = "logits") -> Any:
     "tensor", the model's output tensor, on which the device decides, without gradients. Losses
     are the cross-entropy of the logits. Queries and gradients are counted by the model.
     """
-    validation.choice(("logits", "probabilities", "tensor"), output=output)
+    require(output, "output", one_of((*OUTPUTS, "tensor")))
     source = ModelSource(model, output)
     return estimators.estimator(source, model.differentiable and output != "tensor")
 

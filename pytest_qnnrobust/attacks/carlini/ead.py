@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.carlini.descent import (
     Nearest,
@@ -18,6 +17,7 @@ from pytest_qnnrobust.attacks.carlini.descent import (
 )
 from pytest_qnnrobust.attacks.carlini.polish import elastic_plane, lp_plane, polish
 from pytest_qnnrobust.attacks.search import column
+from pytest_qnnrobust.attacks.settings import flag, integer, not_negative, one_of, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.metrics import flat
@@ -49,25 +49,16 @@ class EAD(MinimalDistortionAttack):
     knowledge = "white"
     norms = (1.0,)
 
-    confidence: float = 0.0
-    beta: float = 0.001
-    learning_rate: float = 0.01
-    max_iter: int = 100
-    binary_search_steps: int = 10
-    initial_const: float = 0.01
-    decision_rule: str = "EN"
-    abort_early: bool = True
-    polish_steps: int = 20
-    polish_sparsity: float = 20.0
-
-    def _validate(self) -> None:
-        validation.not_negative(confidence=self.confidence, beta=self.beta)
-        validation.not_negative(polish_sparsity=self.polish_sparsity)
-        validation.positive(learning_rate=self.learning_rate, initial_const=self.initial_const)
-        validation.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
-        validation.choice(DECISION_RULES, decision_rule=self.decision_rule)
-        validation.flag(abort_early=self.abort_early)
-        validation.count(least=0, polish_steps=self.polish_steps)
+    confidence: float = setting(0.0, not_negative())
+    beta: float = setting(0.001, not_negative())
+    learning_rate: float = setting(0.01, positive())
+    max_iter: int = setting(100, integer())
+    binary_search_steps: int = setting(10, integer())
+    initial_const: float = setting(0.01, positive())
+    decision_rule: str = setting("EN", one_of(DECISION_RULES))
+    abort_early: bool = setting(True, flag())
+    polish_steps: int = setting(20, integer(least=0))
+    polish_sparsity: float = setting(20.0, not_negative())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)

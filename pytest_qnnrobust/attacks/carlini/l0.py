@@ -6,11 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, margin_gradient
 from pytest_qnnrobust.attacks.carlini.polish import l0_plane, polish
 from pytest_qnnrobust.attacks.search import column
+from pytest_qnnrobust.attacks.settings import (
+    conflict,
+    flag,
+    integer,
+    not_negative,
+    positive,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.types import Float, Labels
@@ -44,29 +52,20 @@ class CarliniL0(MinimalDistortionAttack):
     knowledge = "white"
     norms = (0.0,)
 
-    confidence: float = 0.0
-    learning_rate: float = 0.05
-    max_iter: int = 10
-    initial_const: float = 0.1
-    largest_const: float = 1e3
-    const_factor: float = 2.0
-    drop_rate: float = 0.3
-    independent_channels: bool = False
-    polish_steps: int = 20
+    confidence: float = setting(0.0, not_negative())
+    learning_rate: float = setting(0.05, positive())
+    max_iter: int = setting(10, integer())
+    initial_const: float = setting(0.1, positive())
+    largest_const: float = setting(1e3, positive())
+    const_factor: float = setting(2.0, positive(), satisfies("> 1", lambda factor: factor > 1))
+    drop_rate: float = setting(0.3, positive())
+    independent_channels: bool = setting(False, flag())
+    polish_steps: int = setting(20, integer(least=0))
 
     def _validate(self) -> None:
-        validation.not_negative(confidence=self.confidence)
-        validation.positive(learning_rate=self.learning_rate)
-        validation.count(max_iter=self.max_iter)
-        validation.count(least=0, polish_steps=self.polish_steps)
-        validation.positive(initial_const=self.initial_const, largest_const=self.largest_const)
-        validation.positive(const_factor=self.const_factor, drop_rate=self.drop_rate)
-        validation.flag(independent_channels=self.independent_channels)
-        if self.const_factor <= 1:
-            raise validation.conflict("const_factor to be > 1", const_factor=self.const_factor)
         if not self.initial_const <= self.largest_const:
             limits = {"initial_const": self.initial_const, "largest_const": self.largest_const}
-            raise validation.conflict("initial_const to be at most largest_const", **limits)
+            raise conflict("initial_const to be at most largest_const", **limits)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)

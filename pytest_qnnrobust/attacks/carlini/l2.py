@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.carlini.descent import (
     Nearest,
@@ -19,6 +18,7 @@ from pytest_qnnrobust.attacks.carlini.descent import (
 )
 from pytest_qnnrobust.attacks.carlini.polish import lp_plane, polish
 from pytest_qnnrobust.attacks.search import Adam, column
+from pytest_qnnrobust.attacks.settings import flag, integer, not_negative, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.metrics import flat
@@ -59,20 +59,13 @@ class CarliniL2(MinimalDistortionAttack):
     knowledge = "white"
     norms = (2.0,)
 
-    confidence: float = 0.0
-    learning_rate: float = 0.01
-    max_iter: int = 10
-    binary_search_steps: int = 10
-    initial_const: float = 0.01
-    abort_early: bool = True
-    polish_steps: int = 20
-
-    def _validate(self) -> None:
-        validation.not_negative(confidence=self.confidence)
-        validation.positive(learning_rate=self.learning_rate, initial_const=self.initial_const)
-        validation.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
-        validation.flag(abort_early=self.abort_early)
-        validation.count(least=0, polish_steps=self.polish_steps)
+    confidence: float = setting(0.0, not_negative())
+    learning_rate: float = setting(0.01, positive())
+    max_iter: int = setting(10, integer())
+    binary_search_steps: int = setting(10, integer())
+    initial_const: float = setting(0.01, positive())
+    abort_early: bool = setting(True, flag())
+    polish_steps: int = setting(20, integer(least=0))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)

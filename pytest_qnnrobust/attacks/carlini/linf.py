@@ -6,12 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, margin_gradient
 from pytest_qnnrobust.attacks.carlini.polish import lp_plane, polish
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_norm
 from pytest_qnnrobust.attacks.search import column
+from pytest_qnnrobust.attacks.settings import (
+    conflict,
+    fraction,
+    integer,
+    not_negative,
+    positive,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.types import Float, Labels
@@ -47,31 +55,22 @@ class CarliniLinf(MinimalDistortionAttack):
     knowledge = "white"
     norms = (np.inf,)
 
-    confidence: float = 0.0
-    learning_rate: float = 0.01
-    max_iter: int = 10
-    decrease_factor: float = 0.9
-    initial_const: float = 0.01
-    largest_const: float = 20.0
-    const_factor: float = 2.0
-    smallest_tau: float = 0.0
-    polish_steps: int = 20
+    confidence: float = setting(0.0, not_negative())
+    learning_rate: float = setting(0.01, positive())
+    max_iter: int = setting(10, integer())
+    decrease_factor: float = setting(0.9, fraction())
+    initial_const: float = setting(0.01, positive())
+    largest_const: float = setting(20.0, positive())
+    const_factor: float = setting(2.0, positive(), satisfies("> 1", lambda factor: factor > 1))
+    smallest_tau: float = setting(0.0, not_negative())
+    polish_steps: int = setting(20, integer(least=0))
 
     def _validate(self) -> None:
-        validation.not_negative(confidence=self.confidence, smallest_tau=self.smallest_tau)
-        validation.positive(learning_rate=self.learning_rate)
-        validation.count(max_iter=self.max_iter)
-        validation.count(least=0, polish_steps=self.polish_steps)
-        validation.positive(initial_const=self.initial_const, largest_const=self.largest_const)
-        validation.positive(const_factor=self.const_factor)
-        if self.const_factor <= 1:
-            raise validation.conflict("const_factor to be > 1", const_factor=self.const_factor)
         if not self.initial_const <= self.largest_const:
             limits = {"initial_const": self.initial_const, "largest_const": self.largest_const}
-            raise validation.conflict("initial_const to be at most largest_const", **limits)
-        validation.fraction(decrease_factor=self.decrease_factor)
+            raise conflict("initial_const to be at most largest_const", **limits)
         if self.decrease_factor == 1:
-            raise validation.conflict("decrease_factor to be < 1", decrease_factor=1)
+            raise conflict("decrease_factor to be < 1", decrease_factor=1)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)

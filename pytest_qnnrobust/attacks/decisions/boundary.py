@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.decisions import starts
 from pytest_qnnrobust.attacks.decisions.normals import channel_noise
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot, row_norm
+from pytest_qnnrobust.attacks.settings import integer, not_negative, positive, satisfies, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat
@@ -51,25 +51,16 @@ class BoundaryAttack(MinimalDistortionAttack):
     knowledge = "black"
     norms = (2.0,)
 
-    delta: float = 0.1
-    epsilon: float = 1.0
-    step_adapt: float = 0.667
-    max_iter: int = 500
-    num_trial: int = 25
-    sample_size: int = 8
-    init_size: int = 100
-    channel_correlation: float = 0.5
-
-    def _validate(self) -> None:
-        validation.positive(delta=self.delta, epsilon=self.epsilon)
-        if not 0 < self.step_adapt < 1:
-            raise validation.conflict("step_adapt to be in (0, 1)", step_adapt=self.step_adapt)
-        validation.count(max_iter=self.max_iter, num_trial=self.num_trial)
-        validation.count(sample_size=self.sample_size, init_size=self.init_size)
-        validation.not_negative(channel_correlation=self.channel_correlation)
-        if self.channel_correlation >= 1:
-            rule = "channel_correlation to be in [0, 1)"
-            raise validation.conflict(rule, channel_correlation=self.channel_correlation)
+    delta: float = setting(0.1, positive())
+    epsilon: float = setting(1.0, positive())
+    step_adapt: float = setting(0.667, satisfies("in (0, 1)", lambda factor: 0 < factor < 1))
+    max_iter: int = setting(500, integer())
+    num_trial: int = setting(25, integer())
+    sample_size: int = setting(8, integer())
+    init_size: int = setting(100, integer())
+    channel_correlation: float = setting(
+        0.5, not_negative(), satisfies("in [0, 1)", lambda share: share < 1)
+    )
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = starts.random_starts(target, streams, self.init_size, 2.0)

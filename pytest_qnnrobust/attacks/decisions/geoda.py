@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.decisions.normals import Draw, Gains, probe_normals, unit, visible
 from pytest_qnnrobust.attacks.decisions.starts import (
@@ -18,6 +17,7 @@ from pytest_qnnrobust.attacks.decisions.starts import (
     to_boundary,
 )
 from pytest_qnnrobust.attacks.geometry import balls
+from pytest_qnnrobust.attacks.settings import fraction, integer, not_negative, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
@@ -74,20 +74,13 @@ class GeoDA(MinimalDistortionAttack):
     batch = 64
 
     norm: float = 2.0
-    max_iter: int = 4000
-    sub_dim: int = 75
-    bin_search_tol: float = 0.0001
-    lambda_param: float = 0.6
-    sigma: float = 0.002
-    init_size: int = 100
-    tolerance: float = 0.0
-
-    def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        validation.count(max_iter=self.max_iter, sub_dim=self.sub_dim, init_size=self.init_size)
-        validation.positive(bin_search_tol=self.bin_search_tol, sigma=self.sigma)
-        validation.fraction(lambda_param=self.lambda_param)
-        validation.not_negative(tolerance=self.tolerance)
+    max_iter: int = setting(4000, integer())
+    sub_dim: int = setting(75, integer())
+    bin_search_tol: float = setting(0.0001, positive())
+    lambda_param: float = setting(0.6, fraction())
+    sigma: float = setting(0.002, positive())
+    init_size: int = setting(100, integer())
+    tolerance: float = setting(0.0, not_negative())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = random_starts(target, streams, self.init_size, self.norm)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.decisions.normals import (
     Draw,
@@ -18,6 +17,14 @@ from pytest_qnnrobust.attacks.decisions.normals import (
     visible,
 )
 from pytest_qnnrobust.attacks.decisions.starts import bisect, random_starts, step_out, to_boundary
+from pytest_qnnrobust.attacks.settings import (
+    fraction,
+    integer,
+    not_negative,
+    require,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
@@ -66,24 +73,19 @@ class HopSkipJump(MinimalDistortionAttack):
     batch = 64
 
     norm: float = 2.0
-    max_iter: int = 50
-    init_eval: int = 100
+    max_iter: int = setting(50, integer())
+    init_eval: int = setting(100, integer())
     max_eval: int = 10000
-    growth: float = 0.2
-    init_size: int = 100
-    theta: float = 0.1
-    correlation: float = 0.5
-    tolerance: float = 0.005
+    growth: float = setting(0.2, not_negative())
+    init_size: int = setting(100, integer())
+    theta: float = setting(0.1, fraction())
+    correlation: float = setting(
+        0.5, not_negative(), satisfies("in [0, 1)", lambda share: share < 1)
+    )
+    tolerance: float = setting(0.005, not_negative())
 
     def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        validation.count(max_iter=self.max_iter, init_eval=self.init_eval, init_size=self.init_size)
-        validation.count(least=self.init_eval, max_eval=self.max_eval)
-        validation.fraction(theta=self.theta)
-        validation.not_negative(tolerance=self.tolerance, growth=self.growth)
-        validation.not_negative(correlation=self.correlation)
-        if self.correlation >= 1:
-            raise validation.conflict("correlation to be in [0, 1)", correlation=self.correlation)
+        require(self.max_eval, "max_eval", integer(least=self.init_eval))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = random_starts(target, streams, self.init_size, self.norm)

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import score_losses, validation
+from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import balls
 from pytest_qnnrobust.attacks.gradient.climbs import Climb, L1Climb, L2Climb, LinfClimb, Plan
+from pytest_qnnrobust.attacks.settings import conflict, flag, fraction, integer, one_of, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import lp_norm
@@ -43,19 +44,15 @@ class _AutoPGD(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.0008
-    max_iter: int = 100
-    restarts: int = 1
-    rho: float = 0.75
-    larger_eps: bool = False
-    early_stop: bool = True
+    max_iter: int = setting(100, integer())
+    restarts: int = setting(1, integer())
+    rho: float = setting(0.75, fraction())
+    larger_eps: bool = setting(False, flag())
+    early_stop: bool = setting(True, flag())
 
     def _validate(self) -> None:
-        super()._validate()
-        validation.count(max_iter=self.max_iter, restarts=self.restarts)
-        validation.fraction(rho=self.rho)
-        validation.flag(larger_eps=self.larger_eps, early_stop=self.early_stop)
         if self.larger_eps and self.norm != 1:
-            raise validation.conflict("larger_eps only with norm=1", norm=self.norm)
+            raise conflict("larger_eps only with norm=1", norm=self.norm)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rivals = np.repeat(self._rivals(target), self.restarts, axis=1)
@@ -98,11 +95,7 @@ class APGD(_AutoPGD):
     query for each success.
     """
 
-    loss: str = "cross-entropy"
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.choice(score_losses.UNTARGETED, loss=self.loss)
+    loss: str = setting("cross-entropy", one_of(score_losses.UNTARGETED))
 
     def ask(self, target: Target, x: Float, rows: Rows, rival: Labels) -> Gradient:
         found = target.loss_gradient(x, rows, self.loss)
@@ -124,11 +117,7 @@ class APGDT(_AutoPGD):
     with `larger_eps`), and a query for each success.
     """
 
-    targets: int = 9
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.count(targets=self.targets)
+    targets: int = setting(9, integer())
 
     def ask(self, target: Target, x: Float, rows: Rows, rival: Labels) -> Gradient:
         return target.loss_gradient(x, rows, "targeted-dlr", rival)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.geometry import balls
+from pytest_qnnrobust.attacks.settings import integer, not_negative, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.metrics import lp_norm
@@ -41,12 +41,8 @@ class DeepFool(MinimalDistortionAttack):
     knowledge = "white"
     norms = (2.0,)
 
-    max_iter: int = 100
-    overshoot: float = 0.008
-
-    def _validate(self) -> None:
-        validation.count(max_iter=self.max_iter)
-        validation.not_negative(overshoot=self.overshoot)
+    max_iter: int = setting(100, integer())
+    overshoot: float = setting(0.008, not_negative())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = target.all_rows

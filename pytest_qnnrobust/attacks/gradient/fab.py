@@ -9,11 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.geometry.balls import cache_sized
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot, row_norm, shortest_step
 from pytest_qnnrobust.attacks.search import Best
+from pytest_qnnrobust.attacks.settings import (
+    conflict,
+    flag,
+    fraction,
+    integer,
+    optional,
+    positive,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
@@ -60,28 +69,19 @@ class FAB(MinimalDistortionAttack):
     norms = (1.0, 2.0, np.inf)
 
     norm: float = np.inf
-    max_iter: int = 100
-    restarts: int = 1
-    alpha_max: float = 0.1
-    eta: float = 1.05
-    beta: float = 0.9
-    targeted: bool = False
-    targets: int = 9
-    eps: float | None = None
-    early_stop: bool = False
+    max_iter: int = setting(100, integer())
+    restarts: int = setting(1, integer())
+    alpha_max: float = setting(0.1, fraction())
+    eta: float = setting(1.05, positive(), satisfies("a number >= 1", lambda eta: eta >= 1))
+    beta: float = setting(0.9, fraction())
+    targeted: bool = setting(False, flag())
+    targets: int = setting(9, integer())
+    eps: float | None = setting(None, optional(positive("eps is in model input units")))
+    early_stop: bool = setting(False, flag())
 
     def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        validation.count(max_iter=self.max_iter, restarts=self.restarts, targets=self.targets)
-        validation.fraction(alpha_max=self.alpha_max, beta=self.beta)
-        validation.positive(eta=self.eta)
-        validation.flag(targeted=self.targeted, early_stop=self.early_stop)
-        if self.eta < 1:
-            raise validation.conflict("eta to be a number >= 1", eta=self.eta)
-        if self.eps is not None:
-            validation.positive(eps=self.eps, cure="eps is in model input units")
-        elif self.early_stop:
-            raise validation.conflict("eps with early_stop", eps=self.eps)
+        if self.early_stop and self.eps is None:
+            raise conflict("eps with early_stop", eps=self.eps)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         radius = RADIUS[self.norm] * target.span if self.eps is None else self.eps

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
-from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
+from pytest_qnnrobust.attacks.settings import (
+    fraction,
+    integer,
+    is_number,
+    one_of,
+    optional,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
@@ -53,21 +60,13 @@ class JSMA(MinimalDistortionAttack):
     knowledge = "white"
     norms = (0.0,)
 
-    theta: float = 0.08
-    gamma: float = 1.0
-    target: str = "nearest"
-    saliency: str = "probabilities"
-    max_iter: int | None = None
-
-    def _validate(self) -> None:
-        real = isinstance(self.theta, Real) and not isinstance(self.theta, bool)
-        if not real or not np.isfinite(self.theta) or self.theta == 0:
-            raise validation.conflict("theta to be a number other than 0", theta=self.theta)
-        validation.fraction(gamma=self.gamma)
-        validation.choice(POLICIES, target=self.target)
-        validation.choice(SALIENCIES, saliency=self.saliency)
-        if self.max_iter is not None:
-            validation.count(max_iter=self.max_iter)
+    theta: float = setting(
+        0.08, satisfies("a number other than 0", lambda step: is_number(step) and step != 0)
+    )
+    gamma: float = setting(1.0, fraction())
+    target: str = setting("nearest", one_of(POLICIES))
+    saliency: str = setting("probabilities", one_of(SALIENCIES))
+    max_iter: int | None = setting(None, optional(integer()))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         logits = target.evaluate(x).logits

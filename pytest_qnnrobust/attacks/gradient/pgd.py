@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import score_losses, validation
+from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import balls
 from pytest_qnnrobust.attacks.search import Best
+from pytest_qnnrobust.attacks.settings import conflict, flag, integer, one_of, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.errors import AttackError, expected
@@ -40,21 +41,16 @@ class PGD(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.0008
-    step: float = 0.00008
-    max_iter: int = 10
-    restarts: int = 20
-    random_start: bool = True
-    loss: str = "cross-entropy"
-    early_stop: bool = False
+    step: float = setting(0.00008, positive("step is in model input units"))
+    max_iter: int = setting(10, integer())
+    restarts: int = setting(20, integer())
+    random_start: bool = setting(True, flag())
+    loss: str = setting("cross-entropy", one_of(score_losses.UNTARGETED))
+    early_stop: bool = setting(False, flag())
 
     def _validate(self) -> None:
-        super()._validate()
-        validation.positive(step=self.step, cure="step is in model input units")
-        validation.count(max_iter=self.max_iter, restarts=self.restarts)
-        validation.flag(random_start=self.random_start, early_stop=self.early_stop)
-        validation.choice(score_losses.UNTARGETED, loss=self.loss)
         if self.restarts > 1 and not self.random_start:
-            raise validation.conflict("restarts=1 without random_start", restarts=self.restarts)
+            raise conflict("restarts=1 without random_start", restarts=self.restarts)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         best = np.full(len(target), -np.inf)

@@ -7,17 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import balls
 from pytest_qnnrobust.attacks.score_losses import margin
 from pytest_qnnrobust.attacks.search import Best, StepwiseAdam
+from pytest_qnnrobust.attacks.settings import flag, integer, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.types import Double, Float, Labels
 
 ELEMENTS = 1 << 24
 """Input elements that are probed at a time: bounds the memory of a round."""
+
+
+LENGTHS = "delta and learning_rate are in model input units"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -40,18 +43,11 @@ class SPSA(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.015
-    max_iter: int = 100
-    samples: int = 128
-    delta: float = 0.01
-    learning_rate: float = 0.01
-    early_stop: bool = True
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.count(max_iter=self.max_iter, samples=self.samples)
-        cure = "delta and learning_rate are in model input units"
-        validation.positive(delta=self.delta, learning_rate=self.learning_rate, cure=cure)
-        validation.flag(early_stop=self.early_stop)
+    max_iter: int = setting(100, integer())
+    samples: int = setting(128, integer())
+    delta: float = setting(0.01, positive(LENGTHS))
+    learning_rate: float = setting(0.01, positive(LENGTHS))
+    early_stop: bool = setting(True, flag())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         point = x.astype(np.float64)

@@ -7,11 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.score_losses import margin
 from pytest_qnnrobust.attacks.scores.zoo_space import Space
 from pytest_qnnrobust.attacks.search import Best, ConstantSearch, ElementwiseAdam
+from pytest_qnnrobust.attacks.settings import (
+    conflict,
+    flag,
+    integer,
+    not_negative,
+    positive,
+    require,
+    setting,
+)
 from pytest_qnnrobust.attacks.square.windows import image_shape
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
@@ -38,6 +46,9 @@ LOOKS = 10
 
 ELEMENTS = 1 << 24
 """Input elements that are probed at a time: bounds the memory of a round."""
+
+
+LENGTHS = "learning_rate, h and quantized_h are in model input units"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -73,41 +84,28 @@ class ZOO(MinimalDistortionAttack):
     norms = (2.0,)
     batch = 16
 
-    max_iter: int = 10
-    binary_search_steps: int = 5
-    initial_const: float = 0.01
-    learning_rate: float = 0.01
-    confidence: float = 0.0
-    coordinates: int = 128
-    h: float = 1e-4
-    quantized_h: float = 0.1
-    symmetric: bool = False
-    memory: bool = True
-    refine: int = 8
-    abort_early: bool = True
-    use_importance: bool = False
-    use_resize: bool = False
-    initial_size: int = 32
+    max_iter: int = setting(10, integer())
+    binary_search_steps: int = setting(5, integer())
+    initial_const: float = setting(0.01, positive())
+    learning_rate: float = setting(0.01, positive(LENGTHS))
+    confidence: float = setting(0.0, not_negative())
+    coordinates: int = setting(128, integer())
+    h: float = setting(1e-4, positive(LENGTHS))
+    quantized_h: float = setting(0.1, positive(LENGTHS))
+    symmetric: bool = setting(False, flag())
+    memory: bool = setting(True, flag())
+    refine: int = setting(8, integer(least=0))
+    abort_early: bool = setting(True, flag())
+    use_importance: bool = setting(False, flag())
+    use_resize: bool = setting(False, flag())
+    initial_size: int = setting(32, integer())
     resize_at: tuple[int, ...] = (2000, 10000)
 
     def _validate(self) -> None:
-        validation.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
-        validation.count(coordinates=self.coordinates)
-        validation.count(initial_size=self.initial_size)
-        validation.count(refine=self.refine, least=0)
-        validation.positive(initial_const=self.initial_const)
-        cure = "learning_rate, h and quantized_h are in model input units"
-        validation.positive(learning_rate=self.learning_rate, h=self.h, cure=cure)
-        validation.positive(quantized_h=self.quantized_h, cure=cure)
-        validation.not_negative(confidence=self.confidence)
-        validation.flag(memory=self.memory, abort_early=self.abort_early)
-        validation.flag(symmetric=self.symmetric)
-        validation.flag(use_importance=self.use_importance, use_resize=self.use_resize)
         if not isinstance(self.resize_at, (tuple, list)):
-            rule = "resize_at to be a tuple of iterations"
-            raise validation.conflict(rule, resize_at=self.resize_at)
+            raise conflict("resize_at to be a tuple of iterations", resize_at=self.resize_at)
         for iteration in self.resize_at:
-            validation.count(resize_at=iteration)
+            require(iteration, "resize_at", integer())
         object.__setattr__(self, "resize_at", tuple(self.resize_at))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
+from pytest_qnnrobust.attacks.settings import flag, fraction, integer, setting
 from pytest_qnnrobust.attacks.square.l1 import L1Search, refill
 from pytest_qnnrobust.attacks.square.l2 import GridL2Search, redistribute_steps
 from pytest_qnnrobust.attacks.square.search import Search, count_up
@@ -75,15 +75,9 @@ class SquareAttack(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.015
-    max_iter: int = 1000
-    p_init: float = 0.05
-    rescale: bool = True
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.count(max_iter=self.max_iter)
-        validation.fraction(p_init=self.p_init)
-        validation.flag(rescale=self.rescale)
+    max_iter: int = setting(1000, integer())
+    p_init: float = setting(0.05, fraction())
+    rescale: bool = setting(True, flag())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         linf = np.isinf(self.norm)
