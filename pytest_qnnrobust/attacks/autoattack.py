@@ -21,7 +21,7 @@ from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import flat
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
 VERSIONS: dict[str, tuple[str, ...]] = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -112,7 +112,7 @@ class AutoAttack(FixedBudgetAttack):
                 return
 
     def _stage(self, name: str) -> FixedBudgetAttack:
-        """The settings of the authors' `set_version`."""
+        """The stage of this name with the settings of the authors' `set_version`."""
         ball: dict[str, Any] = {"norm": self.norm, "eps": self.eps}
         plus = self.version == "plus"
         multi_eps = self.norm == 1 and not plus
@@ -145,11 +145,12 @@ def stage_accuracies(
     return shares
 
 
-def _survivors(target: Target, rows: Rows, held: Float, best: NDArray[np.float64]) -> Rows:
-    """Grade what a stage proposed for samples `rows`: those that it did not fool.
+def _survivors(target: Target, rows: Rows, held: Float, best: Double) -> Rows:
+    """Grade what a stage proposed for samples `rows`; return those that it did not fool.
 
-    They get their proposals of before, `held`, back where the margin, which `best` holds for
-    every sample of the batch, has not come nearer to zero.
+    `best` holds the largest margin (B,) that each sample reached so far, negative while it is
+    classified correctly. A sample that was not fooled, and whose new margin is no larger, gets
+    back its proposal from before the stage, `held`.
     """
     scores = target.evaluate(target.seal(target.proposals[rows], rows), rows)
     margin = score_losses.margin(scores.logits, target.y[rows])
@@ -161,7 +162,7 @@ def _survivors(target: Target, rows: Rows, held: Float, best: NDArray[np.float64
 
 
 def _share(target: Target, number: int, stages: int) -> Callable[[float], None] | None:
-    """How stage `number` of `stages` reports its progress as part of the whole."""
+    """Progress callback of stage `number` of `stages`; None where nobody watches."""
     watch = target.on_progress
     if watch is None:
         return None

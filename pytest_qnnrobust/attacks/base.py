@@ -211,8 +211,8 @@ class MinimalDistortionAttack(Attack):
     def _grade(self, target: Target, rows: Rows, recorder: Recorder) -> None:
         sealed = target.seal(target.proposals)
         labels = recorder.classify(sealed)
-        found = labels != target.y
-        withstood = np.flatnonzero(~found)
+        fooled = labels != target.y
+        withstood = np.flatnonzero(~fooled)
         sealed[withstood] = target.x[withstood]
         recorder.record(rows, sealed, labels, target.queries, target.gradients, target.exhausted)
 

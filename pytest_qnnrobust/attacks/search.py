@@ -161,13 +161,13 @@ class Best:
         self.cost: NDArray[Any] = np.full(samples, np.inf, dtype)
 
     def beaten(self, rows: Rows, cost: NDArray[Any], preferred: Mask | bool = False) -> Mask:
-        """Which of these points (n,), one a sample, are better than the samples' best."""
+        """True for the points (n,), one a sample, that are better than the samples' best."""
         held = self.preferred[rows]
         cheaper = (preferred == held) & (cost < self.cost[rows])
         return np.asarray((preferred & ~held) | cheaper)
 
     def update(self, rows: Rows, cost: NDArray[Any], preferred: Mask | bool = False) -> Mask:
-        """Remember the points (n,) that are better than the samples' best; which these are.
+        """Remember the points (n,) that are better than the samples' best; true for these.
 
         A cost of NaN is never better, unless the point is preferred and the best is not.
         """
@@ -177,6 +177,6 @@ class Best:
         return better
 
 
-def column(values: Any) -> NDArray[np.float32]:
+def column(values: Any) -> Float:
     """One number a row (n,) as float32 (n, 1)."""
     return np.asarray(values, np.float32).reshape(-1, 1)

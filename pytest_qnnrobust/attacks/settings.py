@@ -109,7 +109,7 @@ def satisfies(rule: str, holds: Callable[[Any], bool]) -> Check:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a finite real number; True and False are not."""
+    """True if a value is a finite real number; True and False are none."""
     real = isinstance(value, Real) and not isinstance(value, bool)
     return real and bool(np.isfinite(float(value)))
 

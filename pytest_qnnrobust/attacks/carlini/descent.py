@@ -13,7 +13,7 @@ from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot
 from pytest_qnnrobust.attacks.search import Adam, Best, ConstantSearch
 from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Double, Float
+from pytest_qnnrobust.types import Bounds, Double, Float
 
 Distance = Callable[[Float], Float]
 """Perturbations float32 (n, elements), in input units, to their sizes (n,)."""
@@ -28,17 +28,19 @@ REPEATING_STEPS = 10
 """Least number of descents whose last one repeats the smallest constant that succeeded."""
 
 PROGRESS = 0.9999
+"""A loss above this share of the last one checked has not got on."""
+
 MIN_CHECK = 5
 """Adam needs a few steps before a loss that rose once says anything."""
 
 ROUNDING = 1e-5
-"""A margin of a float network, relative to its largest logit, that another batch may turn."""
+"""Margin of a float model, as a share of its largest logit, that another batch may turn."""
 
 
 class TanhSpace:
     """The change of variable of section V.B: x = middle + half * tanh(w), inside the bounds."""
 
-    def __init__(self, bounds: tuple[float, float]) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self.middle = np.float32((bounds[0] + bounds[1]) / 2)
         self.half = np.float32((bounds[1] - bounds[0]) / 2)
 
@@ -77,9 +79,10 @@ def search_constant(
 
 
 class Stagnation:
-    """Which descents go on: with `abort_early`, those that got on in the last tenth of them.
+    """Stopping rule of descents side by side.
 
-    A sample that is out of budget, and whose loss is NaN, does not go on.
+    With `abort_early`, a descent stops when a tenth of `max_iter`, at least `MIN_CHECK` steps,
+    lowered its loss by less than 0.01 %. A sample without budget, whose loss is NaN, stops at once.
     """
 
     def __init__(self, samples: int, max_iter: int, abort_early: bool) -> None:
@@ -88,13 +91,13 @@ class Stagnation:
         self._before = np.full(samples, np.inf)
 
     def going(self, iteration: int, loss: NDArray[Any]) -> Mask:
-        """Of the rows that went on last time, those that still do, by their loss (n,)."""
-        kept: Mask = np.isfinite(loss)
+        """Mask (n,) of the descents that go on, by their loss; of those that went on last time."""
+        going: Mask = np.isfinite(loss)
         if self._abort_early and iteration % self._every == 0:
-            kept &= loss <= PROGRESS * self._before
+            going &= loss <= PROGRESS * self._before
             self._before = loss
-        self._before = self._before[kept]
-        return kept
+        self._before = self._before[going]
+        return going
 
 
 class Nearest:
@@ -168,8 +171,9 @@ class Nearest:
 class Descent:
     """Samples that descend in tanh space side by side, each at its own stage.
 
-    A stage ends solved, with a harder problem at the same constant, or after its iterations, with
-    the same problem at a larger constant; both go on from the present point.
+    A stage that is solved is followed by one with a harder problem and the same constant; a stage
+    that used up its iterations, by one with the same problem and a larger constant. Either goes on
+    from the present point.
     The arrays are those of `rows`: variables `w` and `clean` inputs (n, elements), `const` (n,).
     """
 
@@ -199,27 +203,27 @@ class Descent:
         self._iteration[spent] = 0
         self._iteration += 1
 
-    def keep(self, kept: Mask) -> None:
+    def keep(self, going: Mask) -> None:
         """Drop the samples that are done."""
-        if kept.all():
+        if going.all():
             return
-        self.rows, self.clean, self.w = self.rows[kept], self.clean[kept], self.w[kept]
-        self.const, self._iteration = self.const[kept], self._iteration[kept]
-        self.adam.keep(kept)
+        self.rows, self.clean, self.w = self.rows[going], self.clean[going], self.w[going]
+        self.const, self._iteration = self.const[going], self._iteration[going]
+        self.adam.keep(going)
 
 
 def margin_gradient(target: Target, points: Float, rows: Rows) -> tuple[Float, Float]:
     """The margin (n,) at points and its gradient (n, elements); one gradient each."""
     try:
-        found = target.loss_gradient(points, rows, loss="margin")
+        answer = target.loss_gradient(points, rows, loss="margin")
     except OutOfBudgetError:
         _raise_if_over(target)
         return np.full(len(rows), np.nan, np.float32), np.zeros_like(flat(points))
-    return found.loss, flat(found.gradient)
+    return answer.loss, flat(answer.gradient)
 
 
 def _raise_if_over(target: Target) -> None:
-    """Samples out of budget end alone: the others of the batch go on, until there are none."""
+    """End the batch if all of its samples are out of budget; else the others go on."""
     if target.exhausted.all():
         raise OutOfBudgetError
 

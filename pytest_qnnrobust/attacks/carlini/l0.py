@@ -41,7 +41,7 @@ class CarliniL0(MinimalDistortionAttack):
 
     A pixel is all channels of a place, and is dropped whole; with `independent_channels`, and for
     inputs that are no images, it is an element. The reported `l0` counts elements either way.
-    `polish_steps` rounds (`carlini_polish.polish`) then try still fewer elements, moved all the
+    `polish_steps` rounds (`carlini.polish.polish`) then try still fewer elements, moved all the
     way to a bound; 0 leaves them out, as the original does.
 
     White-box, L0. For 32x32 pixels some 300 gradients until the last pixels, then at most
@@ -105,9 +105,9 @@ class _Search(Descent):
         gradient *= slope
         gradient *= np.repeat(self._open, self._channels, axis=1)
         self.adam.descend(self.w, gradient, attack.learning_rate)
-        kept = (self.const <= attack.largest_const) & np.isfinite(margin) & self._open.any(axis=1)
-        self._open = self._open[kept]
-        self.keep(kept)
+        going = (self.const <= attack.largest_const) & np.isfinite(margin) & self._open.any(axis=1)
+        self._open = self._open[going]
+        self.keep(going)
 
     def _drop(self, solved: Mask, effect: Float) -> None:
         """Close the pixels of least effect, and all of no effect, in these samples."""

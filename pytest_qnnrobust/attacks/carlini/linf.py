@@ -28,7 +28,7 @@ STRIDE = 0.2
 """Longest step of Adam, as a share of tau."""
 
 WITHIN = np.float32(1.001)
-"""How far above tau, relatively, a perturbation still counts as inside."""
+"""Largest perturbation, as a multiple of tau, that counts as inside: float32 rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -44,7 +44,7 @@ class CarliniLinf(MinimalDistortionAttack):
 
     Beyond the original: Adam's steps are at most STRIDE * tau (the original's stay at
     `learning_rate`, in w), c starts at 0.01 instead of 1e-5 (which only costs gradients), and
-    `polish_steps` rounds bring the result down the boundary (`carlini_polish.polish`); 0 leaves
+    `polish_steps` rounds bring the result down the boundary (`carlini.polish.polish`); 0 leaves
     them out. `smallest_tau=span / 256, polish_steps=0` gives perturbations of the published size,
     which transfer further.
 
@@ -108,10 +108,11 @@ class _Search(Descent):
         gradient *= slope
         longest = STRIDE * self._tau / self.space.half
         self.adam.descend(self.w, gradient, np.minimum(attack.learning_rate, longest))
-        kept = (self.const <= attack.largest_const) & np.isfinite(margin)
-        kept &= (self._tau > attack.smallest_tau) & (self.nearest.distance[self.rows] > self._floor)
-        self._tau = self._tau[kept]
-        self.keep(kept)
+        going = (self.const <= attack.largest_const) & np.isfinite(margin)
+        going &= self._tau > attack.smallest_tau
+        going &= self.nearest.distance[self.rows] > self._floor
+        self._tau = self._tau[going]
+        self.keep(going)
 
     @property
     def _unit(self) -> float:

@@ -74,7 +74,7 @@ class BoundaryAttack(MinimalDistortionAttack):
 
 
 class _Walk:
-    """Where the samples that still walk stand: one row each in every array."""
+    """State of the samples that still walk: one row each in every array."""
 
     def __init__(self, attack: BoundaryAttack, target: Target, rows: Rows, points: Float) -> None:
         self._attack = attack
@@ -108,16 +108,16 @@ class _Walk:
     def keep_going(self) -> bool:
         """Drop the samples that are stuck; true while there are others."""
         attack = self._attack
-        kept = self._failures < attack.num_trial * attack.sample_size
-        if not kept.all():
-            self._rows, self._clean = self._rows[kept], self._clean[kept]
-            self._offset, self._length = self._offset[kept], self._length[kept]
-            self._sideways, self._mirrored = self._sideways[kept], self._mirrored[kept]
-            self._delta, self._failures = self._delta[kept], self._failures[kept]
-        return bool(kept.any())
+        walking = self._failures < attack.num_trial * attack.sample_size
+        if not walking.all():
+            self._rows, self._clean = self._rows[walking], self._clean[walking]
+            self._offset, self._length = self._offset[walking], self._length[walking]
+            self._sideways, self._mirrored = self._sideways[walking], self._mirrored[walking]
+            self._delta, self._failures = self._delta[walking], self._failures[walking]
+        return bool(walking.any())
 
     def _turn(self, streams: Streams) -> None:
-        """A new direction for each sample, at right angles to its offset, or the opposite one."""
+        """Choose a new direction at right angles to the offset, or the opposite of the last one."""
         fresh = ~self._mirrored
         self._sideways[self._mirrored] *= -1
         draw = channel_noise(self._target, streams, self._attack.channel_correlation)
@@ -129,9 +129,9 @@ class _Walk:
 
     def _candidates(self) -> Float:
         towards = 1 - np.minimum(self._delta**2 / 2, min(self._attack.epsilon, 0.5))
-        kept = towards / np.hypot(1.0, self._delta)
-        points = self._offset * kept.astype(np.float32)[:, None]
-        points += self._sideways * (kept * self._delta * self._length).astype(np.float32)[:, None]
+        radius = towards / np.hypot(1.0, self._delta)
+        points = self._offset * radius.astype(np.float32)[:, None]
+        points += self._sideways * (radius * self._delta * self._length).astype(np.float32)[:, None]
         points += self._clean
         return self._target.project(points.reshape(-1, *self._target.input_shape))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.decisions.normals import Draw, Gains, probe_normals, unit, visible
@@ -21,9 +20,7 @@ from pytest_qnnrobust.attacks.settings import fraction, integer, not_negative, p
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.types import Float, Labels
-
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double, Float, Labels
 
 SEARCH = 25
 """Queries an iteration sets aside for the search along the normal."""
@@ -96,10 +93,10 @@ class GeoDA(MinimalDistortionAttack):
         for step, probes in enumerate(schedule):
             if not len(rows):
                 return
-            found = probe_normals(target, rows, points[rows], sigma[rows], probes, draw)
+            normal = probe_normals(target, rows, points[rows], sigma[rows], probes, draw)
             if self.norm == 1:
-                found = _undo_clipping(target, points[rows], found)
-            normals[rows] += found
+                normal = _undo_clipping(target, points[rows], normal)
+            normals[rows] += normal
             ray = Ray(target, rows, normals[rows], self.norm)
             points[rows], met = _cross(target, rows, ray, points[rows], length)
             normals[rows[~met]] = 0
@@ -133,8 +130,10 @@ class Ray:
 
 
 def query_schedule(queries: int, lambda_param: float) -> list[int]:
-    """Probes of each iteration: growing by lambda**(-2/3), as many iterations as leave the first
-    `FIRST` probes and each of them `SEARCH` queries beside; at least one iteration.
+    """Number of probes of each iteration, growing by the factor lambda**(-2/3).
+
+    There are as many iterations, at least one, as leave `FIRST` probes to the first of them and
+    `SEARCH` further queries to each.
     """
     shares = [1.0]
     while True:
@@ -154,16 +153,16 @@ def frequency_noise(target: Target, streams: Streams, frequencies: int) -> Draw:
     """
     shape = target.input_shape
     axes = range(min(len(shape), 2))
-    kept = [min(frequencies, shape[axis]) for axis in axes]
+    lowest = [min(frequencies, shape[axis]) for axis in axes]
     full = [shape[axis] for axis in axes]
 
     def draw(rows: Rows, count: int) -> Float:
-        if kept == full:
+        if lowest == full:
             return streams.normal(rows, count, *shape)
         from scipy.fft import idctn
 
-        coefficients = streams.normal(rows, count, *kept, *shape[2:])
-        coefficients *= np.float32(np.sqrt(np.prod(full) / np.prod(kept)))
+        coefficients = streams.normal(rows, count, *lowest, *shape[2:])
+        coefficients *= np.float32(np.sqrt(np.prod(full) / np.prod(lowest)))
         places = [axis + 2 for axis in axes]
         return np.asarray(idctn(coefficients, s=full, axes=places, norm="ortho"), np.float32)
 
@@ -173,16 +172,16 @@ def frequency_noise(target: Target, streams: Streams, frequencies: int) -> Draw:
 def _cross(
     target: Target, rows: Rows, ray: Ray, points: Float, length: float
 ) -> tuple[Float, Mask]:
-    """Where the rays meet the other side, and whether they do; else where `_retreat` ends."""
+    """The points where the rays meet the other side, else those of `_retreat`; true where met."""
     high = lp_norm(points - target.x[rows], ray.norm)
     width = np.minimum(length, PRECISION * high)
     low = np.zeros(len(rows))
-    kept = points.copy()
+    nearest = points.copy()
     seeking = np.arange(len(rows))
     for _ in range(REACHES):
         tries = target.seal(ray.at(seeking, high[seeking]), rows[seeking])
         fooled = _fooled(target, rows[seeking], tries)
-        kept[seeking[fooled]] = tries[fooled]
+        nearest[seeking[fooled]] = tries[fooled]
         propose_nearer(target, rows[seeking[fooled]], tries[fooled], ray.norm)
         seeking = seeking[~fooled]
         if not len(seeking):
@@ -190,29 +189,31 @@ def _cross(
         low[seeking] = high[seeking]
         high[seeking] *= GROWTH
     low[seeking] = high[seeking]
-    found = bisect(target, rows, ray.at, low, high, kept, width, ray.norm)
+    crossing = bisect(target, rows, ray.at, low, high, nearest, width, ray.norm)
     met = np.ones(len(rows), bool)
     met[seeking] = False
     if len(seeking):
-        found[seeking] = _retreat(
+        crossing[seeking] = _retreat(
             target, rows[seeking], ray.direction[seeking], points[seeking], ray
         )
-    return found, met
+    return crossing, met
 
 
 def _retreat(target: Target, rows: Rows, direction: Float, points: Float, ray: Ray) -> Float:
-    """From `points`, whose ray does not meet the other side, along it as far as they stay there,
-    and straight back to the boundary: the step of HopSkipJump.
+    """Move `points`, whose ray does not meet the other side, along it and back to the boundary.
+
+    They go as far along the ray as they stay misclassified, and return straight towards the clean
+    image: the step of HopSkipJump.
     """
     clean = target.x[rows]
     reach = lp_norm(points - clean, ray.norm) / np.maximum(lp_norm(direction, ray.norm), TINY)
-    kept = step_out(target, rows, points, direction, reach / 2, RETREATS)
-    tolerance = PRECISION * lp_norm(kept - clean, ray.norm)
-    return to_boundary(target, rows, kept, tolerance, ray.norm)
+    stepped = step_out(target, rows, points, direction, reach / 2, RETREATS)
+    tolerance = PRECISION * lp_norm(stepped - clean, ray.norm)
+    return to_boundary(target, rows, stepped, tolerance, ray.norm)
 
 
 def _undo_clipping(target: Target, points: Float, sums: Float) -> Float:
-    """Elements at a bound moved in half of the probes only, so that their sums are half as large.
+    """Double the sums of elements at a bound, which moved in half of the probes only.
 
     L1 needs that: its points have the elements of the largest slope at a bound.
     """
@@ -226,7 +227,7 @@ def _fooled(target: Target, rows: Rows, tries: Float) -> Mask:
 
 
 def _largest_first(target: Target, clean: Float, normals: Float) -> tuple[Float, Float]:
-    """Filling elements by falling size: the length used up before each, and its room."""
+    """The L1 length used up before each element, filled by falling size, and its room."""
     fall, rise = balls.rooms(flat(clean).astype(np.float64), target.bounds)
     room = np.where(normals > 0, rise, fall)
     order = np.argsort(-np.abs(normals), axis=1, kind="stable")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.decisions.normals import (
@@ -28,9 +27,7 @@ from pytest_qnnrobust.attacks.settings import (
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.types import Float, Labels
-
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double, Float, Labels
 
 OFFSET = 0.1
 """Distance left to the boundary, over the standard deviation of a probe across it."""
@@ -39,7 +36,7 @@ ANGLE = 0.003
 """Radians at which the search along the semicircle ends."""
 
 MEMORY = 0.8
-"""What a Linf gradient estimate keeps of the sum of those before it."""
+"""Share of the earlier estimates that a Linf gradient estimate keeps."""
 
 HALVINGS = 20
 """Step lengths tried before a sample stays where it is for an iteration."""

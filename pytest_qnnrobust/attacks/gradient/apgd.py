@@ -7,7 +7,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
@@ -18,7 +17,7 @@ from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.models.base import Gradient
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
 RACE = 256
 """Climbs that run side by side at most, once a sample has more than one."""
@@ -98,10 +97,10 @@ class APGD(_AutoPGD):
     loss: str = setting("cross-entropy", one_of(score_losses.UNTARGETED))
 
     def ask(self, target: Target, x: Float, rows: Rows, rival: Labels) -> Gradient:
-        found = target.loss_gradient(x, rows, self.loss)
+        answer = target.loss_gradient(x, rows, self.loss)
         if self.loss != "cross-entropy":
-            return found
-        return Gradient(found.logits, _log_odds(found.logits, target.y[rows]), found.gradient)
+            return answer
+        return Gradient(answer.logits, _log_odds(answer.logits, target.y[rows]), answer.gradient)
 
     def _rivals(self, target: Target) -> Labels:
         return target.y[:, None]
@@ -195,10 +194,10 @@ class _Race:
     def _learn(self, climb: Climb, inside: bool) -> None:
         shape = self._target.input_shape
         point = climb.point.reshape(-1, *shape)
-        found = self._attack.ask(self._target, point, climb.rows, climb.rival)
-        climb.learn(found)
+        answer = self._attack.ask(self._target, point, climb.rows, climb.rival)
+        climb.learn(answer)
         if inside:
-            self._claim(climb, found.logits)
+            self._claim(climb, answer.logits)
 
     def _claim(self, climb: Climb, logits: Float) -> None:
         """Ask about the points that look misclassified, as they will be graded."""
@@ -238,7 +237,7 @@ class _Race:
         clean = target.x[every]
         return balls.project(clean + noise.reshape(clean.shape), clean, norm, radius, target.bounds)
 
-    def _noise(self, rows: Rows, radius: float) -> NDArray[np.float64]:
+    def _noise(self, rows: Rows, radius: float) -> Double:
         shape = self._target.input_shape
         if np.isinf(self._attack.norm):
             noise = 2 * self._streams.uniform(rows, *shape) - 1

@@ -1,4 +1,4 @@
-"""How Auto-PGD moves in each ball: steps, projections, and when a step gets shorter."""
+"""Movement of Auto-PGD in each ball: steps, projections, and when a step gets shorter."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ L1_LEAST = 1e-6
 
 @dataclass(frozen=True)
 class Plan:
-    """What climbs that run side by side have in common.
+    """Settings that climbs side by side have in common.
 
     Each stays within `radius` of its clean image and inside `bounds` (input units) and makes
     `iterations` steps. `rho`: share of steps that have to raise the loss for the step to stay as
@@ -83,17 +83,17 @@ class Climb(ABC):
             if isinstance(value, np.ndarray):
                 setattr(self, name, value[mask])
 
-    def learn(self, found: Gradient) -> None:
+    def learn(self, answer: Gradient) -> None:
         """Take in what the model answered at `point`; an answer of NaN is no better."""
-        self.gradient = flat(found.gradient)
-        self.loss = found.loss
-        better = np.flatnonzero(found.loss > self.best_loss)
+        self.gradient = flat(answer.gradient)
+        self.loss = answer.loss
+        better = np.flatnonzero(answer.loss > self.best_loss)
         self.best[better] = self.point[better]
         self.best_gradient[better] = self.gradient[better]
-        self.best_loss[better] = found.loss[better]
+        self.best_loss[better] = answer.loss[better]
 
     def review(self) -> None:
-        """At a checkpoint, set the steps for the iterations up to the next one."""
+        """Set the steps for the coming iterations, if this one ends at a checkpoint."""
         self.since_check += 1
         if self.since_check == self.period:
             self.since_check = 0
@@ -105,7 +105,7 @@ class Climb(ABC):
 
     @abstractmethod
     def _check(self) -> None:
-        """What a checkpoint does."""
+        """Set the steps at a checkpoint."""
 
     def _return_to_best(self, chosen: Mask) -> None:
         which = np.flatnonzero(chosen)
@@ -127,9 +127,9 @@ class MomentumClimb(Climb):
         self.halved = np.ones(len(rows), bool)
         self.checked_loss = np.full(len(rows), -np.inf, np.float32)
 
-    def learn(self, found: Gradient) -> None:
-        self.rises += found.loss > self.loss
-        super().learn(found)
+    def learn(self, answer: Gradient) -> None:
+        self.rises += answer.loss > self.loss
+        super().learn(answer)
 
     def advance(self, first: bool) -> None:
         pull = np.float32(1.0 if first else MOMENTUM)
@@ -160,7 +160,7 @@ class MomentumClimb(Climb):
 
     @abstractmethod
     def _project(self, x: Float) -> None:
-        """Into ball and bounds, in place."""
+        """Project into ball and bounds, in place."""
 
 
 class LinfClimb(MomentumClimb):

@@ -26,7 +26,7 @@ from pytest_qnnrobust.attacks.settings import (
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Double, Float, Labels
+from pytest_qnnrobust.types import Bounds, Double, Float, Labels
 
 Planes = tuple[Float, Float]
 """f (n, m) and its gradients (n, m, elements): m linearized boundaries for each of n points."""
@@ -40,7 +40,7 @@ RADIUS = {1.0: 5.0, 2.0: 1.0, np.inf: 0.3}
 TINY = 1e-30
 
 TIE = 0.01
-"""How far a point whose logits tie goes on, as a share of its distance from the clean image."""
+"""Step of a point whose logits tie, as a share of its distance from the clean image."""
 
 SEARCH_STEPS = 10
 """Bisections between the clean image and the nearest misclassified point of a run."""
@@ -149,7 +149,7 @@ class FAB(MinimalDistortionAttack):
             yield step + 1
 
     def _closest(self, f: Float, slopes: Float) -> tuple[Float, Float, Mask]:
-        """What each point lacks to its nearest boundary, that one's slope, and if there is any."""
+        """Gap (n,) of each point to its nearest boundary, its slope, and whether there is one."""
         n, m, size = slopes.shape
         strength = np.empty((n, m), np.float32)
         for rows in cache_sized((n, size)):
@@ -169,9 +169,7 @@ class FAB(MinimalDistortionAttack):
             strength = row_norm(slope[tied], DUAL[self.norm])
             gap[tied] = TIE * strength * row_norm(delta[tied], self.norm)
 
-    def _step(
-        self, point: Float, clean: Float, slope: Float, gap: Float, bounds: tuple[float, float]
-    ) -> Float:
+    def _step(self, point: Float, clean: Float, slope: Float, gap: Float, bounds: Bounds) -> Float:
         """Both projections, overshot and mixed (eq. 7 to 9), all (n, elements); not yet clipped."""
         moved = np.empty_like(point)
         for rows in cache_sized(point.shape):
@@ -207,7 +205,7 @@ class _Nearest:
         return self._best.cost
 
     def pending(self, rows: Rows) -> Rows:
-        """Those of `rows` without a point that is near enough."""
+        """The samples of `rows` without a point that is near enough."""
         return rows[self.distance[rows] > self.enough]
 
     def visit(self, rows: Rows, point: Float) -> Mask:
@@ -252,14 +250,14 @@ def _boundary_to(target: Target, rival: Labels) -> Linearize:
     """The boundary to one class for each sample of the batch."""
 
     def linearize(point: Float, rows: Rows) -> Planes:
-        found = target.loss_gradient(point, rows, loss="difference", rival=rival[rows])
-        return found.loss[:, None], flat(found.gradient)[:, None]
+        answer = target.loss_gradient(point, rows, loss="difference", rival=rival[rows])
+        return answer.loss[:, None], flat(answer.gradient)[:, None]
 
     return linearize
 
 
 def _differences(classes: int) -> Float:
-    """For each label the weights of z_k - z_label over all other classes k: (K, K - 1, K)."""
+    """Weights of z_k - z_label for each label, over all other classes k: (K, K - 1, K)."""
     unit = np.eye(classes, dtype=np.float32)
     every = unit[None] - unit[:, None]
     return every[~np.eye(classes, dtype=bool)].reshape(classes, classes - 1, classes)

@@ -71,9 +71,9 @@ class PGD(FixedBudgetAttack):
         point = start
         active = np.arange(len(rows))
         for _ in range(self.max_iter):
-            found = target.loss_gradient(point[active], rows[active], self.loss)
-            fooled = trace.visit(active, point[active], found.loss, found.logits)
-            gradient = found.gradient
+            answer = target.loss_gradient(point[active], rows[active], self.loss)
+            fooled = trace.visit(active, point[active], answer.loss, answer.logits)
+            gradient = answer.gradient
             if self.early_stop and fooled.any():
                 active, gradient = active[~fooled], gradient[~fooled]
             if not len(active):
@@ -173,10 +173,10 @@ def _sparse(gradient: Float, point: Float, bounds: Bounds) -> Float:
     moved = max(1, round(SPARSITY * slope.shape[1]))
     chosen = np.argpartition(-size, moved - 1, axis=1)[:, :moved]
     length = np.zeros_like(slope)
-    kept = np.take_along_axis(size, chosen, axis=1) * np.sign(
+    steps = np.take_along_axis(size, chosen, axis=1) * np.sign(
         np.take_along_axis(slope, chosen, axis=1)
     )
-    np.put_along_axis(length, chosen, kept, axis=1)
+    np.put_along_axis(length, chosen, steps, axis=1)
     return _unit(length, 1.0).reshape(gradient.shape)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry.balls import l2_projection
@@ -21,9 +20,7 @@ from pytest_qnnrobust.attacks.settings import (
 )
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
-from pytest_qnnrobust.types import Float, Labels
-
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double, Float, Labels
 
 INNER = ("fgsm", "pgd", "deepfool")
 
@@ -33,7 +30,7 @@ PGD_STEP = 0.25
 TINY = 1e-30
 
 OVERSHOOT = 0.02
-"""How far DeepFool's steps go beyond the linearized boundary (the authors' value)."""
+"""Share by which DeepFool's steps cross the linearized boundary (the authors' value)."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -95,11 +92,11 @@ class UAP(FixedBudgetAttack):
         moved = np.zeros(shift.shape)
         for _ in range(steps):
             x = self._shifted(target, shift + moved, group)
-            found = target.loss_gradient(x, group, self.loss)
-            held = np.argmax(found.logits, axis=1) == target.y[group]
+            answer = target.loss_gradient(x, group, self.loss)
+            held = np.argmax(answer.logits, axis=1) == target.y[group]
             if not held.any():
                 break
-            gradient = found.gradient[held].astype(np.float64)
+            gradient = answer.gradient[held].astype(np.float64)
             uphill = self._unit(gradient.sum(axis=0, keepdims=True))
             moved = self._within(moved + length * uphill, self.inner_eps)
         return self._within(shift + moved, target.eps)

@@ -30,7 +30,7 @@ PACE = 3.0
 """Factor of steps that were too short, until a search succeeds."""
 
 FLAT = 0.1
-"""Where a larger share of a sample's measured slopes is exactly zero, its step doubles."""
+"""Share of a sample's measured slopes that may be exactly zero before its step doubles."""
 
 COARSEST = 0.4
 """Largest step of a quotient on a quantized input, in units of the input span."""
@@ -42,7 +42,7 @@ STALLED = 0.9999
 """A search whose objective stays above this share of the last one looked at has stalled."""
 
 LOOKS = 10
-"""How often in a search `abort_early` looks."""
+"""Number of times that `abort_early` looks in a search."""
 
 ELEMENTS = 1 << 24
 """Input elements that are probed at a time: bounds the memory of a round."""
@@ -189,7 +189,7 @@ class _Search:
 
     @property
     def success(self) -> Mask:
-        """Which samples were misclassified on the way, (B,)."""
+        """True for the samples that were misclassified on the way, (B,)."""
         return np.asarray(np.isfinite(self._nearest.cost))
 
     def advance(self, iteration: int) -> None:
