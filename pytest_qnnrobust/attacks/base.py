@@ -25,7 +25,7 @@ from pytest_qnnrobust.types import Float, Labels
 
 Knowledge = Literal["white", "gray", "black"]
 Progress = Callable[[int, int, str], None]
-"""`progress(done, total, text)`: samples finished, samples to attack, what is going on."""
+"""`progress(done, total, text)`: samples finished, samples to attack, name of the attack."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -241,7 +241,7 @@ def _watcher(
 
 
 def out_of_reach(model: Model, attack: Attack) -> str:
-    """Why an Linf attack can change nothing: its budget is less than one input step; else ""."""
+    """Explain that an Linf budget below one input step can change nothing; else ""."""
     eps = getattr(attack, "eps", None)
     if model.grid is None or eps is None or cast(Any, attack).norm != np.inf:
         return ""

@@ -83,6 +83,7 @@ class StepwiseAdam(_Moments):
         self._steps += 1
         first, second = self._learn(rows, gradient)
         self._first[rows], self._second[rows] = first, second
+        # Python's power of one number: NumPy's power of an array may differ in the last bit.
         first = first / (1 - BETA_1**self._steps)
         second = np.sqrt(second / (1 - BETA_2**self._steps))
         return np.asarray(rate * first / (second + EPSILON))

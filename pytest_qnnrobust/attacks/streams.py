@@ -36,7 +36,7 @@ class Streams:
 
     @cached_property
     def _generators(self) -> list[np.random.Generator]:
-        """Made when the first number is drawn: an attack that draws none need not wait for them."""
+        """The generator of each sample; made with the first draw, since some attacks draw nothing."""
         return [_generator(self._seed, int(i)) for i in self._index]
 
     def part(self, rows: Rows) -> Streams:

@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 
 class OutOfBudgetError(Exception):
-    """Nothing more can be asked for this batch; the base class grades what was proposed so far."""
+    """End of a batch that may ask nothing more; the base class grades what was proposed so far."""
 
 
 class Target:

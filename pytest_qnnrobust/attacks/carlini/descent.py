@@ -19,7 +19,7 @@ Distance = Callable[[Float], Float]
 """Perturbations float32 (n, elements), in input units, to their sizes (n,)."""
 
 SMOOTHER = 0.999999
-"""Keeps arctanh finite for elements on a bound; the value of the authors' code."""
+"""Factor that keeps arctanh finite for elements on a bound; the value of the authors' code."""
 
 LARGEST_CONST = 1e10
 """Constant at which the authors' code stops growing."""
@@ -31,7 +31,7 @@ PROGRESS = 0.9999
 """A loss above this share of the last one checked has not got on."""
 
 MIN_CHECK = 5
-"""Adam needs a few steps before a loss that rose once says anything."""
+"""Least steps between two checks: Adam needs a few before a loss that rose says anything."""
 
 ROUNDING = 1e-5
 """Margin of a float model, as a share of its largest logit, that another batch may turn."""

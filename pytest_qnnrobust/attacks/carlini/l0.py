@@ -76,7 +76,7 @@ class CarliniL0(MinimalDistortionAttack):
 
 
 class _Search(Descent):
-    """All samples, each with its own set of pixels and c; one gradient each a step."""
+    """Descent of all samples, each with its own pixels and c; one gradient each a step."""
 
     def __init__(self, attack: CarliniL0, target: Target) -> None:
         nearest = Nearest(target, changed, attack.confidence)

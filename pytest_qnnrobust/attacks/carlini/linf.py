@@ -81,7 +81,7 @@ class CarliniLinf(MinimalDistortionAttack):
 
 
 class _Search(Descent):
-    """All samples, each at its own tau and c; one gradient each a step."""
+    """Descent of all samples, each at its own tau and c; one gradient each a step."""
 
     def __init__(self, attack: CarliniLinf, target: Target) -> None:
         nearest = Nearest(target, linf, attack.confidence)

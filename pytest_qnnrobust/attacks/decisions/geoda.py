@@ -38,6 +38,7 @@ RETREATS = 8
 """Halved steps tried from a boundary point whose normal was given up."""
 
 TINY = 1e-30
+"""Keeps the division by a length finite."""
 
 PRECISION = 0.002
 """Bisections along a normal end within this share of the distance at the latest."""

@@ -105,7 +105,7 @@ class HopSkipJump(MinimalDistortionAttack):
     def _turn(
         self, target: Target, rows: Rows, points: Float, streams: Streams, count: int
     ) -> Float:
-        """L2: where the semicircle from the points towards the gradient leaves their side."""
+        """Move along the semicircle towards the gradient, to where it leaves the far side (L2)."""
         arc = Arc(target, rows, points)
         sigma = self.theta * arc.distance / np.sqrt(flat(points).shape[1])
         noise = channel_noise(target, streams, self.correlation)
@@ -124,7 +124,7 @@ class HopSkipJump(MinimalDistortionAttack):
         step: int,
         memory: Float,
     ) -> Float:
-        """Linf: a step along the signs, halved until misclassified; else the points themselves."""
+        """Step along the signs, halved until misclassified; else stay at the points (Linf)."""
         distance = lp_norm(points - target.x[rows], self.norm)
         sigma = visible(target, self.theta * distance)
         draw = channel_noise(target, streams, 0.0)
@@ -135,7 +135,7 @@ class HopSkipJump(MinimalDistortionAttack):
         return step_out(target, rows, points, signs, reach, HALVINGS)
 
     def _return(self, target: Target, rows: Rows, points: Float) -> Float:
-        """Back to the boundary, to within a tenth of what probes can tell apart."""
+        """Return to the boundary, to within a tenth of what probes can tell apart."""
         distance = lp_norm(points - target.x[rows], self.norm)
         size = flat(points).shape[1]
         tolerance = OFFSET * self.theta * distance / np.sqrt(size)
@@ -172,7 +172,7 @@ class Arc:
 
 
 def sideways(draw: Draw, rows: Rows, directions: Float) -> Draw:
-    """The same noise without its part along the unit `directions` (n, elements) of `rows`."""
+    """Noise of `draw` without its part along the unit `directions` (n, elements) of `rows`."""
 
     def drawn(asked: Rows, count: int) -> Float:
         noise = draw(asked, count)

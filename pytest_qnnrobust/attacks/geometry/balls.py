@@ -16,7 +16,7 @@ from pytest_qnnrobust.metrics import flat, lp_norm
 from pytest_qnnrobust.types import Array, Bounds, Double, Float
 
 TOGETHER = 1 << 16
-"""Elements that are worked on together."""
+"""Elements that are worked on together: their float64 temporaries fit the cache."""
 
 
 def cache_sized(shape: tuple[int, ...]) -> list[slice]:

@@ -18,7 +18,7 @@ TINY = 1e-12
 """Keeps the division by a gradient's length finite."""
 
 STALLED = 1e-3
-"""A step of less than this share of the perturbation came to nothing."""
+"""Share of the perturbation below which a step came to nothing."""
 
 LEAST_OVERSHOOT = 0.002
 """First overshoot of the doubling if the setting is 0."""

@@ -1,4 +1,4 @@
-"""FAB: along linearized boundaries to the nearest misclassified point."""
+"""FAB: the nearest misclassified point, by projections onto linearized boundaries."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ RADIUS = {1.0: 5.0, 2.0: 1.0, np.inf: 0.3}
 """The authors' radius of random restarts for inputs of span 1."""
 
 TINY = 1e-30
+"""Keeps divisions by a length finite; float32 holds it."""
 
 TIE = 0.01
 """Step of a point whose logits tie, as a share of its distance from the clean image."""

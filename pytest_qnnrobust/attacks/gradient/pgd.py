@@ -87,7 +87,7 @@ class PGD(FixedBudgetAttack):
         return trace
 
     def _confirm(self, target: Target, rows: Rows, trace: _Trace, best: Double) -> Mask:
-        """Ask the target about what this restart found, as it will be graded."""
+        """Propose the best points of this restart; true where the target misclassifies them."""
         fooled = np.zeros(len(rows), bool)
         better = trace.fooled | (trace.loss > best[rows])
         claimed = np.flatnonzero(trace.fooled)
@@ -153,7 +153,7 @@ class _Trace:
 
     @property
     def fooled(self) -> Mask:
-        """Where the best point is misclassified, (n,)."""
+        """True for the samples whose best point is misclassified, (n,)."""
         return self._best.preferred
 
     def visit(self, rows: Rows, point: Float, loss: NDArray[np.floating], logits: Float) -> Mask:

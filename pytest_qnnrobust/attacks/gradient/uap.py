@@ -28,6 +28,7 @@ PGD_STEP = 0.25
 """Length of a PGD step as a share of `inner_eps`."""
 
 TINY = 1e-30
+"""Keeps the division by a length finite."""
 
 OVERSHOOT = 0.02
 """Share by which DeepFool's steps cross the linearized boundary (the authors' value)."""

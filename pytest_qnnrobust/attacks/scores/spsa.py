@@ -21,6 +21,7 @@ ELEMENTS = 1 << 24
 
 
 LENGTHS = "delta and learning_rate are in model input units"
+"""Cure in the errors of these settings."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -49,6 +49,7 @@ ELEMENTS = 1 << 24
 
 
 LENGTHS = "learning_rate, h and quantized_h are in model input units"
+"""Cure in the errors of these settings."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -127,6 +128,7 @@ class ZOO(MinimalDistortionAttack):
                     break
             search.refine()
             constants.narrow(search.success)
+            # The samples still descending at the end were on their way, but with steps too short.
             slow = search.rows[constants.without_success[search.rows]]
             pace[slow] = np.maximum(pace[slow], np.minimum(pace[slow] * PACE, LONGEST))
 

@@ -88,7 +88,7 @@ def write(images: NDArray[Any], window: Window, values: NDArray[Any]) -> None:
 
 
 def _lines(images: NDArray[Any], window: Window) -> NDArray[Any]:
-    """Every stretch of a line that is as long as those of the windows, (N, height, places, n)."""
+    """View (N, height, places, n) of all stretches of lines that are as long as a window's."""
     n, height, width, channels = images.shape
     places, length = (width - window[2].shape[2]) * channels + 1, window[2].shape[2] * channels
     strides = (*images.strides[:2], images.itemsize, images.itemsize)
