@@ -36,7 +36,7 @@ class Streams:
 
     @cached_property
     def _generators(self) -> list[np.random.Generator]:
-        """The generator of each sample; made with the first draw, since some attacks draw nothing."""
+        """The generator of each sample; made with the first draw, as some attacks draw nothing."""
         return [_generator(self._seed, int(i)) for i in self._index]
 
     def part(self, rows: Rows) -> Streams:
