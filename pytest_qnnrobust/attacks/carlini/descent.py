@@ -91,7 +91,7 @@ class Stagnation:
         self._before = np.full(samples, np.inf)
 
     def going(self, iteration: int, loss: NDArray[Any]) -> Mask:
-        """Mask (n,) of the descents that go on, by their loss; of those that went on last time."""
+        """True for those descents, of the ones that went on last time, that go on; by loss (n,)."""
         going: Mask = np.isfinite(loss)
         if self._abort_early and iteration % self._every == 0:
             going &= loss <= PROGRESS * self._before

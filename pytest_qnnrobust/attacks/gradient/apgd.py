@@ -11,7 +11,13 @@ import numpy as np
 from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import balls
-from pytest_qnnrobust.attacks.gradient.climbs import Climb, L1Climb, L2Climb, LinfClimb, Plan
+from pytest_qnnrobust.attacks.gradient.climbs import (
+    Climb,
+    ClimbSettings,
+    L1Climb,
+    L2Climb,
+    LinfClimb,
+)
 from pytest_qnnrobust.attacks.settings import conflict, flag, fraction, integer, one_of, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
@@ -174,8 +180,10 @@ class _Race:
             point = balls.project(
                 point.reshape(clean.shape), clean, attack.norm, radius, target.bounds
             )
-        plan = Plan(radius, target.bounds, iterations, attack.rho, not attack.larger_eps)
-        return BALLS[attack.norm](plan, rows, rival, clean, point)
+        settings = ClimbSettings(
+            radius, target.bounds, iterations, attack.rho, not attack.larger_eps
+        )
+        return BALLS[attack.norm](settings, rows, rival, clean, point)
 
     def _climb(self, climb: Climb, iterations: int, inside: bool, done: int, steps: int) -> None:
         """Drive a climb to its end; `inside` when its ball is that of the budget."""
