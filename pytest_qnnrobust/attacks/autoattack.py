@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import score_losses, validation
+from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack, MinimalDistortionAttack
 from pytest_qnnrobust.attacks.gradient.apgd import APGD, APGDT
 from pytest_qnnrobust.attacks.gradient.fab import FAB
+from pytest_qnnrobust.attacks.settings import conflict, flag, one_of, setting
 from pytest_qnnrobust.attacks.square.attack import SquareAttack
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import flat
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
 VERSIONS: dict[str, tuple[str, ...]] = {
     "standard": ("apgd-ce", "apgd-t", "fab-t", "square"),
@@ -41,9 +42,8 @@ class WithinBudget(FixedBudgetAttack):
     attack: MinimalDistortionAttack
 
     def _validate(self) -> None:
-        super()._validate()
         if not isinstance(self.attack, MinimalDistortionAttack):
-            raise validation.conflict("attack to be a MinimalDistortionAttack", attack=self.attack)
+            raise conflict("attack to be a MinimalDistortionAttack", attack=self.attack)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         part = target.part(target.all_rows)
@@ -83,13 +83,8 @@ class AutoAttack(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.004
-    version: str = "standard"
-    early_stop: bool = True
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.choice(tuple(VERSIONS), version=self.version)
-        validation.flag(early_stop=self.early_stop)
+    version: str = setting("standard", one_of(tuple(VERSIONS)))
+    early_stop: bool = setting(True, flag())
 
     def stages(self) -> list[Stage]:
         """The attacks of the cascade, in order."""
@@ -117,7 +112,7 @@ class AutoAttack(FixedBudgetAttack):
                 return
 
     def _stage(self, name: str) -> FixedBudgetAttack:
-        """The settings of the authors' `set_version`."""
+        """The stage of this name with the settings of the authors' `set_version`."""
         ball: dict[str, Any] = {"norm": self.norm, "eps": self.eps}
         plus = self.version == "plus"
         multi_eps = self.norm == 1 and not plus
@@ -150,11 +145,12 @@ def stage_accuracies(
     return shares
 
 
-def _survivors(target: Target, rows: Rows, held: Float, best: NDArray[np.float64]) -> Rows:
-    """Grade what a stage proposed for samples `rows`: those that it did not fool.
+def _survivors(target: Target, rows: Rows, held: Float, best: Double) -> Rows:
+    """Grade what a stage proposed for samples `rows`; return those that it did not fool.
 
-    They get their proposals of before, `held`, back where the margin, which `best` holds for
-    every sample of the batch, has not come nearer to zero.
+    `best` holds the largest margin (B,) that each sample reached so far, negative while it is
+    classified correctly. A sample that was not fooled, and whose new margin is no larger, gets
+    back its proposal from before the stage, `held`.
     """
     scores = target.evaluate(target.seal(target.proposals[rows], rows), rows)
     margin = score_losses.margin(scores.logits, target.y[rows])
@@ -166,7 +162,7 @@ def _survivors(target: Target, rows: Rows, held: Float, best: NDArray[np.float64
 
 
 def _share(target: Target, number: int, stages: int) -> Callable[[float], None] | None:
-    """How stage `number` of `stages` reports its progress as part of the whole."""
+    """Progress callback of stage `number` of `stages`; None where nobody watches."""
     watch = target.on_progress
     if watch is None:
         return None

@@ -15,6 +15,7 @@ from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.geometry import grids
 from pytest_qnnrobust.attacks.geometry.grids import whole_steps
 from pytest_qnnrobust.attacks.result import AttackResult, Recorder
+from pytest_qnnrobust.attacks.settings import check_settings, positive, required
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.compute.processors import one_blas_thread
@@ -24,7 +25,7 @@ from pytest_qnnrobust.types import Float, Labels
 
 Knowledge = Literal["white", "gray", "black"]
 Progress = Callable[[int, int, str], None]
-"""`progress(done, total, text)`: samples finished, samples to attack, what is going on."""
+"""`progress(done, total, text)`: samples finished, samples to attack, name of the attack."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -32,8 +33,9 @@ class Attack(ABC):
     """An attack with its settings; calling it attacks a model.
 
     Authors subclass FixedBudgetAttack or MinimalDistortionAttack, add their settings as dataclass
-    fields, check them in `_validate`, and write `run`. They never grade: `run` hands candidates to
-    `target.propose`, and what is reported is what `__call__` measured on the target afterwards.
+    fields with checks (`settings.setting`; a setting called `norm` is checked against `norms`) and
+    write `run`. They never grade: `run` hands candidates to `target.propose`, and what is reported
+    is what `__call__` measured on the target afterwards.
     """
 
     knowledge: ClassVar[Knowledge]
@@ -45,6 +47,10 @@ class Attack(ABC):
     """One perturbation for all samples of a call, which then form a single batch."""
 
     def __post_init__(self) -> None:
+        if "norm" in (field.name for field in fields(self)):
+            norm = validation.norm(cast(Any, self).norm, self.norms)
+            object.__setattr__(self, "norm", norm)
+        check_settings(self)
         self._validate()
 
     def __repr__(self) -> str:
@@ -125,9 +131,8 @@ class Attack(ABC):
             rule = f"a differentiable model for {type(self).__name__}"
             raise expected(rule, model=model.name, cure=cure, error=AttackError)
 
-    @abstractmethod
-    def _validate(self) -> None:
-        """Raise AttackError for a bad setting."""
+    def _validate(self) -> None:  # noqa: B027
+        """Raise AttackError for settings that do not go together; each alone is checked already."""
 
     def ball(self, model: Model) -> tuple[float, float]:
         """Norm and radius (model input units) of the budget on `model`, infinite without one.
@@ -173,11 +178,7 @@ class FixedBudgetAttack(Attack):
     """
 
     norm: float
-    eps: float
-
-    def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        validation.positive(eps=self.eps, cure="eps is in model input units")
+    eps: float = required(positive("eps is in model input units"))
 
     def check(self, model: Model) -> None:
         super().check(model)
@@ -210,8 +211,8 @@ class MinimalDistortionAttack(Attack):
     def _grade(self, target: Target, rows: Rows, recorder: Recorder) -> None:
         sealed = target.seal(target.proposals)
         labels = recorder.classify(sealed)
-        found = labels != target.y
-        withstood = np.flatnonzero(~found)
+        fooled = labels != target.y
+        withstood = np.flatnonzero(~fooled)
         sealed[withstood] = target.x[withstood]
         recorder.record(rows, sealed, labels, target.queries, target.gradients, target.exhausted)
 
@@ -240,7 +241,7 @@ def _watcher(
 
 
 def out_of_reach(model: Model, attack: Attack) -> str:
-    """Why an Linf attack can change nothing: its budget is less than one input step; else ""."""
+    """Explain that an Linf budget below one input step can change nothing; else ""."""
     eps = getattr(attack, "eps", None)
     if model.grid is None or eps is None or cast(Any, attack).norm != np.inf:
         return ""

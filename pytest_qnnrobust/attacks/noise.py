@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry.balls import cache_sized
+from pytest_qnnrobust.attacks.settings import integer, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.types import Float, Labels
@@ -27,11 +27,7 @@ class NoiseAttack(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.015
-    repeats: int = 1
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.count(repeats=self.repeats)
+    repeats: int = setting(1, integer())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = target.all_rows

@@ -11,7 +11,7 @@ from typing import Any
 Settings = dict[str, Any]
 
 ART_BOUNDARY: Settings = {"delta": 0.01, "epsilon": 0.01, "init_size": 100}
-"""What ART leaves its Boundary attack unless it is told otherwise."""
+"""Defaults of ART's Boundary attack."""
 
 CARLINI_WAGNER: Settings = {
     "max_iter": 25,
@@ -37,12 +37,14 @@ GOLIATH = (
 """The attacks of Costa and Pinto, "David and Goliath", in the order of Table 14."""
 
 DIRECTLY = ("square-l2", "square-linf", "boundary", "geoda")
+"""Attacks that the paper aims at defended networks directly (section 4)."""
+
 BY_TRANSFER = ("deepfool", "cw-linf", "autoattack")
-"""What that paper aims at defended networks (section 4), and how."""
+"""Attacks whose examples the paper makes elsewhere and transfers to defended networks."""
 
 BUDGETED = ("square-l2", "square-linf", "autoattack")
-"""Those of them with a budget, which a defence can be required to withstand: the others go as far
-as they must."""
+"""Attacks among those two with a budget, which a defence can be required to withstand: the others
+go as far as they must."""
 
 AS_PUBLISHED: dict[str, Settings] = {
     "cw-l2": {"polish_steps": 0},
@@ -50,8 +52,8 @@ AS_PUBLISHED: dict[str, Settings] = {
     "ead": {"polish_steps": 0, "max_iter": 10},
     "autoattack": {"early_stop": False},
 }
-"""As in the code that the paper ran: examples that are smaller, or end nearer to the boundary,
-transfer less far.
+"""Settings of the code that the paper ran: examples that are smaller, or end nearer to the
+boundary, transfer less far.
 
 The ten iterations above EAD's first row in Table 14 are taken for EAD's, as others of its rows
 stand a line too high: its examples then transfer as published (docs/reproduction.md)."""

@@ -200,7 +200,7 @@ ENTRIES: dict[str, Entry] = {
 }
 
 QUICK = ("noise", "fgsm", "pgd", "deepfool", "square-l2", "square-linf", "boundary")
-"""What a gate runs in minutes: one attack of each kind, and the control."""
+"""Attacks that a gate runs in minutes: one of each kind, and the control."""
 
 IDENTITY = ("norm", "targeted", "loss")
 """The settings that an id stands for."""
@@ -211,7 +211,7 @@ BY_NORM = (SquareAttack,)
 NAMES: tuple[str, ...] = tuple(ENTRIES)
 
 ART = "art:"
-"""What the id of an attack of ART starts with."""
+"""Start of the id of an attack of ART."""
 
 
 def available() -> tuple[str, ...]:
@@ -227,7 +227,7 @@ def default(profile: str) -> tuple[str, ...]:
 
 
 def is_known(name: str) -> bool:
-    """Whether `create` has an attack of this id."""
+    """True if `create` has an attack of this id."""
     if not name.startswith(ART):
         return name in ENTRIES
     try:
@@ -238,7 +238,7 @@ def is_known(name: str) -> bool:
 
 
 def minimizes_distance(name: str) -> bool:
-    """Whether the attack of this id looks for the nearest example, not for one in a budget."""
+    """True if the attack of this id looks for the nearest example, not for one in a budget."""
     return name in ENTRIES and issubclass(ENTRIES[name].attack, MinimalDistortionAttack)
 
 
@@ -280,16 +280,16 @@ def preset(name: str, profile: str = "paper", span: float = 1.0, **overrides: An
     if name.startswith(ART):
         return wrapper.create(name.removeprefix(ART), **overrides)
     entry = _entry(name)
-    known = tuple(f.name for f in fields(entry.attack))
+    settings = tuple(f.name for f in fields(entry.attack))
     for setting in overrides:
-        if setting not in known:
-            rule = f"a setting of {name} ({_listed(known)})"
+        if setting not in settings:
+            rule = f"a setting of {name} ({_listed(settings)})"
             raise expected(rule, setting=setting, error=AttackError)
     return entry.attack(**(entry.settings(_changes(name, entry, profile), span) | overrides))
 
 
 def _changes(name: str, entry: Entry, profile: str) -> Settings:
-    """What the profile changes of the entry's own settings."""
+    """Settings of the entry that the profile changes."""
     if profile == "paper":
         return {}
     if profile in BUDGETS:

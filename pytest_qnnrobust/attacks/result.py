@@ -1,4 +1,4 @@
-"""What an attack returns, and how the base class gathers it."""
+"""Result of an attack, and the recorder that gathers it batch by batch."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.geometry.balls import cache_sized
 from pytest_qnnrobust.attacks.target import Mask, Rows
 from pytest_qnnrobust.metrics import delta_distances
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +33,10 @@ class AttackResult:
     success: Mask
     queries: Labels
     gradients: Labels
-    l0: NDArray[np.float64]
-    l1: NDArray[np.float64]
-    l2: NDArray[np.float64]
-    linf: NDArray[np.float64]
+    l0: Double
+    l1: Double
+    l2: Double
+    linf: Double
     clean_label: Labels
     adv_label: Labels
     exhausted: Mask
@@ -96,8 +95,8 @@ class Recorder:
         """Store what the target said of `x_adv` for samples `rows`."""
         for part in cache_sized(x_adv.shape):
             delta = self._delta(x_adv[part], self.clean[rows[part]])
-            found = delta_distances(delta)
-            self._distances[:, rows[part]] = found.l0, found.l1, found.l2, found.linf
+            size = delta_distances(delta)
+            self._distances[:, rows[part]] = size.l0, size.l1, size.l2, size.linf
         moved = np.flatnonzero(self._distances[0, rows])
         self.x_adv[rows[moved]] = x_adv[moved]
         self.adv_label[rows[moved]] = labels[moved]
@@ -124,7 +123,7 @@ class Recorder:
             interrupted=self.interrupted,
         )
 
-    def _delta(self, x_adv: Float, clean: Float) -> NDArray[np.float64]:
+    def _delta(self, x_adv: Float, clean: Float) -> Double:
         """The perturbation; exact multiples of the step where the input is quantized."""
         grid = self._model.grid
         if grid is None:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.types import Double, Float
+
 Rows = NDArray[np.int64]
 
 BLOCK = 512
 """Uniform numbers that a sample's stream hands out at a time."""
 
 QUANTILES = 1 << 16
-"""How many values a normal number can have, all equally likely: one for each 16 random bits."""
+"""Number of values of a normal number, all equally likely: one for each 16 random bits."""
 
 
 class Streams:
@@ -34,7 +36,7 @@ class Streams:
 
     @cached_property
     def _generators(self) -> list[np.random.Generator]:
-        """Made when the first number is drawn: an attack that draws none need not wait for them."""
+        """The generator of each sample; made with the first draw, as some attacks draw nothing."""
         return [_generator(self._seed, int(i)) for i in self._index]
 
     def part(self, rows: Rows) -> Streams:
@@ -49,7 +51,7 @@ class Streams:
     def __len__(self) -> int:
         return len(self._index)
 
-    def uniform(self, rows: Rows, *shape: int) -> NDArray[np.float64]:
+    def uniform(self, rows: Rows, *shape: int) -> Double:
         """Uniform numbers in [0, 1): float64 (len(rows), *shape)."""
         count = int(np.prod(shape))
         if count > BLOCK:
@@ -64,7 +66,7 @@ class Streams:
         self._used[rows] += count
         return self._block[rows[:, None], columns].reshape(len(rows), *shape)
 
-    def signs(self, rows: Rows, *shape: int) -> NDArray[np.float32]:
+    def signs(self, rows: Rows, *shape: int) -> Float:
         """-1.0 or 1.0, each with probability one half: float32 (len(rows), *shape)."""
         count = int(np.prod(shape))
         if count <= BLOCK:
@@ -80,7 +82,7 @@ class Streams:
         """One integer of [0, high) for each row."""
         return (self.uniform(rows, 1)[:, 0] * high).astype(np.int64)
 
-    def normal(self, rows: Rows, *shape: int) -> NDArray[np.float32]:
+    def normal(self, rows: Rows, *shape: int) -> Float:
         """Standard normal numbers, one of `QUANTILES` values each: float32 (len(rows), *shape).
 
         Looked up, because a directional probe needs thousands and their tails do not matter to it:
@@ -93,7 +95,7 @@ class Streams:
             _normal_quantiles().take(words.view(np.uint16)[:count], out=draw, mode="wrap")
         return draws.reshape(len(rows), *shape)
 
-    def on_sphere(self, rows: Rows, norm: float, *shape: int) -> NDArray[np.float64]:
+    def on_sphere(self, rows: Rows, norm: float, *shape: int) -> Double:
         """Uniform on the unit sphere of the L1 or L2 norm: float64 (len(rows), *shape)."""
         size = int(np.prod(shape))
         if norm == 1:
@@ -106,7 +108,7 @@ class Streams:
         points /= length
         return points.reshape(len(rows), *shape)
 
-    def in_ball(self, rows: Rows, norm: float, *shape: int) -> NDArray[np.float64]:
+    def in_ball(self, rows: Rows, norm: float, *shape: int) -> Double:
         """Uniform in the unit ball of the L1, L2 or Linf norm: float64 (len(rows), *shape)."""
         if np.isinf(norm):
             points = self.uniform(rows, *shape)
@@ -123,7 +125,7 @@ class Streams:
 
 
 @lru_cache(maxsize=1)
-def _normal_quantiles() -> NDArray[np.float32]:
+def _normal_quantiles() -> Float:
     """Midpoint quantiles of the normal distribution, scaled to unit variance, (QUANTILES,)."""
     from scipy.special import ndtri
 

@@ -1,4 +1,4 @@
-"""What an attack sees of the model it attacks: one batch of samples, counted and budgeted."""
+"""The view that an attack has of its model: one batch of samples, counted and budgeted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_qnnrobust.attacks.geometry import balls, grids
 from pytest_qnnrobust.metrics import flat
 from pytest_qnnrobust.models.base import Gradient, Model, Scores
 from pytest_qnnrobust.models.grid import InputGrid
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Bounds, Float, Labels
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -22,7 +22,7 @@ Answer = TypeVar("Answer")
 
 
 class OutOfBudgetError(Exception):
-    """Nothing more can be asked for this batch; the base class grades what was proposed so far."""
+    """End of a batch that may ask nothing more; the base class grades what was proposed so far."""
 
 
 class Target:
@@ -71,7 +71,7 @@ class Target:
         return len(self.x)
 
     @property
-    def bounds(self) -> tuple[float, float]:
+    def bounds(self) -> Bounds:
         return self._model.bounds
 
     @property
@@ -125,12 +125,12 @@ class Target:
         that of the margin, which points the same way and does not saturate; one gradient more.
         """
         rows = self.all_rows if rows is None else rows
-        found = self._loss_gradient(x, rows, loss, rival)
-        flat_rows = np.flatnonzero(~flat(found.gradient).any(axis=1) & np.isfinite(found.loss))
+        answer = self._loss_gradient(x, rows, loss, rival)
+        flat_rows = np.flatnonzero(~flat(answer.gradient).any(axis=1) & np.isfinite(answer.loss))
         if loss == "cross-entropy" and len(flat_rows):
             instead = self._loss_gradient(x[flat_rows], rows[flat_rows], "margin", None)
-            found.gradient[flat_rows] = instead.gradient
-        return found
+            answer.gradient[flat_rows] = instead.gradient
+        return answer
 
     def _loss_gradient(self, x: Float, rows: Rows, loss: str, rival: Labels | None) -> Gradient:
         y = self.y[rows]
@@ -164,7 +164,7 @@ class Target:
         return _spread(logits, answered, np.nan), _spread(jacobian, answered, 0.0)
 
     def project(self, x: NDArray[Any], rows: Rows | None = None) -> Float:
-        """Into the eps ball around the clean samples and into the bounds; float32."""
+        """Project into the eps ball around the clean samples and into the bounds; float32."""
         clean = self.x if rows is None else self.x[rows]
         if np.isinf(self.eps):
             return np.clip(np.asarray(x, np.float32), *balls.float32_bounds(self.bounds))
@@ -175,7 +175,7 @@ class Target:
         return balls.project(x, clean, self.norm, self.eps, self.bounds)
 
     def seal(self, x: NDArray[Any], rows: Rows | None = None) -> Float:
-        """What grading makes of a proposal: `project`, then onto the grid of a quantized input."""
+        """Project as grading does: `project`, then onto the grid of a quantized input."""
         if self.grid is None:
             return self.project(x, rows)
         if np.isinf(self.eps):
@@ -230,7 +230,7 @@ class Target:
         return answer
 
     def _charge_gradients(self, rows: Rows, number: int) -> Mask | None:
-        """`_charge` for gradients of each input; as questions, where the model measures them."""
+        """Count gradients as `_charge` does; as queries, where the model measures them."""
         if self._model.gradient_queries:
             return self._charge(self.queries, rows, self._model.gradient_queries)
         return self._charge(self.gradients, rows, number)
@@ -253,7 +253,7 @@ class Target:
 
 
 def _rank(rows: Rows) -> Rows:
-    """How often the same row occurred before: [4, 2, 4, 4] -> [0, 0, 1, 2]."""
+    """Number of times that the same row occurred before: [4, 2, 4, 4] -> [0, 0, 1, 2]."""
     order = np.argsort(rows, kind="stable")
     _, starts, counts = np.unique(rows[order], return_index=True, return_counts=True)
     rank = np.empty(len(rows), np.int64)

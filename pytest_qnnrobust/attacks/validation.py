@@ -1,14 +1,15 @@
-"""Validation of attack settings and of what an attack is called with."""
+"""Validation of norms, and of the data and numbers that an attack is called with."""
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.errors import AttackError, DataError, QnnRobustError, expected
+from pytest_qnnrobust.attacks.settings import integer, optional, positive, require
+from pytest_qnnrobust.errors import AttackError, DataError, expected
 from pytest_qnnrobust.metrics import norm_name
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.types import Float, Labels
@@ -19,72 +20,19 @@ NORM_NAMES |= {"inf": np.inf, "linf": np.inf}
 
 def norm(value: Any, supported: tuple[float, ...]) -> float:
     """The norm as a float: 1, 2, np.inf, or a name such as "l2" or "inf"."""
-    found = NORM_NAMES.get(value.lower()) if isinstance(value, str) else value
-    if isinstance(found, Real) and not isinstance(found, bool) and float(found) in supported:
-        return float(found)
-    names = ", ".join(norm_name(known) for known in supported)
+    number = NORM_NAMES.get(value.lower()) if isinstance(value, str) else value
+    if isinstance(number, Real) and not isinstance(number, bool) and float(number) in supported:
+        return float(number)
+    names = ", ".join(norm_name(order) for order in supported)
     raise expected(f"norm to be one of {names}", norm=value, error=AttackError)
 
 
-def positive(*, cure: str | None = None, **values: Any) -> None:
-    """Each value is a finite number above zero."""
-    for name, value in values.items():
-        if not (_is_number(value) and value > 0):
-            raise expected(
-                f"{name} to be a number > 0", cure=cure, error=AttackError, **{name: value}
-            )
-
-
-def not_negative(**values: Any) -> None:
-    """Each value is a finite number, zero or above."""
-    for name, value in values.items():
-        if not (_is_number(value) and value >= 0):
-            raise expected(f"{name} to be a number >= 0", error=AttackError, **{name: value})
-
-
-def fraction(**values: Any) -> None:
-    """Each value is a number in (0, 1]."""
-    for name, value in values.items():
-        if not (_is_number(value) and 0 < value <= 1):
-            raise expected(f"{name} to be a number in (0, 1]", error=AttackError, **{name: value})
-
-
-def count(*, least: int = 1, **values: Any) -> None:
-    """Each value is an integer of at least `least`."""
-    for name, value in values.items():
-        if not _is_integer(value) or value < least:
-            rule = f"{name} to be an integer >= {least}"
-            raise expected(rule, error=AttackError, **{name: value})
-
-
-def choice(known: tuple[str, ...], **values: Any) -> None:
-    """Each value is one of `known`."""
-    for name, value in values.items():
-        if value not in known:
-            rule = f"{name} to be one of {', '.join(known)}"
-            raise expected(rule, error=AttackError, **{name: value})
-
-
-def flag(**values: Any) -> None:
-    """Each value is True or False."""
-    for name, value in values.items():
-        if not isinstance(value, bool):
-            raise expected(f"{name} to be True or False", error=AttackError, **{name: value})
-
-
-def conflict(rule: str, **values: Any) -> QnnRobustError:
-    """The error for settings that exclude each other."""
-    return expected(rule, error=AttackError, **values)
-
-
 def call_arguments(seed: Any, query_budget: Any, time_budget: Any, batch_size: Any) -> None:
-    """What every attack is called with, besides the data."""
-    count(least=0, seed=seed)
-    count(batch_size=batch_size)
-    if query_budget is not None:
-        count(query_budget=query_budget)
-    if time_budget is not None:
-        positive(time_budget=time_budget, cure="time_budget is in seconds")
+    """Check the arguments that every attack is called with, besides the data."""
+    require(seed, "seed", integer(least=0))
+    require(batch_size, "batch_size", integer())
+    require(query_budget, "query_budget", optional(integer()))
+    require(time_budget, "time_budget", optional(positive("time_budget is in seconds")))
 
 
 def samples(
@@ -136,13 +84,3 @@ def _whole_numbers(name: str, values: NDArray[Any], n: int) -> Labels:
     if not np.issubdtype(values.dtype, np.integer):
         raise expected(f"{name} of integers", dtype=str(values.dtype), error=DataError)
     return values.astype(np.int64)
-
-
-def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, Real) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
-    )
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)

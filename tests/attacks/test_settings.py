@@ -50,6 +50,15 @@ def test_a_bad_setting_is_one_clear_line(name, settings, text):
     assert "\n" not in str(caught.value)
 
 
+def test_a_subclass_with_another_default_keeps_the_checks():
+    @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
+    class Fewer(attacks.PGD):
+        restarts: int = 1
+
+    with pytest.raises(AttackError, match="expected restarts to be an integer >= 1"):
+        Fewer(restarts=0)
+
+
 def test_an_unknown_attack_lists_the_known_ones():
     listed = "attack to be one of " + ", ".join(attacks.NAMES)
     with pytest.raises(AttackError, match=re.escape(f"{listed}, got attack='pdg'")):

@@ -1,1 +1,1 @@
-"""Attacks of the Adversarial Robustness Toolbox on any model."""
+"""Adversarial Robustness Toolbox: its attacks on our models, and our models as its estimators."""

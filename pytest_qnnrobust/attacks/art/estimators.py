@@ -14,25 +14,25 @@ from pytest_qnnrobust.attacks.target import OutOfBudgetError, Target
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.metrics import flat, lp_norm
 from pytest_qnnrobust.models.base import Model
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Bounds, Float, Labels
 
 
 class Source(Protocol):
-    """Who answers ART; inputs are float32 (n, *input_shape)."""
+    """Interface of what answers ART; inputs are float32 (n, *input_shape)."""
 
     input_shape: tuple[int, ...]
     classes: int
-    bounds: tuple[float, float]
+    bounds: Bounds
     output: str
 
     def scores(self, x: Float) -> Float:
-        """What `predict` returns, (n, classes)."""
+        """Scores (n, classes) that `predict` returns."""
         ...
 
     def logits(self, x: Float) -> Float: ...
 
     def loss_gradient(self, x: Float, labels: Labels) -> Float:
-        """Of the cross-entropy against `labels`."""
+        """Input gradient (n, *input_shape) of the cross-entropy against `labels`."""
         ...
 
     def sums(self, x: Float, weights: Float) -> Float:
@@ -89,12 +89,12 @@ class SampleSource:
     def loss_gradient(self, x: Float, labels: Labels) -> Float:
         rows = self._rows(x)
         if (labels == self._target.y[rows]).all():
-            found = self._target.loss_gradient(x, rows)
-            gradient = found.gradient
+            answer = self._target.loss_gradient(x, rows)
+            gradient = answer.gradient
         else:
-            found = self._target.loss_gradient(x, rows, "targeted-cross-entropy", labels)
-            gradient = -found.gradient
-        self._visit(x, found.logits.argmax(axis=1), found.logits)
+            answer = self._target.loss_gradient(x, rows, "targeted-cross-entropy", labels)
+            gradient = -answer.gradient
+        self._visit(x, answer.logits.argmax(axis=1), answer.logits)
         return gradient
 
     def sums(self, x: Float, weights: Float) -> Float:
@@ -109,7 +109,7 @@ class SampleSource:
         return np.asarray(logits.argmax(axis=1), np.int64)
 
     def finish(self, answer: Float) -> None:
-        """Propose what ART returned, unless only what it saw on the way is misclassified."""
+        """Propose what ART returned, unless it is not misclassified and an earlier input was."""
         if np.isfinite(self._nearest):
             labels = self._target.evaluate(self._target.seal(answer)).labels
             if (labels == self._target.y).all():
@@ -151,7 +151,7 @@ def _deciding(scores: Float, labels: Labels) -> Float:
 
 
 class _Probe:
-    """Ten classes that all score 0: enough for ART to check the settings of an attack."""
+    """Model of ten classes that all score 0: ART checks the settings of an attack on it."""
 
     def __init__(self, output: str) -> None:
         self.input_shape: tuple[int, ...] = (32, 32, 3)

@@ -21,6 +21,7 @@ from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.art import estimators
 from pytest_qnnrobust.attacks.art.estimators import ModelSource, SampleSource
 from pytest_qnnrobust.attacks.base import Attack, FixedBudgetAttack, MinimalDistortionAttack
+from pytest_qnnrobust.attacks.settings import one_of, require, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import OutOfBudgetError, Target
 from pytest_qnnrobust.errors import AttackError, QnnRobustError, expected
@@ -28,20 +29,22 @@ from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.types import Float, Labels
 
 PREFIX = "art:"
-"""What an id of an ART attack starts with, before the name of ART's class."""
+"""Start of the id of an ART attack, before the name of ART's class."""
 
 NORMS = (1.0, 2.0, np.inf)
+OUTPUTS = ("logits", "probabilities")
+
 DECISIONS = ("BoundaryAttack", "GeoDA", "HopSkipJump", "SignOPTAttack", "SpatialTransformation")
 """ART's attacks that ask for decisions only."""
 
 AIMED = ("SaliencyMapMethod", "TargetedUniversalPerturbation")
-"""ART's attacks that take the labels they are given as those to reach."""
+"""ART's attacks that try to reach the labels they are given, not to leave them."""
 
 GRADIENTS_INSIDE = ("TargetedUniversalPerturbation", "UniversalPerturbation")
 """ART's attacks that run others, by default of those that ask for gradients."""
 
 OWN_DEFAULTS: dict[str, dict[str, Any]] = {"SignOPTAttack": {"targeted": False}}
-"""What takes the place of ART's defaults where those want more than images and labels."""
+"""Settings instead of ART's defaults where those ask for more than images and labels."""
 
 ON_PROBABILITIES = ("SimBA", "VirtualAdversarialMethod")
 """ART's attacks that refuse to run on logits."""
@@ -84,7 +87,7 @@ NO_SETTINGS = Settings()
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class _ArtAttack(Attack):
-    """What both ways of grading an ART attack share."""
+    """Settings and run of an ART attack, which both ways of grading it share."""
 
     knowledge = "white"
     norms = NORMS
@@ -93,7 +96,7 @@ class _ArtAttack(Attack):
     norm: float
     attack: str
     settings: Mapping[str, Any] | Settings = NO_SETTINGS
-    output: str = "logits"
+    output: str = setting("logits", one_of(OUTPUTS))
 
     @property
     def id(self) -> str:
@@ -116,13 +119,12 @@ class _ArtAttack(Attack):
 
     def _validate(self) -> None:
         object.__setattr__(self, "settings", Settings.of(self.settings))
-        validation.choice(("logits", "probabilities"), output=self.output)
         attack_class = art_class(self.attack)
-        known = _parameters(attack_class)
-        for setting in dict(self.settings):
-            if setting not in known:
-                rule = f"a setting of ART's {self.attack} ({', '.join(known)})"
-                raise expected(rule, setting=setting, error=AttackError)
+        parameters = _parameters(attack_class)
+        for name in dict(self.settings):
+            if name not in parameters:
+                rule = f"a setting of ART's {self.attack} ({', '.join(parameters)})"
+                raise expected(rule, setting=name, error=AttackError)
         object.__setattr__(self, "knowledge", _knowledge(attack_class))
         with _explained(self.attack):
             self._build(estimators.probe(self.output, self.knowledge == "white"))
@@ -182,10 +184,6 @@ class ArtAttack(_ArtAttack, MinimalDistortionAttack):
 
     norm: float = 2.0
 
-    def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        super()._validate()
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ArtBudgetAttack(_ArtAttack, FixedBudgetAttack):
@@ -197,10 +195,6 @@ class ArtBudgetAttack(_ArtAttack, FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float
-
-    def _validate(self) -> None:
-        FixedBudgetAttack._validate(self)
-        _ArtAttack._validate(self)
 
 
 def available() -> tuple[str, ...]:
@@ -241,7 +235,7 @@ def classifier(model: Model, *, output: str = "logits") -> Any:
     "tensor", the model's output tensor, on which the device decides, without gradients. Losses
     are the cross-entropy of the logits. Queries and gradients are counted by the model.
     """
-    validation.choice(("logits", "probabilities", "tensor"), output=output)
+    require(output, "output", one_of((*OUTPUTS, "tensor")))
     source = ModelSource(model, output)
     return estimators.estimator(source, model.differentiable and output != "tensor")
 
@@ -257,7 +251,7 @@ def art_class(name: str) -> Any:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Everything that ART draws from, seeded; as it was before, afterwards.
+    """Seed every generator that ART draws from, and restore them afterwards.
 
     ART uses NumPy's global generator, that of `random`, and, for the first point of
     BoundaryAttack and HopSkipJump, a `RandomState()` that it does not seed.
@@ -282,7 +276,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _numpy_with_mat() -> Iterator[None]:
-    """ART's GeoDA calls `np.mat`, which NumPy 2 has no more."""
+    """Lend NumPy 2 the `np.mat` that ART's GeoDA calls."""
     if hasattr(np, "mat"):
         yield
         return
@@ -315,17 +309,17 @@ def _classes() -> dict[str, Any]:
     offered = estimators.classes()[True]
     named: dict[str, Any] = vars(evasion)
     return {
-        name: found
-        for name, found in named.items()
-        if inspect.isclass(found)
+        name: attack_class
+        for name, attack_class in named.items()
+        if inspect.isclass(attack_class)
         and not name.endswith(("PyTorch", "TensorFlowV2"))
         and name not in OTHER_CONTRACTS
-        and _satisfied(found, offered)
+        and _satisfied(attack_class, offered)
     }
 
 
 def _satisfied(attack_class: Any, estimator: Any) -> bool:
-    """Whether an estimator class has all that ART's attack requires."""
+    """True if an estimator class has all that ART's attack requires."""
     needs = attack_class._estimator_requirements
     return all(issubclass(estimator, need) for need in needs)
 
@@ -347,7 +341,7 @@ def _frozen(name: str, value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, (list, tuple)) and not isinstance(value, Settings):
-        return tuple(_frozen(name, one) for one in value)
+        return tuple(_frozen(name, item) for item in value)
     if isinstance(value, dict):
         return Settings.of(value)
     if value is None or isinstance(value, (bool, int, float, str, Settings)):
@@ -359,5 +353,5 @@ def _frozen(name: str, value: Any) -> Any:
 
 def _literal(value: Any) -> str:
     if isinstance(value, tuple) and not isinstance(value, Settings):
-        return "(" + "".join(f"{_literal(one)}, " for one in value) + ")"
+        return "(" + "".join(f"{_literal(item)}, " for item in value) + ")"
     return "np.inf" if isinstance(value, float) and np.isinf(value) else repr(value)

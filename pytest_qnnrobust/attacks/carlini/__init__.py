@@ -1,1 +1,1 @@
-"""The attacks of Carlini and Wagner, and EAD, which descend on one objective."""
+"""Attacks of Carlini and Wagner (L0, L2, Linf) and EAD (L1), their descents and last steps."""

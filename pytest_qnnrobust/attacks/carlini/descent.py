@@ -1,4 +1,4 @@
-"""What the three Carlini and Wagner attacks and EAD share: tanh space, Adam, the nearest point."""
+"""Parts that the attacks of Carlini and Wagner and EAD share: tanh space, descents, best points."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot
+from pytest_qnnrobust.attacks.search import Adam, Best, ConstantSearch
 from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Float
+from pytest_qnnrobust.types import Bounds, Double, Float
 
 Distance = Callable[[Float], Float]
 """Perturbations float32 (n, elements), in input units, to their sizes (n,)."""
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 SMOOTHER = 0.999999
-"""Keeps arctanh finite for elements on a bound; the value of the authors' code."""
+"""Factor that keeps arctanh finite for elements on a bound; the value of the authors' code."""
 
 LARGEST_CONST = 1e10
+"""Constant at which the authors' code stops growing."""
+
 REPEATING_STEPS = 10
+"""Least number of descents whose last one repeats the smallest constant that succeeded."""
+
 PROGRESS = 0.9999
+"""A loss above this share of the last one checked has not got on."""
+
 MIN_CHECK = 5
-"""Adam needs a few steps before a loss that rose once says anything."""
+"""Least steps between two checks: Adam needs a few before a loss that rose says anything."""
 
 ROUNDING = 1e-5
-"""A margin of a float network, relative to its largest logit, that another batch may turn."""
+"""Margin of a float model, as a share of its largest logit, that another batch may turn."""
 
 
 class TanhSpace:
     """The change of variable of section V.B: x = middle + half * tanh(w), inside the bounds."""
 
-    def __init__(self, bounds: tuple[float, float]) -> None:
+    def __init__(self, bounds: Bounds) -> None:
         self.middle = np.float32((bounds[0] + bounds[1]) / 2)
         self.half = np.float32((bounds[1] - bounds[0]) / 2)
 
@@ -56,79 +62,27 @@ class TanhSpace:
         return x, slope
 
 
-class Adam:
-    """Kingma and Ba (2015) on rows of float32 variables (n, elements), in place.
+def search_constant(
+    target: Target, descend: Callable[[Double], Mask], initial: float, steps: int
+) -> None:
+    """Descend `steps` times, with the constants (B,) that the descents before suggest.
 
-    Each row has its own step count, so that rows may start over at different times.
+    `descend` says which samples met an adversarial point. As in the authors' code, the last of
+    `REPEATING_STEPS` or more descents takes the smallest constants that succeeded.
     """
-
-    def __init__(self, like: Float) -> None:
-        self._first = np.zeros_like(like)
-        self._second = np.zeros_like(like)
-        self._steps = np.zeros(len(like), np.int64)
-
-    def descend(self, variables: Float, gradient: Float, rate: float | Float) -> None:
-        """One step of `rate`, one number or (n,); overwrites `gradient`."""
-        self._steps += 1
-        self._first *= np.float32(BETA_1)
-        self._first += np.float32(1 - BETA_1) * gradient
-        self._second *= np.float32(BETA_2)
-        np.square(gradient, out=gradient)
-        gradient *= np.float32(1 - BETA_2)
-        self._second += gradient
-        np.multiply(self._second, column(1 / (1 - BETA_2**self._steps)), out=gradient)
-        np.sqrt(gradient, out=gradient)
-        gradient += np.float32(EPSILON)
-        np.divide(self._first, gradient, out=gradient)
-        gradient *= column(rate / (1 - BETA_1**self._steps))
-        variables -= gradient
-
-    def restart(self, rows: Rows | Mask) -> None:
-        """Forget the past of these rows."""
-        self._first[rows] = 0
-        self._second[rows] = 0
-        self._steps[rows] = 0
-
-    def keep(self, rows: Rows | Mask) -> None:
-        """Drop all other rows."""
-        self._first = self._first[rows]
-        self._second = self._second[rows]
-        self._steps = self._steps[rows]
-
-
-class ConstSearch:
-    """The binary search over the constant c of every sample, as the authors' code does it.
-
-    Times ten until a descent succeeds, then halfway between the largest that failed and the
-    smallest that succeeded; where there are ten steps or more, the last repeats the latter.
-    """
-
-    def __init__(self, samples: int, initial: float, steps: int) -> None:
-        self._const = np.full(samples, initial)
-        self._low = np.zeros(samples)
-        self._high = np.full(samples, np.inf)
-        self._steps = steps
-
-    def begin(self, step: int) -> NDArray[np.float64]:
-        """The constants (n,) of this step."""
-        if step == self._steps - 1 and self._steps >= REPEATING_STEPS:
-            self._const = np.minimum(self._high, LARGEST_CONST)
-        return self._const
-
-    def narrow(self, found: Mask) -> None:
-        """Go on from whether the descents with the present constants succeeded, (n,)."""
-        self._high = np.where(found, np.minimum(self._high, self._const), self._high)
-        self._low = np.where(found, self._low, np.maximum(self._low, self._const))
-        open_ended = np.isinf(self._high)
-        between = (self._low + np.where(open_ended, self._low, self._high)) / 2
-        wider = np.minimum(10 * self._const, LARGEST_CONST)
-        self._const = np.where(open_ended, wider, between)
+    search = ConstantSearch(len(target), initial, LARGEST_CONST)
+    for step in range(steps):
+        if step == steps - 1 and steps >= REPEATING_STEPS:
+            search.repeat_smallest_success()
+        search.narrow(descend(search.constant))
+        target.progress(step + 1, steps)
 
 
 class Stagnation:
-    """Which descents go on: with `abort_early`, those that got on in the last tenth of them.
+    """Stopping rule of descents side by side.
 
-    A sample that is out of budget, and whose loss is NaN, does not go on.
+    With `abort_early`, a descent stops when a tenth of `max_iter`, at least `MIN_CHECK` steps,
+    lowered its loss by less than 0.01 %. A sample without budget, whose loss is NaN, stops at once.
     """
 
     def __init__(self, samples: int, max_iter: int, abort_early: bool) -> None:
@@ -137,13 +91,13 @@ class Stagnation:
         self._before = np.full(samples, np.inf)
 
     def going(self, iteration: int, loss: NDArray[Any]) -> Mask:
-        """Of the rows that went on last time, those that still do, by their loss (n,)."""
-        kept: Mask = np.isfinite(loss)
+        """True for those descents, of the ones that went on last time, that go on; by loss (n,)."""
+        going: Mask = np.isfinite(loss)
         if self._abort_early and iteration % self._every == 0:
-            kept &= loss <= PROGRESS * self._before
+            going &= loss <= PROGRESS * self._before
             self._before = loss
-        self._before = self._before[kept]
-        return kept
+        self._before = self._before[going]
+        return going
 
 
 class Nearest:
@@ -157,12 +111,16 @@ class Nearest:
         self._target = target
         self._measure = distance
         self._confidence = confidence
-        self._reached = np.zeros(len(target), bool)
-        self.distance = np.full(len(target), np.inf, np.float32)
+        self._best = Best(len(target), np.float32)
 
     @property
-    def found(self) -> Rows:
-        """The samples that have such a point."""
+    def distance(self) -> Float:
+        """The distance of each sample's point, (B,) float32; infinite where there is none."""
+        return self._best.cost
+
+    @property
+    def fooled_rows(self) -> Rows:
+        """The samples that have a misclassified point."""
         return np.flatnonzero(np.isfinite(self.distance))
 
     def offer(self, rows: Rows, points: Float, margin: Float) -> Mask:
@@ -176,7 +134,8 @@ class Nearest:
         if not len(promising):
             return fooled
         sealed = self._target.seal(points[promising], rows[promising])
-        nearer = self._improves(rows[promising], sealed, fooled[promising])
+        size = self.sizes(rows[promising], sealed)
+        nearer = self._best.beaten(rows[promising], size, fooled[promising])
         promising = promising[nearer]
         if len(promising):
             fooled[promising] = self.judge(rows[promising], sealed[nearer])[0]
@@ -199,17 +158,10 @@ class Nearest:
             fooled &= margin > ROUNDING * np.abs(scores.logits).max(axis=1)
         sure = fooled & (margin >= self._confidence) if self._confidence else fooled
         size = self.sizes(rows, sealed)
-        better = fooled & self._improves(rows, sealed, sure)
-        kept = rows[better]
-        self._reached[kept] |= sure[better]
-        self.distance[kept] = size[better]
-        self._target.propose(kept, sealed[better])
+        asked = np.flatnonzero(fooled)
+        better = asked[self._best.update(rows[asked], size[asked], sure[asked])]
+        self._target.propose(rows[better], sealed[better])
         return sure, margin
-
-    def _improves(self, rows: Rows, sealed: Float, sure: Mask) -> Mask:
-        nearer = self.sizes(rows, sealed) < self.distance[rows]
-        reached = self._reached[rows]
-        return np.where(sure, nearer | ~reached, nearer & ~reached)
 
     def sizes(self, rows: Rows, points: Float) -> Float:
         """The distances of points (n, *input_shape) from their clean images."""
@@ -219,8 +171,9 @@ class Nearest:
 class Descent:
     """Samples that descend in tanh space side by side, each at its own stage.
 
-    A stage ends solved, with a harder problem at the same constant, or after its iterations, with
-    the same problem at a larger constant; both go on from the present point.
+    A stage that is solved is followed by one with a harder problem and the same constant; a stage
+    that used up its iterations, by one with the same problem and a larger constant. Either goes on
+    from the present point.
     The arrays are those of `rows`: variables `w` and `clean` inputs (n, elements), `const` (n,).
     """
 
@@ -250,27 +203,27 @@ class Descent:
         self._iteration[spent] = 0
         self._iteration += 1
 
-    def keep(self, kept: Mask) -> None:
+    def keep(self, going: Mask) -> None:
         """Drop the samples that are done."""
-        if kept.all():
+        if going.all():
             return
-        self.rows, self.clean, self.w = self.rows[kept], self.clean[kept], self.w[kept]
-        self.const, self._iteration = self.const[kept], self._iteration[kept]
-        self.adam.keep(kept)
+        self.rows, self.clean, self.w = self.rows[going], self.clean[going], self.w[going]
+        self.const, self._iteration = self.const[going], self._iteration[going]
+        self.adam.keep(going)
 
 
 def margin_gradient(target: Target, points: Float, rows: Rows) -> tuple[Float, Float]:
     """The margin (n,) at points and its gradient (n, elements); one gradient each."""
     try:
-        found = target.loss_gradient(points, rows, loss="margin")
+        answer = target.loss_gradient(points, rows, loss="margin")
     except OutOfBudgetError:
         _raise_if_over(target)
         return np.full(len(rows), np.nan, np.float32), np.zeros_like(flat(points))
-    return found.loss, flat(found.gradient)
+    return answer.loss, flat(answer.gradient)
 
 
 def _raise_if_over(target: Target) -> None:
-    """Samples out of budget end alone: the others of the batch go on, until there are none."""
+    """End the batch if all of its samples are out of budget; else the others go on."""
     if target.exhausted.all():
         raise OutOfBudgetError
 
@@ -278,8 +231,3 @@ def _raise_if_over(target: Target) -> None:
 def squared_length(delta: Float) -> Float:
     """Squared L2 norms (n,) of float32 (n, elements)."""
     return row_dot(delta, delta)
-
-
-def column(values: Any) -> NDArray[np.float32]:
-    """One number a row (n,) as float32 (n, 1)."""
-    return np.asarray(values, np.float32).reshape(-1, 1)

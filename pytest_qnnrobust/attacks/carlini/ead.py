@@ -5,23 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.carlini.descent import (
-    ConstSearch,
     Nearest,
     Stagnation,
-    column,
     margin_gradient,
+    search_constant,
     squared_length,
 )
 from pytest_qnnrobust.attacks.carlini.polish import elastic_plane, lp_plane, polish
+from pytest_qnnrobust.attacks.search import column
+from pytest_qnnrobust.attacks.settings import flag, integer, not_negative, one_of, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
 DECISION_RULES = ("EN", "L1")
 
@@ -38,7 +37,7 @@ class EAD(MinimalDistortionAttack):
     by beta * L1 + L2^2, "L1" by L1 (section 4.1). Both sequences of FISTA count, not only the last.
 
     Beyond the original: `polish_steps` rounds bring the result down the boundary
-    (`carlini_polish.polish`) in L1, or for "EN" in polish_sparsity * beta * L1 + L2^2: 1 ends at
+    (`carlini.polish.polish`) in L1, or for "EN" in polish_sparsity * beta * L1 + L2^2: 1 ends at
     the smallest elastic net, more is nearer in L1 and little farther in L2. 0 leaves them out.
     A sample that never reaches `confidence` keeps its nearest misclassified point.
 
@@ -49,32 +48,21 @@ class EAD(MinimalDistortionAttack):
     knowledge = "white"
     norms = (1.0,)
 
-    confidence: float = 0.0
-    beta: float = 0.001
-    learning_rate: float = 0.01
-    max_iter: int = 100
-    binary_search_steps: int = 10
-    initial_const: float = 0.01
-    decision_rule: str = "EN"
-    abort_early: bool = True
-    polish_steps: int = 20
-    polish_sparsity: float = 20.0
-
-    def _validate(self) -> None:
-        validation.not_negative(confidence=self.confidence, beta=self.beta)
-        validation.not_negative(polish_sparsity=self.polish_sparsity)
-        validation.positive(learning_rate=self.learning_rate, initial_const=self.initial_const)
-        validation.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
-        validation.choice(DECISION_RULES, decision_rule=self.decision_rule)
-        validation.flag(abort_early=self.abort_early)
-        validation.count(least=0, polish_steps=self.polish_steps)
+    confidence: float = setting(0.0, not_negative())
+    beta: float = setting(0.001, not_negative())
+    learning_rate: float = setting(0.01, positive())
+    max_iter: int = setting(100, integer())
+    binary_search_steps: int = setting(10, integer())
+    initial_const: float = setting(0.01, positive())
+    decision_rule: str = setting("EN", one_of(DECISION_RULES))
+    abort_early: bool = setting(True, flag())
+    polish_steps: int = setting(20, integer(least=0))
+    polish_sparsity: float = setting(20.0, not_negative())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)
-        const = ConstSearch(len(target), self.initial_const, self.binary_search_steps)
-        for step in range(self.binary_search_steps):
-            const.narrow(search.descend(const.begin(step)))
-            target.progress(step + 1, self.binary_search_steps)
+        steps = self.binary_search_steps
+        search_constant(target, search.descend, self.initial_const, steps)
         weight = self.polish_sparsity * self.beta * target.span
         plane = lp_plane(1.0) if self.decision_rule == "L1" else elastic_plane(weight)
         polish(target, search.nearest, plane, self.polish_steps, self.confidence)
@@ -92,15 +80,15 @@ class _Search:
         self.nearest = Nearest(target, self._distance, attack.confidence)
         self._clean = margin_gradient(target, target.x, target.all_rows)
 
-    def descend(self, const: NDArray[np.float64]) -> Mask:
-        """`max_iter` steps of FISTA; which samples met an adversarial iterate on the way.
+    def descend(self, const: Double) -> Mask:
+        """Take `max_iter` steps of FISTA; true (B,) where an iterate was adversarial.
 
-        Points ahead of the iterates are kept where they are nearer, but do not decide: a constant
-        of which they alone are adversarial is too small, and its iterates end farther away.
+        The points ahead, which FISTA extrapolates, may become the nearest point, but do not count
+        as success: a constant with which they alone are adversarial is too small.
         """
         attack, target = self._attack, self._target
         span, low = np.float32(target.span), np.float32(target.bounds[0])
-        found = np.zeros(len(target), bool)
+        success = np.zeros(len(target), bool)
         rows, clean = target.all_rows, flat(target.x)
         fall, rise = (low - clean) / span, (low + span - clean) / span
         stagnation = Stagnation(len(rows), attack.max_iter, attack.abort_early)
@@ -111,13 +99,13 @@ class _Search:
             pull = np.where(margin > attack.confidence, 0, const[rows])
             loss = squared_length(ahead) + pull * (attack.confidence - margin)
             loss += attack.beta * np.abs(ahead).sum(axis=1)
-            kept = stagnation.going(iteration, loss)
-            if not kept.any():
+            going = stagnation.going(iteration, loss)
+            if not going.any():
                 break
-            if not kept.all():
-                rows, clean, fall, rise = rows[kept], clean[kept], fall[kept], rise[kept]
-                last, ahead = last[kept], ahead[kept]
-                gradient, pull = gradient[kept], pull[kept]
+            if not going.all():
+                rows, clean, fall, rise = rows[going], clean[going], fall[going], rise[going]
+                last, ahead = last[going], ahead[going]
+                gradient, pull = gradient[going], pull[going]
             gradient *= column(rate * span * pull)
             ahead *= 1 - 2 * rate
             ahead += gradient
@@ -128,11 +116,11 @@ class _Search:
             last = delta
             delta = clean + span * last
             shaped = delta.reshape(-1, *target.input_shape)
-            found[rows] |= self.nearest.judge(rows, target.seal(shaped, rows))[0]
+            success[rows] |= self.nearest.judge(rows, target.seal(shaped, rows))[0]
             shaped = (clean + span * ahead).reshape(-1, *target.input_shape)
             margin, gradient = margin_gradient(target, shaped, rows)
             self.nearest.offer(rows, shaped, margin)
-        return found
+        return success
 
     def _shrink(self, delta: Float, fall: Float, rise: Float) -> Float:
         """Soft threshold at beta, inside the bounds: the paper's operator S_beta."""

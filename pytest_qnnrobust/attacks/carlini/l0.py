@@ -6,10 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
-from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, column, margin_gradient
+from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, margin_gradient
 from pytest_qnnrobust.attacks.carlini.polish import l0_plane, polish
+from pytest_qnnrobust.attacks.search import column
+from pytest_qnnrobust.attacks.settings import (
+    conflict,
+    flag,
+    integer,
+    not_negative,
+    positive,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.types import Float, Labels
@@ -32,7 +41,7 @@ class CarliniL0(MinimalDistortionAttack):
 
     A pixel is all channels of a place, and is dropped whole; with `independent_channels`, and for
     inputs that are no images, it is an element. The reported `l0` counts elements either way.
-    `polish_steps` rounds (`carlini_polish.polish`) then try still fewer elements, moved all the
+    `polish_steps` rounds (`carlini.polish.polish`) then try still fewer elements, moved all the
     way to a bound; 0 leaves them out, as the original does.
 
     White-box, L0. For 32x32 pixels some 300 gradients until the last pixels, then at most
@@ -43,29 +52,20 @@ class CarliniL0(MinimalDistortionAttack):
     knowledge = "white"
     norms = (0.0,)
 
-    confidence: float = 0.0
-    learning_rate: float = 0.05
-    max_iter: int = 10
-    initial_const: float = 0.1
-    largest_const: float = 1e3
-    const_factor: float = 2.0
-    drop_rate: float = 0.3
-    independent_channels: bool = False
-    polish_steps: int = 20
+    confidence: float = setting(0.0, not_negative())
+    learning_rate: float = setting(0.05, positive())
+    max_iter: int = setting(10, integer())
+    initial_const: float = setting(0.1, positive())
+    largest_const: float = setting(1e3, positive())
+    const_factor: float = setting(2.0, positive(), satisfies("> 1", lambda factor: factor > 1))
+    drop_rate: float = setting(0.3, positive())
+    independent_channels: bool = setting(False, flag())
+    polish_steps: int = setting(20, integer(least=0))
 
     def _validate(self) -> None:
-        validation.not_negative(confidence=self.confidence)
-        validation.positive(learning_rate=self.learning_rate)
-        validation.count(max_iter=self.max_iter)
-        validation.count(least=0, polish_steps=self.polish_steps)
-        validation.positive(initial_const=self.initial_const, largest_const=self.largest_const)
-        validation.positive(const_factor=self.const_factor, drop_rate=self.drop_rate)
-        validation.flag(independent_channels=self.independent_channels)
-        if self.const_factor <= 1:
-            raise validation.conflict("const_factor to be > 1", const_factor=self.const_factor)
         if not self.initial_const <= self.largest_const:
             limits = {"initial_const": self.initial_const, "largest_const": self.largest_const}
-            raise validation.conflict("initial_const to be at most largest_const", **limits)
+            raise conflict("initial_const to be at most largest_const", **limits)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)
@@ -76,7 +76,7 @@ class CarliniL0(MinimalDistortionAttack):
 
 
 class _Search(Descent):
-    """All samples, each with its own set of pixels and c; one gradient each a step."""
+    """Descent of all samples, each with its own pixels and c; one gradient each a step."""
 
     def __init__(self, attack: CarliniL0, target: Target) -> None:
         nearest = Nearest(target, changed, attack.confidence)
@@ -105,9 +105,9 @@ class _Search(Descent):
         gradient *= slope
         gradient *= np.repeat(self._open, self._channels, axis=1)
         self.adam.descend(self.w, gradient, attack.learning_rate)
-        kept = (self.const <= attack.largest_const) & np.isfinite(margin) & self._open.any(axis=1)
-        self._open = self._open[kept]
-        self.keep(kept)
+        going = (self.const <= attack.largest_const) & np.isfinite(margin) & self._open.any(axis=1)
+        self._open = self._open[going]
+        self.keep(going)
 
     def _drop(self, solved: Mask, effect: Float) -> None:
         """Close the pixels of least effect, and all of no effect, in these samples."""

@@ -5,31 +5,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.carlini.descent import (
-    Adam,
-    ConstSearch,
     Nearest,
     Stagnation,
     TanhSpace,
-    column,
     margin_gradient,
+    search_constant,
     squared_length,
 )
 from pytest_qnnrobust.attacks.carlini.polish import lp_plane, polish
+from pytest_qnnrobust.attacks.search import Adam, column
+from pytest_qnnrobust.attacks.settings import flag, integer, not_negative, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
 STRIDE = 0.6
 """Longest step of Adam, as a share of the RMS of the sample's smallest perturbation so far."""
 
 PACE = 3.0
-"""How much longer the steps are after a descent that found nothing."""
+"""Factor of the longest step after a descent without an adversarial point."""
 
 LONGEST = 1.0
 """Longest step of Adam, in w: two of them cross the domain."""
@@ -50,7 +48,7 @@ class CarliniL2(MinimalDistortionAttack):
     times `learning_rate`: as long as a sample has no adversarial point, each descent takes PACE
     times longer steps than the last; once it has, Adam's steps are at most STRIDE times that
     perturbation's RMS (the original's stay at `learning_rate`, in w). And `polish_steps` rounds
-    bring the result down the boundary (`carlini_polish.polish`); 0 leaves them out. A sample that
+    bring the result down the boundary (`carlini.polish.polish`); 0 leaves them out. A sample that
     never reaches `confidence` keeps its nearest misclassified point.
 
     White-box, L2. At most binary_search_steps * max_iter + 1 gradients and as many queries
@@ -60,27 +58,18 @@ class CarliniL2(MinimalDistortionAttack):
     knowledge = "white"
     norms = (2.0,)
 
-    confidence: float = 0.0
-    learning_rate: float = 0.01
-    max_iter: int = 10
-    binary_search_steps: int = 10
-    initial_const: float = 0.01
-    abort_early: bool = True
-    polish_steps: int = 20
-
-    def _validate(self) -> None:
-        validation.not_negative(confidence=self.confidence)
-        validation.positive(learning_rate=self.learning_rate, initial_const=self.initial_const)
-        validation.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
-        validation.flag(abort_early=self.abort_early)
-        validation.count(least=0, polish_steps=self.polish_steps)
+    confidence: float = setting(0.0, not_negative())
+    learning_rate: float = setting(0.01, positive())
+    max_iter: int = setting(10, integer())
+    binary_search_steps: int = setting(10, integer())
+    initial_const: float = setting(0.01, positive())
+    abort_early: bool = setting(True, flag())
+    polish_steps: int = setting(20, integer(least=0))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)
-        const = ConstSearch(len(target), self.initial_const, self.binary_search_steps)
-        for step in range(self.binary_search_steps):
-            const.narrow(search.descend(const.begin(step)))
-            target.progress(step + 1, self.binary_search_steps)
+        steps = self.binary_search_steps
+        search_constant(target, search.descend, self.initial_const, steps)
         polish(target, search.nearest, lp_plane(2), self.polish_steps, self.confidence)
 
 
@@ -96,10 +85,10 @@ class _Search:
         self._clean = margin_gradient(target, target.x, target.all_rows)
         self._longest = np.full(len(target), attack.learning_rate, np.float32)
 
-    def descend(self, const: NDArray[np.float64]) -> Mask:
-        """`max_iter` steps of Adam; which samples met an adversarial point on the way."""
+    def descend(self, const: Double) -> Mask:
+        """Take `max_iter` steps of Adam; true (B,) where a point on the way was adversarial."""
         attack, target = self._attack, self._target
-        found = np.zeros(len(target), bool)
+        success = np.zeros(len(target), bool)
         rows, clean, w = target.all_rows, flat(target.x), self._start.copy()
         adam, stagnation = Adam(w), Stagnation(len(w), attack.max_iter, attack.abort_early)
         points, slope = self._space.inputs(w)
@@ -110,13 +99,13 @@ class _Search:
             points *= np.float32(1 / target.span)
             pull = np.where(fooled, 0, const[rows])
             loss = squared_length(points) + pull * (attack.confidence - margin)
-            kept = stagnation.going(iteration, loss)
-            if not kept.any():
+            going = stagnation.going(iteration, loss)
+            if not going.any():
                 break
-            if not kept.all():
-                rows, clean, w, points = rows[kept], clean[kept], w[kept], points[kept]
-                gradient, slope, pull = gradient[kept], slope[kept], pull[kept]
-                adam.keep(kept)
+            if not going.all():
+                rows, clean, w, points = rows[going], clean[going], w[going], points[going]
+                gradient, slope, pull = gradient[going], slope[going], pull[going]
+                adam.keep(going)
             points *= np.float32(2 / target.span)
             gradient *= column(-pull)
             gradient += points
@@ -126,10 +115,10 @@ class _Search:
             shaped = points.reshape(-1, *target.input_shape)
             margin, gradient = margin_gradient(target, shaped, rows)
             fooled = self.nearest.offer(rows, shaped, margin)
-            found[rows] |= fooled
+            success[rows] |= fooled
         never = np.isinf(self.nearest.distance)
         self._longest[never] = np.minimum(PACE * self._longest[never], LONGEST)
-        return found
+        return success
 
     def _rate(self, rows: Labels, elements: int) -> Float:
         rms = np.sqrt(self.nearest.distance[rows] / np.float32(elements))

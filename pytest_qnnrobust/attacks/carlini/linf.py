@@ -6,11 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
-from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, column, margin_gradient
+from pytest_qnnrobust.attacks.carlini.descent import Descent, Nearest, margin_gradient
 from pytest_qnnrobust.attacks.carlini.polish import lp_plane, polish
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_norm
+from pytest_qnnrobust.attacks.search import column
+from pytest_qnnrobust.attacks.settings import (
+    conflict,
+    fraction,
+    integer,
+    not_negative,
+    positive,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.types import Float, Labels
@@ -19,7 +28,7 @@ STRIDE = 0.2
 """Longest step of Adam, as a share of tau."""
 
 WITHIN = np.float32(1.001)
-"""How far above tau, relatively, a perturbation still counts as inside."""
+"""Largest perturbation, as a multiple of tau, that counts as inside: float32 rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -35,7 +44,7 @@ class CarliniLinf(MinimalDistortionAttack):
 
     Beyond the original: Adam's steps are at most STRIDE * tau (the original's stay at
     `learning_rate`, in w), c starts at 0.01 instead of 1e-5 (which only costs gradients), and
-    `polish_steps` rounds bring the result down the boundary (`carlini_polish.polish`); 0 leaves
+    `polish_steps` rounds bring the result down the boundary (`carlini.polish.polish`); 0 leaves
     them out. `smallest_tau=span / 256, polish_steps=0` gives perturbations of the published size,
     which transfer further.
 
@@ -46,31 +55,22 @@ class CarliniLinf(MinimalDistortionAttack):
     knowledge = "white"
     norms = (np.inf,)
 
-    confidence: float = 0.0
-    learning_rate: float = 0.01
-    max_iter: int = 10
-    decrease_factor: float = 0.9
-    initial_const: float = 0.01
-    largest_const: float = 20.0
-    const_factor: float = 2.0
-    smallest_tau: float = 0.0
-    polish_steps: int = 20
+    confidence: float = setting(0.0, not_negative())
+    learning_rate: float = setting(0.01, positive())
+    max_iter: int = setting(10, integer())
+    decrease_factor: float = setting(0.9, fraction())
+    initial_const: float = setting(0.01, positive())
+    largest_const: float = setting(20.0, positive())
+    const_factor: float = setting(2.0, positive(), satisfies("> 1", lambda factor: factor > 1))
+    smallest_tau: float = setting(0.0, not_negative())
+    polish_steps: int = setting(20, integer(least=0))
 
     def _validate(self) -> None:
-        validation.not_negative(confidence=self.confidence, smallest_tau=self.smallest_tau)
-        validation.positive(learning_rate=self.learning_rate)
-        validation.count(max_iter=self.max_iter)
-        validation.count(least=0, polish_steps=self.polish_steps)
-        validation.positive(initial_const=self.initial_const, largest_const=self.largest_const)
-        validation.positive(const_factor=self.const_factor)
-        if self.const_factor <= 1:
-            raise validation.conflict("const_factor to be > 1", const_factor=self.const_factor)
         if not self.initial_const <= self.largest_const:
             limits = {"initial_const": self.initial_const, "largest_const": self.largest_const}
-            raise validation.conflict("initial_const to be at most largest_const", **limits)
-        validation.fraction(decrease_factor=self.decrease_factor)
+            raise conflict("initial_const to be at most largest_const", **limits)
         if self.decrease_factor == 1:
-            raise validation.conflict("decrease_factor to be < 1", decrease_factor=1)
+            raise conflict("decrease_factor to be < 1", decrease_factor=1)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         search = _Search(self, target)
@@ -81,7 +81,7 @@ class CarliniLinf(MinimalDistortionAttack):
 
 
 class _Search(Descent):
-    """All samples, each at its own tau and c; one gradient each a step."""
+    """Descent of all samples, each at its own tau and c; one gradient each a step."""
 
     def __init__(self, attack: CarliniLinf, target: Target) -> None:
         nearest = Nearest(target, linf, attack.confidence)
@@ -108,10 +108,11 @@ class _Search(Descent):
         gradient *= slope
         longest = STRIDE * self._tau / self.space.half
         self.adam.descend(self.w, gradient, np.minimum(attack.learning_rate, longest))
-        kept = (self.const <= attack.largest_const) & np.isfinite(margin)
-        kept &= (self._tau > attack.smallest_tau) & (self.nearest.distance[self.rows] > self._floor)
-        self._tau = self._tau[kept]
-        self.keep(kept)
+        going = (self.const <= attack.largest_const) & np.isfinite(margin)
+        going &= self._tau > attack.smallest_tau
+        going &= self.nearest.distance[self.rows] > self._floor
+        self._tau = self._tau[going]
+        self.keep(going)
 
     @property
     def _unit(self) -> float:

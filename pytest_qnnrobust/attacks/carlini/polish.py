@@ -10,9 +10,8 @@ from pytest_qnnrobust.attacks.carlini.descent import Nearest, margin_gradient
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot, shortest_step
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Float
+from pytest_qnnrobust.types import Bounds, Float
 
-Bounds = tuple[float, float]
 Plane = Callable[[Float, Float, Float, Bounds], Float]
 """Clean inputs, gradients (n, elements), gain needed (n,) and bounds -> steps (n, elements).
 
@@ -21,12 +20,20 @@ that gradient rises by the gain; as far as the bounds let where that does not su
 """
 
 OVERSHOOT = 1e-3
-"""How far beyond the linearized boundary a step aims, relative to the gain it needs."""
+"""Distance that a step aims beyond the linearized boundary, as a share of the gain it needs."""
+
 WORTH = 1e-4
 """A candidate has to be nearer by this share to be asked about."""
+
 SMALLEST_SHARE = 1 / 64
+"""Shortest move, as a share of the whole way, before a sample is left alone."""
+
 NEWTON_STEPS = 25
+"""Most steps of the threshold's search; it is within `CLOSE` after a few."""
+
 CLOSE = np.float32(1e-6)
+"""Relative error of the gain at which the threshold's search ends."""
+
 TINY = np.finfo(np.float32).tiny
 
 
@@ -51,14 +58,14 @@ def polish(
 
 
 class _Polish:
-    """Where every polished sample stands; the arrays are those of `rows`."""
+    """State of every polished sample; the arrays are those of `rows`."""
 
     def __init__(self, target: Target, nearest: Nearest, plane: Plane, confidence: float) -> None:
         self._target = target
         self._nearest = nearest
         self._plane = plane
         self._confidence = confidence
-        self.rows = nearest.found
+        self.rows = nearest.fooled_rows
         n = len(self.rows)
         self._clean = flat(target.x)[self.rows]
         self._best = np.zeros_like(self._clean)
@@ -120,19 +127,19 @@ class _Polish:
         self._extra[lost] += missing / self._share[lost]
         self._share[lost] *= np.where(missing > 0, np.float32(1), np.float32(0.5))
 
-    def _keep(self, kept: Mask) -> None:
-        if kept.all():
+    def _keep(self, going: Mask) -> None:
+        if going.all():
             return
         for name in ("rows", "_clean", "_best", "_gradient", "_margin", "_share", "_extra"):
-            setattr(self, name, getattr(self, name)[kept])
-        self._moved = self._moved[kept]
+            setattr(self, name, getattr(self, name)[going])
+        self._moved = self._moved[going]
 
     def _shaped(self, points: Float) -> Float:
         return points.reshape(-1, *self._target.input_shape)
 
 
 def lp_plane(norm: float) -> Plane:
-    """For L1, L2 and Linf."""
+    """Plane of L1, L2 or Linf."""
 
     def plane(clean: Float, gradient: Float, gain: Float, bounds: Bounds) -> Float:
         step: Float = shortest_step(clean, gradient, np.maximum(gain, 0), bounds, norm)
@@ -142,7 +149,7 @@ def lp_plane(norm: float) -> Plane:
 
 
 def elastic_plane(beta: float) -> Plane:
-    """For beta * L1 + L2^2: the gradient's soft threshold at beta / 2."""
+    """Plane of beta * L1 + L2^2: the gradient's soft threshold at beta / 2."""
 
     def plane(clean: Float, gradient: Float, gain: Float, bounds: Bounds) -> Float:
         slope = np.abs(gradient)
@@ -153,7 +160,7 @@ def elastic_plane(beta: float) -> Plane:
 
 
 def l0_plane(clean: Float, gradient: Float, gain: Float, bounds: Bounds) -> Float:
-    """Elements moved all the way to a bound, those that gain most first."""
+    """Plane of L0: elements move all the way to a bound, those that gain most first."""
     room = _room(clean, gradient, bounds)
     gains = np.abs(gradient) * room
     order = np.argsort(-gains, axis=1, kind="stable")

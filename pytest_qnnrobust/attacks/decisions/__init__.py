@@ -1,1 +1,1 @@
-"""Black-box attacks that see decisions alone."""
+"""Black-box attacks on decisions alone: Boundary, GeoDA, HopSkipJump, their starts and probes."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.decisions import starts
 from pytest_qnnrobust.attacks.decisions.normals import channel_noise
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot, row_norm
+from pytest_qnnrobust.attacks.settings import integer, not_negative, positive, satisfies, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat
@@ -51,25 +51,16 @@ class BoundaryAttack(MinimalDistortionAttack):
     knowledge = "black"
     norms = (2.0,)
 
-    delta: float = 0.1
-    epsilon: float = 1.0
-    step_adapt: float = 0.667
-    max_iter: int = 500
-    num_trial: int = 25
-    sample_size: int = 8
-    init_size: int = 100
-    channel_correlation: float = 0.5
-
-    def _validate(self) -> None:
-        validation.positive(delta=self.delta, epsilon=self.epsilon)
-        if not 0 < self.step_adapt < 1:
-            raise validation.conflict("step_adapt to be in (0, 1)", step_adapt=self.step_adapt)
-        validation.count(max_iter=self.max_iter, num_trial=self.num_trial)
-        validation.count(sample_size=self.sample_size, init_size=self.init_size)
-        validation.not_negative(channel_correlation=self.channel_correlation)
-        if self.channel_correlation >= 1:
-            rule = "channel_correlation to be in [0, 1)"
-            raise validation.conflict(rule, channel_correlation=self.channel_correlation)
+    delta: float = setting(0.1, positive())
+    epsilon: float = setting(1.0, positive())
+    step_adapt: float = setting(0.667, satisfies("in (0, 1)", lambda factor: 0 < factor < 1))
+    max_iter: int = setting(500, integer())
+    num_trial: int = setting(25, integer())
+    sample_size: int = setting(8, integer())
+    init_size: int = setting(100, integer())
+    channel_correlation: float = setting(
+        0.5, not_negative(), satisfies("in [0, 1)", lambda share: share < 1)
+    )
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = starts.random_starts(target, streams, self.init_size, 2.0)
@@ -83,7 +74,7 @@ class BoundaryAttack(MinimalDistortionAttack):
 
 
 class _Walk:
-    """Where the samples that still walk stand: one row each in every array."""
+    """State of the samples that still walk: one row each in every array."""
 
     def __init__(self, attack: BoundaryAttack, target: Target, rows: Rows, points: Float) -> None:
         self._attack = attack
@@ -117,16 +108,16 @@ class _Walk:
     def keep_going(self) -> bool:
         """Drop the samples that are stuck; true while there are others."""
         attack = self._attack
-        kept = self._failures < attack.num_trial * attack.sample_size
-        if not kept.all():
-            self._rows, self._clean = self._rows[kept], self._clean[kept]
-            self._offset, self._length = self._offset[kept], self._length[kept]
-            self._sideways, self._mirrored = self._sideways[kept], self._mirrored[kept]
-            self._delta, self._failures = self._delta[kept], self._failures[kept]
-        return bool(kept.any())
+        walking = self._failures < attack.num_trial * attack.sample_size
+        if not walking.all():
+            self._rows, self._clean = self._rows[walking], self._clean[walking]
+            self._offset, self._length = self._offset[walking], self._length[walking]
+            self._sideways, self._mirrored = self._sideways[walking], self._mirrored[walking]
+            self._delta, self._failures = self._delta[walking], self._failures[walking]
+        return bool(walking.any())
 
     def _turn(self, streams: Streams) -> None:
-        """A new direction for each sample, at right angles to its offset, or the opposite one."""
+        """Choose a new direction at right angles to the offset, or the opposite of the last one."""
         fresh = ~self._mirrored
         self._sideways[self._mirrored] *= -1
         draw = channel_noise(self._target, streams, self._attack.channel_correlation)
@@ -138,9 +129,9 @@ class _Walk:
 
     def _candidates(self) -> Float:
         towards = 1 - np.minimum(self._delta**2 / 2, min(self._attack.epsilon, 0.5))
-        kept = towards / np.hypot(1.0, self._delta)
-        points = self._offset * kept.astype(np.float32)[:, None]
-        points += self._sideways * (kept * self._delta * self._length).astype(np.float32)[:, None]
+        radius = towards / np.hypot(1.0, self._delta)
+        points = self._offset * radius.astype(np.float32)[:, None]
+        points += self._sideways * (radius * self._delta * self._length).astype(np.float32)[:, None]
         points += self._clean
         return self._target.project(points.reshape(-1, *self._target.input_shape))
 

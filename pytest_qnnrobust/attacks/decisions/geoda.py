@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.decisions.normals import Draw, Gains, probe_normals, unit, visible
 from pytest_qnnrobust.attacks.decisions.starts import (
@@ -18,12 +16,11 @@ from pytest_qnnrobust.attacks.decisions.starts import (
     to_boundary,
 )
 from pytest_qnnrobust.attacks.geometry import balls
+from pytest_qnnrobust.attacks.settings import fraction, integer, not_negative, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.types import Float, Labels
-
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double, Float, Labels
 
 SEARCH = 25
 """Queries an iteration sets aside for the search along the normal."""
@@ -41,6 +38,7 @@ RETREATS = 8
 """Halved steps tried from a boundary point whose normal was given up."""
 
 TINY = 1e-30
+"""Keeps the division by a length finite."""
 
 PRECISION = 0.002
 """Bisections along a normal end within this share of the distance at the latest."""
@@ -74,20 +72,13 @@ class GeoDA(MinimalDistortionAttack):
     batch = 64
 
     norm: float = 2.0
-    max_iter: int = 4000
-    sub_dim: int = 75
-    bin_search_tol: float = 0.0001
-    lambda_param: float = 0.6
-    sigma: float = 0.002
-    init_size: int = 100
-    tolerance: float = 0.0
-
-    def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        validation.count(max_iter=self.max_iter, sub_dim=self.sub_dim, init_size=self.init_size)
-        validation.positive(bin_search_tol=self.bin_search_tol, sigma=self.sigma)
-        validation.fraction(lambda_param=self.lambda_param)
-        validation.not_negative(tolerance=self.tolerance)
+    max_iter: int = setting(4000, integer())
+    sub_dim: int = setting(75, integer())
+    bin_search_tol: float = setting(0.0001, positive())
+    lambda_param: float = setting(0.6, fraction())
+    sigma: float = setting(0.002, positive())
+    init_size: int = setting(100, integer())
+    tolerance: float = setting(0.0, not_negative())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = random_starts(target, streams, self.init_size, self.norm)
@@ -103,10 +94,10 @@ class GeoDA(MinimalDistortionAttack):
         for step, probes in enumerate(schedule):
             if not len(rows):
                 return
-            found = probe_normals(target, rows, points[rows], sigma[rows], probes, draw)
+            normal = probe_normals(target, rows, points[rows], sigma[rows], probes, draw)
             if self.norm == 1:
-                found = _undo_clipping(target, points[rows], found)
-            normals[rows] += found
+                normal = _undo_clipping(target, points[rows], normal)
+            normals[rows] += normal
             ray = Ray(target, rows, normals[rows], self.norm)
             points[rows], met = _cross(target, rows, ray, points[rows], length)
             normals[rows[~met]] = 0
@@ -140,8 +131,10 @@ class Ray:
 
 
 def query_schedule(queries: int, lambda_param: float) -> list[int]:
-    """Probes of each iteration: growing by lambda**(-2/3), as many iterations as leave the first
-    `FIRST` probes and each of them `SEARCH` queries beside; at least one iteration.
+    """Number of probes of each iteration, growing by the factor lambda**(-2/3).
+
+    There are as many iterations, at least one, as leave `FIRST` probes to the first of them and
+    `SEARCH` further queries to each.
     """
     shares = [1.0]
     while True:
@@ -161,16 +154,16 @@ def frequency_noise(target: Target, streams: Streams, frequencies: int) -> Draw:
     """
     shape = target.input_shape
     axes = range(min(len(shape), 2))
-    kept = [min(frequencies, shape[axis]) for axis in axes]
+    lowest = [min(frequencies, shape[axis]) for axis in axes]
     full = [shape[axis] for axis in axes]
 
     def draw(rows: Rows, count: int) -> Float:
-        if kept == full:
+        if lowest == full:
             return streams.normal(rows, count, *shape)
         from scipy.fft import idctn
 
-        coefficients = streams.normal(rows, count, *kept, *shape[2:])
-        coefficients *= np.float32(np.sqrt(np.prod(full) / np.prod(kept)))
+        coefficients = streams.normal(rows, count, *lowest, *shape[2:])
+        coefficients *= np.float32(np.sqrt(np.prod(full) / np.prod(lowest)))
         places = [axis + 2 for axis in axes]
         return np.asarray(idctn(coefficients, s=full, axes=places, norm="ortho"), np.float32)
 
@@ -180,16 +173,16 @@ def frequency_noise(target: Target, streams: Streams, frequencies: int) -> Draw:
 def _cross(
     target: Target, rows: Rows, ray: Ray, points: Float, length: float
 ) -> tuple[Float, Mask]:
-    """Where the rays meet the other side, and whether they do; else where `_retreat` ends."""
+    """The points where the rays meet the other side, else those of `_retreat`; true where met."""
     high = lp_norm(points - target.x[rows], ray.norm)
     width = np.minimum(length, PRECISION * high)
     low = np.zeros(len(rows))
-    kept = points.copy()
+    nearest = points.copy()
     seeking = np.arange(len(rows))
     for _ in range(REACHES):
         tries = target.seal(ray.at(seeking, high[seeking]), rows[seeking])
         fooled = _fooled(target, rows[seeking], tries)
-        kept[seeking[fooled]] = tries[fooled]
+        nearest[seeking[fooled]] = tries[fooled]
         propose_nearer(target, rows[seeking[fooled]], tries[fooled], ray.norm)
         seeking = seeking[~fooled]
         if not len(seeking):
@@ -197,29 +190,31 @@ def _cross(
         low[seeking] = high[seeking]
         high[seeking] *= GROWTH
     low[seeking] = high[seeking]
-    found = bisect(target, rows, ray.at, low, high, kept, width, ray.norm)
+    crossing = bisect(target, rows, ray.at, low, high, nearest, width, ray.norm)
     met = np.ones(len(rows), bool)
     met[seeking] = False
     if len(seeking):
-        found[seeking] = _retreat(
+        crossing[seeking] = _retreat(
             target, rows[seeking], ray.direction[seeking], points[seeking], ray
         )
-    return found, met
+    return crossing, met
 
 
 def _retreat(target: Target, rows: Rows, direction: Float, points: Float, ray: Ray) -> Float:
-    """From `points`, whose ray does not meet the other side, along it as far as they stay there,
-    and straight back to the boundary: the step of HopSkipJump.
+    """Move `points`, whose ray does not meet the other side, along it and back to the boundary.
+
+    They go as far along the ray as they stay misclassified, and return straight towards the clean
+    image: the step of HopSkipJump.
     """
     clean = target.x[rows]
     reach = lp_norm(points - clean, ray.norm) / np.maximum(lp_norm(direction, ray.norm), TINY)
-    kept = step_out(target, rows, points, direction, reach / 2, RETREATS)
-    tolerance = PRECISION * lp_norm(kept - clean, ray.norm)
-    return to_boundary(target, rows, kept, tolerance, ray.norm)
+    stepped = step_out(target, rows, points, direction, reach / 2, RETREATS)
+    tolerance = PRECISION * lp_norm(stepped - clean, ray.norm)
+    return to_boundary(target, rows, stepped, tolerance, ray.norm)
 
 
 def _undo_clipping(target: Target, points: Float, sums: Float) -> Float:
-    """Elements at a bound moved in half of the probes only, so that their sums are half as large.
+    """Double the sums of elements at a bound, which moved in half of the probes only.
 
     L1 needs that: its points have the elements of the largest slope at a bound.
     """
@@ -233,7 +228,7 @@ def _fooled(target: Target, rows: Rows, tries: Float) -> Mask:
 
 
 def _largest_first(target: Target, clean: Float, normals: Float) -> tuple[Float, Float]:
-    """Filling elements by falling size: the length used up before each, and its room."""
+    """The L1 length used up before each element, filled by falling size, and its room."""
     fall, rise = balls.rooms(flat(clean).astype(np.float64), target.bounds)
     room = np.where(normals > 0, rise, fall)
     order = np.argsort(-np.abs(normals), axis=1, kind="stable")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.decisions.normals import (
     Draw,
@@ -18,12 +16,18 @@ from pytest_qnnrobust.attacks.decisions.normals import (
     visible,
 )
 from pytest_qnnrobust.attacks.decisions.starts import bisect, random_starts, step_out, to_boundary
+from pytest_qnnrobust.attacks.settings import (
+    fraction,
+    integer,
+    not_negative,
+    require,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.types import Float, Labels
-
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double, Float, Labels
 
 OFFSET = 0.1
 """Distance left to the boundary, over the standard deviation of a probe across it."""
@@ -32,7 +36,7 @@ ANGLE = 0.003
 """Radians at which the search along the semicircle ends."""
 
 MEMORY = 0.8
-"""What a Linf gradient estimate keeps of the sum of those before it."""
+"""Share of the earlier estimates that a Linf gradient estimate keeps."""
 
 HALVINGS = 20
 """Step lengths tried before a sample stays where it is for an iteration."""
@@ -66,24 +70,19 @@ class HopSkipJump(MinimalDistortionAttack):
     batch = 64
 
     norm: float = 2.0
-    max_iter: int = 50
-    init_eval: int = 100
+    max_iter: int = setting(50, integer())
+    init_eval: int = setting(100, integer())
     max_eval: int = 10000
-    growth: float = 0.2
-    init_size: int = 100
-    theta: float = 0.1
-    correlation: float = 0.5
-    tolerance: float = 0.005
+    growth: float = setting(0.2, not_negative())
+    init_size: int = setting(100, integer())
+    theta: float = setting(0.1, fraction())
+    correlation: float = setting(
+        0.5, not_negative(), satisfies("in [0, 1)", lambda share: share < 1)
+    )
+    tolerance: float = setting(0.005, not_negative())
 
     def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        validation.count(max_iter=self.max_iter, init_eval=self.init_eval, init_size=self.init_size)
-        validation.count(least=self.init_eval, max_eval=self.max_eval)
-        validation.fraction(theta=self.theta)
-        validation.not_negative(tolerance=self.tolerance, growth=self.growth)
-        validation.not_negative(correlation=self.correlation)
-        if self.correlation >= 1:
-            raise validation.conflict("correlation to be in [0, 1)", correlation=self.correlation)
+        require(self.max_eval, "max_eval", integer(least=self.init_eval))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = random_starts(target, streams, self.init_size, self.norm)
@@ -106,7 +105,7 @@ class HopSkipJump(MinimalDistortionAttack):
     def _turn(
         self, target: Target, rows: Rows, points: Float, streams: Streams, count: int
     ) -> Float:
-        """L2: where the semicircle from the points towards the gradient leaves their side."""
+        """Move along the semicircle towards the gradient, to where it leaves the far side (L2)."""
         arc = Arc(target, rows, points)
         sigma = self.theta * arc.distance / np.sqrt(flat(points).shape[1])
         noise = channel_noise(target, streams, self.correlation)
@@ -125,7 +124,7 @@ class HopSkipJump(MinimalDistortionAttack):
         step: int,
         memory: Float,
     ) -> Float:
-        """Linf: a step along the signs, halved until misclassified; else the points themselves."""
+        """Step along the signs, halved until misclassified; else stay at the points (Linf)."""
         distance = lp_norm(points - target.x[rows], self.norm)
         sigma = visible(target, self.theta * distance)
         draw = channel_noise(target, streams, 0.0)
@@ -136,7 +135,7 @@ class HopSkipJump(MinimalDistortionAttack):
         return step_out(target, rows, points, signs, reach, HALVINGS)
 
     def _return(self, target: Target, rows: Rows, points: Float) -> Float:
-        """Back to the boundary, to within a tenth of what probes can tell apart."""
+        """Return to the boundary, to within a tenth of what probes can tell apart."""
         distance = lp_norm(points - target.x[rows], self.norm)
         size = flat(points).shape[1]
         tolerance = OFFSET * self.theta * distance / np.sqrt(size)
@@ -173,7 +172,7 @@ class Arc:
 
 
 def sideways(draw: Draw, rows: Rows, directions: Float) -> Draw:
-    """The same noise without its part along the unit `directions` (n, elements) of `rows`."""
+    """Noise of `draw` without its part along the unit `directions` (n, elements) of `rows`."""
 
     def drawn(asked: Rows, count: int) -> Float:
         noise = draw(asked, count)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.types import Float
+from pytest_qnnrobust.types import Double, Float
 
 QUESTION = 512
 """Most probes that one question to the model holds; a multiple of the model's chunk."""
@@ -50,8 +50,8 @@ def probe_normals(
     return sums
 
 
-def visible(target: Target, sigma: NDArray[Any]) -> NDArray[np.float64]:
-    """`sigma`, but never less than one step of a quantized input.
+def visible(target: Target, sigma: NDArray[Any]) -> Double:
+    """Raise `sigma` (n,) to at least one step of a quantized input.
 
     A smaller probe would round back to the point it came from in almost every element, and the
     decisions would say nothing of the direction that was asked for.
@@ -86,7 +86,7 @@ def channel_noise(target: Target, streams: Streams, correlation: float) -> Draw:
 
 
 class Gains:
-    """Which samples still come nearer: the stopping rule of attacks without an end of their own.
+    """Stopping rule of attacks without an end of their own: go on with what still comes nearer.
 
     A sample stops once its last `WINDOW` iterations each brought, on average, less than a share
     `tolerance` of its distance, measured in `norm` from the clean image to its proposal.
@@ -96,10 +96,10 @@ class Gains:
         self._target = target
         self._norm = norm
         self._kept = (1 - min(tolerance, 1.0)) ** WINDOW if tolerance else np.inf
-        self._past: list[NDArray[np.float64]] = []
+        self._past: list[Double] = []
 
     def still_worth(self, rows: Rows) -> Rows:
-        """Those of `rows` to go on with; called after every iteration."""
+        """The samples of `rows` to go on with; to be called after every iteration."""
         now = np.zeros(len(self._target))
         now[rows] = lp_norm(self._target.proposals[rows] - self._target.x[rows], self._norm)
         self._past.append(now)

@@ -1,4 +1,4 @@
-"""How decision-based attacks begin: a misclassified image, moved to the decision boundary."""
+"""Starts of decision-based attacks: a misclassified image, moved to the decision boundary."""
 
 from __future__ import annotations
 
@@ -11,33 +11,31 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import lp_norm
-from pytest_qnnrobust.types import Float
+from pytest_qnnrobust.types import Double, Float
 
 START_BLOCK = 5
 """Random images that a sample tries at a time while it looks for a start."""
 
 START_TOLERANCE = 0.01
-"""Where the bisection of a start ends, as a share of its distance from the clean image."""
+"""Precision of a start's bisection, as a share of its distance from the clean image."""
 
 PATCHES = 4
 """Patches along each axis of a coarse random pattern."""
-
-Double = NDArray[np.float64]
 
 
 def random_starts(target: Target, streams: Streams, init_size: int, norm: float) -> Rows:
     """Propose a misclassified image near the boundary for each sample; the samples that have one.
 
-    Of up to `init_size` uniform random images, five at a time, those of the first five with a
-    misclassified one; where all of them look like the label, of as many random blends of such an
-    image with the clean one; where those do too, of as many coarse random patterns (a class that
-    owns all noise rarely owns those). Each of the five that is misclassified is bisected towards
-    the clean image, to within a hundredth of its distance, and the nearest in `norm` proposed: an
-    attack that starts near ends less often on a far stretch of the boundary.
+    A sample tries up to `init_size` uniform random images, five at a time, until one of five is
+    misclassified. If none is, it tries as many random blends of such an image with the clean one,
+    and then as many coarse random patterns (a class that owns all noise rarely owns those). Each
+    misclassified one of the five is bisected towards the clean image, to within a hundredth of its
+    distance, and the nearest in `norm` is proposed: an attack that starts near ends less often on
+    a far stretch of the boundary.
     Up to 3 * init_size + 35 queries.
     """
     rows = target.all_rows
-    found = np.zeros(len(target), bool)
+    has_start = np.zeros(len(target), bool)
     blocks = [START_BLOCK] * (init_size // START_BLOCK)
     blocks += [rest] if (rest := init_size % START_BLOCK) else []
     for draw in (_noise, _blend, _pattern):
@@ -49,11 +47,11 @@ def random_starts(target: Target, streams: Streams, init_size: int, norm: float)
                 chosen = np.flatnonzero(fooled[:, tried])
                 _propose_boundary(target, rows[chosen], tries[chosen, tried], norm)
             started = fooled.any(axis=1)
-            found[rows[started]] = True
+            has_start[rows[started]] = True
             rows = rows[~started]
             if not len(rows):
-                return np.flatnonzero(found)
-    return np.flatnonzero(found)
+                return np.flatnonzero(has_start)
+    return np.flatnonzero(has_start)
 
 
 def _propose_boundary(target: Target, rows: Rows, points: Float, norm: float) -> None:
@@ -86,8 +84,8 @@ def to_boundary(
         moved += start
         return moved
 
-    kept = target.seal(points, rows)
-    return bisect(target, rows, at, np.zeros(len(rows)), reach, kept, tolerance, norm)
+    sealed = target.seal(points, rows)
+    return bisect(target, rows, at, np.zeros(len(rows)), reach, sealed, tolerance, norm)
 
 
 def bisect(
@@ -96,18 +94,18 @@ def bisect(
     at: Callable[[Rows, Double], Float],
     low: Double,
     high: Double,
-    kept: Float,
+    nearest: Float,
     tolerance: float | NDArray[Any],
     norm: float,
 ) -> Float:
-    """The misclassified point of each row with the least parameter, to within `tolerance`.
+    """Bisect each row to its misclassified point of least parameter, to within `tolerance`.
 
     `at(chosen, parameter)` gives the points (k, *input_shape) of positions `chosen` in `rows`;
-    `low` is classified as the label and `high`, whose sealed point is `kept`, is not. Rounds stop
-    at float32 resolution of `high`. Every point is judged as graded: in the bounds, on the grid
-    of a quantized input. Proposes what comes nearer, in `norm`, than the sample's proposal.
+    `low` is classified as the label and `high`, whose sealed point is `nearest`, is not. Rounds
+    stop at float32 resolution of `high`. Every point is judged as graded: in the bounds, on the
+    grid of a quantized input. Proposes what comes nearer, in `norm`, than the sample's proposal.
     """
-    low, high, kept = low.copy(), high.copy(), kept.copy()
+    low, high, nearest = low.copy(), high.copy(), nearest.copy()
     width = np.maximum(np.asarray(tolerance, np.float64), high * np.finfo(np.float32).eps)
     while len(active := np.flatnonzero(high - low > width)):
         middle = (low[active] + high[active]) / 2
@@ -115,9 +113,9 @@ def bisect(
         fooled = target.evaluate(tries, rows[active]).labels != target.y[rows[active]]
         low[active[~fooled]] = middle[~fooled]
         high[active[fooled]] = middle[fooled]
-        kept[active[fooled]] = tries[fooled]
+        nearest[active[fooled]] = tries[fooled]
         propose_nearer(target, rows[active[fooled]], tries[fooled], norm)
-    return kept
+    return nearest
 
 
 def step_out(
@@ -175,7 +173,7 @@ def _pattern(target: Target, rows: Rows, streams: Streams, block: int) -> Double
     return target.bounds[0] + target.span * image
 
 
-def _seal(target: Target, tries: NDArray[np.float64]) -> Float:
+def _seal(target: Target, tries: Double) -> Float:
     return target.seal(tries.reshape(-1, *target.input_shape)).reshape(tries.shape)
 
 

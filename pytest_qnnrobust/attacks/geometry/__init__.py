@@ -1,1 +1,1 @@
-"""Balls, bounds and input grids: the geometry that attacks share."""
+"""Geometry that attacks share: balls and bounds, input grids, hyperplanes, steepest steps."""

@@ -16,7 +16,7 @@ from pytest_qnnrobust.metrics import flat, lp_norm
 from pytest_qnnrobust.types import Array, Bounds, Double, Float
 
 TOGETHER = 1 << 16
-"""Elements that are worked on together."""
+"""Elements that are worked on together: their float64 temporaries fit the cache."""
 
 
 def cache_sized(shape: tuple[int, ...]) -> list[slice]:
@@ -26,7 +26,9 @@ def cache_sized(shape: tuple[int, ...]) -> list[slice]:
 
 
 def project(x: NDArray[Any], clean: NDArray[Any], norm: float, eps: float, bounds: Bounds) -> Float:
-    """Into the ball of radius `eps` around `clean` and into `bounds`; float32, never outside.
+    """Project `x` into the ball of radius `eps` around `clean` and into `bounds`; float32.
+
+    The result is never outside, not even by rounding.
 
     L1 is the Euclidean projection onto the intersection of both. L2 and Linf project onto the ball
     and then clip, which cannot leave it again because `clean` lies inside the bounds.
@@ -42,7 +44,7 @@ def project(x: NDArray[Any], clean: NDArray[Any], norm: float, eps: float, bound
 
 
 def displacement(x: NDArray[Any], clean: Double, norm: float, eps: float, bounds: Bounds) -> Double:
-    """From `clean` to the projection of `x` onto the L1 ball inside the bounds, or the L2 ball."""
+    """The step from `clean` to the projection of `x` onto the L1 ball in the bounds, or L2 ball."""
     delta = np.asarray(x, np.float64) - clean
     if norm == 1:
         return l1_projection(delta, *rooms(clean, bounds), eps)
@@ -89,7 +91,7 @@ def float32_bounds(bounds: Bounds) -> tuple[np.float32, np.float32]:
 
 
 def rooms(clean: Double, bounds: Bounds) -> tuple[Double, Double]:
-    """How far each element may fall and rise before it meets the bounds, both >= 0."""
+    """Distances that each element may fall and rise before it meets the bounds, both >= 0."""
     return np.maximum(clean - bounds[0], 0.0), np.maximum(bounds[1] - clean, 0.0)
 
 
@@ -115,8 +117,8 @@ def l1_projection(delta: Double, fall: Double | float, rise: Double | float, eps
     threshold = np.zeros(len(rows))
     if len(outside):
         threshold[outside] = _l1_threshold(size[outside], room[outside], eps)
-    kept = np.minimum(np.maximum(size - threshold[:, None], 0.0), room)
-    return np.asarray((np.sign(rows) * kept).reshape(delta.shape))
+    lowered = np.minimum(np.maximum(size - threshold[:, None], 0.0), room)
+    return np.asarray((np.sign(rows) * lowered).reshape(delta.shape))
 
 
 def _l1_threshold(size: Double, room: Double, eps: float) -> Double:
@@ -161,8 +163,8 @@ def l1_ball_step(x: Array, step: Array, eps: float, bounds: Bounds) -> Array:
     moved = np.empty_like(step)
     for rows in cache_sized(step.shape):
         shape = Ragged(np.full(len(step[rows]), step.shape[1]))
-        found = ragged_l1_ball_step(x[rows].ravel(), step[rows].ravel(), shape, eps, bounds)
-        moved[rows] = found.reshape(moved[rows].shape)
+        nearest = ragged_l1_ball_step(x[rows].ravel(), step[rows].ravel(), shape, eps, bounds)
+        moved[rows] = nearest.reshape(moved[rows].shape)
     return moved
 
 
@@ -189,8 +191,8 @@ def _threshold(size: Array, room: Array, shape: Ragged, eps: float) -> Array:
     least = (norm - total) / np.maximum(shape.counts(size > 0), 1).astype(size.dtype)
     level = low = np.where(unfinished, least * size.dtype.type(1 - 1e-5), 0)
     high = shape.largest(size)
-    kept, shape = shape.chosen(size > shape.repeated(low))
-    size, room = size[kept], room[kept]
+    above, shape = shape.chosen(size > shape.repeated(low))
+    size, room = size[above], room[above]
     for step in range(100):
         moved = _lowered(size, room, shape, level)
         excess = shape.sums(moved) - total
@@ -213,7 +215,7 @@ def _lowered(size: Array, room: Array, shape: Ragged, level: Array) -> Array:
 
 
 def room_towards(x: Array, direction: Array, bounds: Bounds) -> Array:
-    """How far each element may move in its direction."""
+    """Distance that each element may move in its direction before it meets a bound."""
     middle, half = (bounds[0] + bounds[1]) / 2, (bounds[1] - bounds[0]) / 2
     room = middle - x
     room *= direction

@@ -21,7 +21,7 @@ BUDGET_TOLERANCE = 1e-6
 
 
 def whole_steps(eps: float, grid: InputGrid) -> int:
-    """How many input LSBs fit into `eps`."""
+    """Number of input LSBs that fit into `eps`."""
     return int(eps / grid.scale * (1 + BUDGET_TOLERANCE))
 
 

@@ -13,7 +13,7 @@ from pytest_qnnrobust.attacks.geometry.balls import room_towards
 from pytest_qnnrobust.types import Array, Bounds
 
 FIRST = 128
-"""How many of the largest slopes the L1 step looks at before it sorts them all."""
+"""Number of largest slopes that the L1 step looks at before it sorts them all."""
 
 
 def shortest_step(x: Array, slope: Array, gap: Array, bounds: Bounds, norm: float) -> Array:

@@ -9,7 +9,7 @@ from pytest_qnnrobust.types import Array
 
 
 class Ragged:
-    """How n rows lie in an array (m,): one after the other, or in pieces.
+    """Layout of n rows in an array (m,): one after the other, or in pieces.
 
     `lengths` int64 (n,), or (pieces, n): then all first pieces stand before all second ones; no
     piece is empty. What is computed for a row is the same whatever rows stand beside it.
@@ -26,11 +26,11 @@ class Ragged:
 
     @property
     def owners(self) -> NDArray[np.int64]:
-        """Which row each element belongs to, (m,)."""
+        """The row that each element belongs to, (m,)."""
         return np.repeat(self._row, self._each)
 
     def chosen(self, mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], Ragged]:
-        """Where `mask` (m,) is true, and how the rows lie of which only this is left.
+        """Indices where `mask` (m,) is true, and the layout of the rows of these elements alone.
 
         The first element of every piece is kept in any case.
         """
@@ -42,7 +42,7 @@ class Ragged:
         return np.asarray(self._pieces(np.add.reduceat(values, self._starts)).sum(axis=0))
 
     def counts(self, mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """How many elements of each row are true, (m,) -> (n,)."""
+        """Number of true elements in each row, (m,) -> (n,)."""
         return np.asarray(self._pieces(self._counted(mask)).sum(axis=0, dtype=np.int32))
 
     def largest(self, values: Array) -> Array:

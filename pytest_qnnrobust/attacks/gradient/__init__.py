@@ -1,1 +1,1 @@
-"""White-box attacks that follow a gradient of the loss or the logits."""
+"""White-box attacks along gradients: FGSM, PGD, Auto-PGD, DeepFool, FAB, JSMA, UAP."""

@@ -7,17 +7,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import score_losses, validation
+from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import balls
-from pytest_qnnrobust.attacks.gradient.climbs import Climb, L1Climb, L2Climb, LinfClimb, Plan
+from pytest_qnnrobust.attacks.gradient.climbs import (
+    Climb,
+    ClimbSettings,
+    L1Climb,
+    L2Climb,
+    LinfClimb,
+)
+from pytest_qnnrobust.attacks.settings import conflict, flag, fraction, integer, one_of, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, OutOfBudgetError, Rows, Target
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.models.base import Gradient
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
 RACE = 256
 """Climbs that run side by side at most, once a sample has more than one."""
@@ -43,19 +49,15 @@ class _AutoPGD(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.0008
-    max_iter: int = 100
-    restarts: int = 1
-    rho: float = 0.75
-    larger_eps: bool = False
-    early_stop: bool = True
+    max_iter: int = setting(100, integer())
+    restarts: int = setting(1, integer())
+    rho: float = setting(0.75, fraction())
+    larger_eps: bool = setting(False, flag())
+    early_stop: bool = setting(True, flag())
 
     def _validate(self) -> None:
-        super()._validate()
-        validation.count(max_iter=self.max_iter, restarts=self.restarts)
-        validation.fraction(rho=self.rho)
-        validation.flag(larger_eps=self.larger_eps, early_stop=self.early_stop)
         if self.larger_eps and self.norm != 1:
-            raise validation.conflict("larger_eps only with norm=1", norm=self.norm)
+            raise conflict("larger_eps only with norm=1", norm=self.norm)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rivals = np.repeat(self._rivals(target), self.restarts, axis=1)
@@ -98,17 +100,13 @@ class APGD(_AutoPGD):
     query for each success.
     """
 
-    loss: str = "cross-entropy"
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.choice(score_losses.UNTARGETED, loss=self.loss)
+    loss: str = setting("cross-entropy", one_of(score_losses.UNTARGETED))
 
     def ask(self, target: Target, x: Float, rows: Rows, rival: Labels) -> Gradient:
-        found = target.loss_gradient(x, rows, self.loss)
+        answer = target.loss_gradient(x, rows, self.loss)
         if self.loss != "cross-entropy":
-            return found
-        return Gradient(found.logits, _log_odds(found.logits, target.y[rows]), found.gradient)
+            return answer
+        return Gradient(answer.logits, _log_odds(answer.logits, target.y[rows]), answer.gradient)
 
     def _rivals(self, target: Target) -> Labels:
         return target.y[:, None]
@@ -124,11 +122,7 @@ class APGDT(_AutoPGD):
     with `larger_eps`), and a query for each success.
     """
 
-    targets: int = 9
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.count(targets=self.targets)
+    targets: int = setting(9, integer())
 
     def ask(self, target: Target, x: Float, rows: Rows, rival: Labels) -> Gradient:
         return target.loss_gradient(x, rows, "targeted-dlr", rival)
@@ -186,8 +180,10 @@ class _Race:
             point = balls.project(
                 point.reshape(clean.shape), clean, attack.norm, radius, target.bounds
             )
-        plan = Plan(radius, target.bounds, iterations, attack.rho, not attack.larger_eps)
-        return BALLS[attack.norm](plan, rows, rival, clean, point)
+        settings = ClimbSettings(
+            radius, target.bounds, iterations, attack.rho, not attack.larger_eps
+        )
+        return BALLS[attack.norm](settings, rows, rival, clean, point)
 
     def _climb(self, climb: Climb, iterations: int, inside: bool, done: int, steps: int) -> None:
         """Drive a climb to its end; `inside` when its ball is that of the budget."""
@@ -206,10 +202,10 @@ class _Race:
     def _learn(self, climb: Climb, inside: bool) -> None:
         shape = self._target.input_shape
         point = climb.point.reshape(-1, *shape)
-        found = self._attack.ask(self._target, point, climb.rows, climb.rival)
-        climb.learn(found)
+        answer = self._attack.ask(self._target, point, climb.rows, climb.rival)
+        climb.learn(answer)
         if inside:
-            self._claim(climb, found.logits)
+            self._claim(climb, answer.logits)
 
     def _claim(self, climb: Climb, logits: Float) -> None:
         """Ask about the points that look misclassified, as they will be graded."""
@@ -249,7 +245,7 @@ class _Race:
         clean = target.x[every]
         return balls.project(clean + noise.reshape(clean.shape), clean, norm, radius, target.bounds)
 
-    def _noise(self, rows: Rows, radius: float) -> NDArray[np.float64]:
+    def _noise(self, rows: Rows, radius: float) -> Double:
         shape = self._target.input_shape
         if np.isinf(self._attack.norm):
             noise = 2 * self._streams.uniform(rows, *shape) - 1

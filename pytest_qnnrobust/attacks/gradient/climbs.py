@@ -1,4 +1,4 @@
-"""How Auto-PGD moves in each ball: steps, projections, and when a step gets shorter."""
+"""Movement of Auto-PGD in each ball: steps, projections, and when a step gets shorter."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ L1_LEAST = 1e-6
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What climbs that run side by side have in common.
+class ClimbSettings:
+    """Settings that climbs side by side have in common.
 
     Each stays within `radius` of its clean image and inside `bounds` (input units) and makes
     `iterations` steps. `rho`: share of steps that have to raise the loss for the step to stay as
@@ -50,7 +50,7 @@ class Plan:
 
 
 class Climb(ABC):
-    """Climbs side by side, by one plan.
+    """Climbs side by side, with the same settings.
 
     Every array has one row for each climb: `rows` the sample of the batch, `rival` the class it
     aims at, `point`, `gradient`, `best`, `best_gradient` float32 (n, elements), `loss` and
@@ -58,10 +58,12 @@ class Climb(ABC):
     Nothing here mixes the climbs.
     """
 
-    def __init__(self, plan: Plan, rows: Rows, rival: Labels, clean: Float, start: Float) -> None:
-        low, high = float32_bounds(plan.bounds)
-        self.plan = plan
-        self.radius = plan.radius
+    def __init__(
+        self, settings: ClimbSettings, rows: Rows, rival: Labels, clean: Float, start: Float
+    ) -> None:
+        low, high = float32_bounds(settings.bounds)
+        self.settings = settings
+        self.radius = settings.radius
         self.bounds = float(low), float(high)
         self.rows = rows
         self.rival = rival
@@ -72,7 +74,7 @@ class Climb(ABC):
         self.best = self.point.copy()
         self.best_gradient = np.zeros_like(self.point)
         self.best_loss = np.full(len(rows), -np.inf, np.float32)
-        self.step = np.full((len(rows), 1), plan.radius, np.float32)
+        self.step = np.full((len(rows), 1), settings.radius, np.float32)
         self.fooled = np.zeros(len(rows), bool)
         self.period = 1
         self.since_check = 0
@@ -83,17 +85,17 @@ class Climb(ABC):
             if isinstance(value, np.ndarray):
                 setattr(self, name, value[mask])
 
-    def learn(self, found: Gradient) -> None:
+    def learn(self, answer: Gradient) -> None:
         """Take in what the model answered at `point`; an answer of NaN is no better."""
-        self.gradient = flat(found.gradient)
-        self.loss = found.loss
-        better = np.flatnonzero(found.loss > self.best_loss)
+        self.gradient = flat(answer.gradient)
+        self.loss = answer.loss
+        better = np.flatnonzero(answer.loss > self.best_loss)
         self.best[better] = self.point[better]
         self.best_gradient[better] = self.gradient[better]
-        self.best_loss[better] = found.loss[better]
+        self.best_loss[better] = answer.loss[better]
 
     def review(self) -> None:
-        """At a checkpoint, set the steps for the iterations up to the next one."""
+        """Set the steps for the coming iterations, if this one ends at a checkpoint."""
         self.since_check += 1
         if self.since_check == self.period:
             self.since_check = 0
@@ -105,7 +107,7 @@ class Climb(ABC):
 
     @abstractmethod
     def _check(self) -> None:
-        """What a checkpoint does."""
+        """Set the steps at a checkpoint."""
 
     def _return_to_best(self, chosen: Mask) -> None:
         which = np.flatnonzero(chosen)
@@ -116,20 +118,22 @@ class Climb(ABC):
 class MomentumClimb(Climb):
     """Croce and Hein, "Reliable Evaluation of Adversarial Robustness" (2020), algorithm 1."""
 
-    def __init__(self, plan: Plan, rows: Rows, rival: Labels, clean: Float, start: Float) -> None:
-        super().__init__(plan, rows, rival, clean, start)
-        self.period = max(int(FIRST_CHECK * plan.iterations), 1)
-        self.closer = max(int(CHECKS_CLOSER * plan.iterations), 1)
-        self.least = max(int(LAST_CHECKS * plan.iterations), 1)
+    def __init__(
+        self, settings: ClimbSettings, rows: Rows, rival: Labels, clean: Float, start: Float
+    ) -> None:
+        super().__init__(settings, rows, rival, clean, start)
+        self.period = max(int(FIRST_CHECK * settings.iterations), 1)
+        self.closer = max(int(CHECKS_CLOSER * settings.iterations), 1)
+        self.least = max(int(LAST_CHECKS * settings.iterations), 1)
         self.step *= 2
         self.previous = self.point
         self.rises = np.zeros(len(rows), np.int64)
         self.halved = np.ones(len(rows), bool)
         self.checked_loss = np.full(len(rows), -np.inf, np.float32)
 
-    def learn(self, found: Gradient) -> None:
-        self.rises += found.loss > self.loss
-        super().learn(found)
+    def learn(self, answer: Gradient) -> None:
+        self.rises += answer.loss > self.loss
+        super().learn(answer)
 
     def advance(self, first: bool) -> None:
         pull = np.float32(1.0 if first else MOMENTUM)
@@ -147,7 +151,7 @@ class MomentumClimb(Climb):
     def _check(self) -> None:
         """Halve steps that did not raise the loss often enough, or not at all since the last."""
         idle = ~self.halved & (self.best_loss <= self.checked_loss)
-        self.halved = (self.rises <= self.plan.rho * self.period) | idle
+        self.halved = (self.rises <= self.settings.rho * self.period) | idle
         self.checked_loss = self.best_loss.copy()
         self.rises[:] = 0
         self.step[self.halved] /= 2
@@ -160,15 +164,17 @@ class MomentumClimb(Climb):
 
     @abstractmethod
     def _project(self, x: Float) -> None:
-        """Into ball and bounds, in place."""
+        """Project into ball and bounds, in place."""
 
 
 class LinfClimb(MomentumClimb):
     """Steps along the gradient's signs."""
 
-    def __init__(self, plan: Plan, rows: Rows, rival: Labels, clean: Float, start: Float) -> None:
-        super().__init__(plan, rows, rival, clean, start)
-        self.low, self.high = linf_box(self.clean, plan.radius, plan.bounds)
+    def __init__(
+        self, settings: ClimbSettings, rows: Rows, rival: Labels, clean: Float, start: Float
+    ) -> None:
+        super().__init__(settings, rows, rival, clean, start)
+        self.low, self.high = linf_box(self.clean, settings.radius, settings.bounds)
 
     def _direction(self) -> Float:
         return np.asarray(np.sign(self.gradient))
@@ -202,13 +208,15 @@ class L1Climb(Climb):
     the climb returns to its best point, elsewhere the step gets shorter.
     """
 
-    def __init__(self, plan: Plan, rows: Rows, rival: Labels, clean: Float, start: Float) -> None:
-        super().__init__(plan, rows, rival, clean, start)
-        self.period = max(int(L1_CHECKS * plan.iterations), 1)
+    def __init__(
+        self, settings: ClimbSettings, rows: Rows, rival: Labels, clean: Float, start: Float
+    ) -> None:
+        super().__init__(settings, rows, rival, clean, start)
+        self.period = max(int(L1_CHECKS * settings.iterations), 1)
         elements = self.point.shape[1]
         self.support = self._changed(self.point)
         self.step_support = self._sparser()
-        if plan.random_start:
+        if settings.random_start:
             self.support[:] = elements
             self.step_support[:] = max(int(L1_SHARE * elements), 1)
 

@@ -5,24 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.geometry import balls
+from pytest_qnnrobust.attacks.settings import integer, not_negative, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.metrics import lp_norm
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Bounds, Double, Float, Labels
 
 TINY = 1e-12
 """Keeps the division by a gradient's length finite."""
 
 STALLED = 1e-3
-"""A step of less than this share of the perturbation came to nothing."""
+"""Share of the perturbation below which a step came to nothing."""
 
 LEAST_OVERSHOOT = 0.002
-"""Where doubling begins if the overshoot is 0."""
+"""First overshoot of the doubling if the setting is 0."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -41,12 +40,8 @@ class DeepFool(MinimalDistortionAttack):
     knowledge = "white"
     norms = (2.0,)
 
-    max_iter: int = 100
-    overshoot: float = 0.008
-
-    def _validate(self) -> None:
-        validation.count(max_iter=self.max_iter)
-        validation.not_negative(overshoot=self.overshoot)
+    max_iter: int = setting(100, integer())
+    overshoot: float = setting(0.008, not_negative())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         rows = target.all_rows
@@ -70,8 +65,8 @@ class DeepFool(MinimalDistortionAttack):
 
 
 def nearest_boundary(
-    logits: Float, jacobian: Float, y: Labels, point: Float, bounds: tuple[float, float]
-) -> NDArray[np.float64]:
+    logits: Float, jacobian: Float, y: Labels, point: Float, bounds: Bounds
+) -> Double:
     """The shortest L2 step, (n, *input_shape), to a linearized boundary of class `y`.
 
     Elements of `point` that lie on a bound do not step across it.
@@ -83,8 +78,8 @@ def nearest_boundary(
 
 
 def _nearest_boundary(
-    logits: Float, jacobian: Float, y: Labels, point: Float, bounds: tuple[float, float]
-) -> NDArray[np.float64]:
+    logits: Float, jacobian: Float, y: Labels, point: Float, bounds: Bounds
+) -> Double:
     n, classes = logits.shape
     each = np.arange(n)
     scores = logits.astype(np.float64)

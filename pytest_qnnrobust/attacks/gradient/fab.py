@@ -1,4 +1,4 @@
-"""FAB: along linearized boundaries to the nearest misclassified point."""
+"""FAB: the nearest misclassified point, by projections onto linearized boundaries."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.geometry.balls import cache_sized
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot, row_norm, shortest_step
+from pytest_qnnrobust.attacks.search import Best
+from pytest_qnnrobust.attacks.settings import (
+    conflict,
+    flag,
+    fraction,
+    integer,
+    optional,
+    positive,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Bounds, Double, Float, Labels
 
 Planes = tuple[Float, Float]
 """f (n, m) and its gradients (n, m, elements): m linearized boundaries for each of n points."""
@@ -28,9 +38,10 @@ RADIUS = {1.0: 5.0, 2.0: 1.0, np.inf: 0.3}
 """The authors' radius of random restarts for inputs of span 1."""
 
 TINY = 1e-30
+"""Keeps divisions by a length finite; float32 holds it."""
 
 TIE = 0.01
-"""How far a point whose logits tie goes on, as a share of its distance from the clean image."""
+"""Step of a point whose logits tie, as a share of its distance from the clean image."""
 
 SEARCH_STEPS = 10
 """Bisections between the clean image and the nearest misclassified point of a run."""
@@ -59,28 +70,19 @@ class FAB(MinimalDistortionAttack):
     norms = (1.0, 2.0, np.inf)
 
     norm: float = np.inf
-    max_iter: int = 100
-    restarts: int = 1
-    alpha_max: float = 0.1
-    eta: float = 1.05
-    beta: float = 0.9
-    targeted: bool = False
-    targets: int = 9
-    eps: float | None = None
-    early_stop: bool = False
+    max_iter: int = setting(100, integer())
+    restarts: int = setting(1, integer())
+    alpha_max: float = setting(0.1, fraction())
+    eta: float = setting(1.05, positive(), satisfies("a number >= 1", lambda eta: eta >= 1))
+    beta: float = setting(0.9, fraction())
+    targeted: bool = setting(False, flag())
+    targets: int = setting(9, integer())
+    eps: float | None = setting(None, optional(positive("eps is in model input units")))
+    early_stop: bool = setting(False, flag())
 
     def _validate(self) -> None:
-        object.__setattr__(self, "norm", validation.norm(self.norm, self.norms))
-        validation.count(max_iter=self.max_iter, restarts=self.restarts, targets=self.targets)
-        validation.fraction(alpha_max=self.alpha_max, beta=self.beta)
-        validation.positive(eta=self.eta)
-        validation.flag(targeted=self.targeted, early_stop=self.early_stop)
-        if self.eta < 1:
-            raise validation.conflict("eta to be a number >= 1", eta=self.eta)
-        if self.eps is not None:
-            validation.positive(eps=self.eps, cure="eps is in model input units")
-        elif self.early_stop:
-            raise validation.conflict("eps with early_stop", eps=self.eps)
+        if self.early_stop and self.eps is None:
+            raise conflict("eps with early_stop", eps=self.eps)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         radius = RADIUS[self.norm] * target.span if self.eps is None else self.eps
@@ -148,7 +150,7 @@ class FAB(MinimalDistortionAttack):
             yield step + 1
 
     def _closest(self, f: Float, slopes: Float) -> tuple[Float, Float, Mask]:
-        """What each point lacks to its nearest boundary, that one's slope, and if there is any."""
+        """Gap (n,) of each point to its nearest boundary, its slope, and whether there is one."""
         n, m, size = slopes.shape
         strength = np.empty((n, m), np.float32)
         for rows in cache_sized((n, size)):
@@ -168,9 +170,7 @@ class FAB(MinimalDistortionAttack):
             strength = row_norm(slope[tied], DUAL[self.norm])
             gap[tied] = TIE * strength * row_norm(delta[tied], self.norm)
 
-    def _step(
-        self, point: Float, clean: Float, slope: Float, gap: Float, bounds: tuple[float, float]
-    ) -> Float:
+    def _step(self, point: Float, clean: Float, slope: Float, gap: Float, bounds: Bounds) -> Float:
         """Both projections, overshot and mixed (eq. 7 to 9), all (n, elements); not yet clipped."""
         moved = np.empty_like(point)
         for rows in cache_sized(point.shape):
@@ -198,10 +198,15 @@ class _Nearest:
         self.norm = norm
         self.enough = enough
         self.clean = flat(target.x)
-        self.distance = np.full(len(target), np.inf)
+        self._best = Best(len(target))
+
+    @property
+    def distance(self) -> Double:
+        """The distance of each sample's point, (B,); infinite where there is none."""
+        return self._best.cost
 
     def pending(self, rows: Rows) -> Rows:
-        """Those of `rows` without a point that is near enough."""
+        """The samples of `rows` without a point that is near enough."""
         return rows[self.distance[rows] > self.enough]
 
     def visit(self, rows: Rows, point: Float) -> Mask:
@@ -210,11 +215,10 @@ class _Nearest:
         if target.grid is not None:
             point = target.seal(point, rows)
         fooled = target.evaluate(point, rows).labels != target.y[rows]
-        found, points = rows[fooled], point[fooled]
-        distance = row_norm(flat(points) - self.clean[found], self.norm)
-        nearer = distance < self.distance[found]
-        self.distance[found[nearer]] = distance[nearer]
-        target.propose(found[nearer], points[nearer])
+        rows, point = rows[fooled], point[fooled]
+        distance = row_norm(flat(point) - self.clean[rows], self.norm)
+        nearer = self._best.update(rows, distance)
+        target.propose(rows[nearer], point[nearer])
         return np.asarray(fooled)
 
     def bisect(self, rows: Rows) -> None:
@@ -247,14 +251,14 @@ def _boundary_to(target: Target, rival: Labels) -> Linearize:
     """The boundary to one class for each sample of the batch."""
 
     def linearize(point: Float, rows: Rows) -> Planes:
-        found = target.loss_gradient(point, rows, loss="difference", rival=rival[rows])
-        return found.loss[:, None], flat(found.gradient)[:, None]
+        answer = target.loss_gradient(point, rows, loss="difference", rival=rival[rows])
+        return answer.loss[:, None], flat(answer.gradient)[:, None]
 
     return linearize
 
 
 def _differences(classes: int) -> Float:
-    """For each label the weights of z_k - z_label over all other classes k: (K, K - 1, K)."""
+    """Weights of z_k - z_label for each label, over all other classes k: (K, K - 1, K)."""
     unit = np.eye(classes, dtype=np.float32)
     every = unit[None] - unit[:, None]
     return every[~np.eye(classes, dtype=bool)].reshape(classes, classes - 1, classes)

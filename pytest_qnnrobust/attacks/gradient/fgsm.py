@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_qnnrobust.attacks import score_losses, validation
+from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry.steepest import steepest
+from pytest_qnnrobust.attacks.settings import one_of, setting
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.types import Float, Labels
@@ -27,11 +28,7 @@ class FGSM(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.0008
-    loss: str = "cross-entropy"
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.choice(score_losses.UNTARGETED, loss=self.loss)
+    loss: str = setting("cross-entropy", one_of(score_losses.UNTARGETED))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         gradient = target.loss_gradient(x, loss=self.loss).gradient

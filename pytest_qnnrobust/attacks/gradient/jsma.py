@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import count
-from numbers import Real
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
+from pytest_qnnrobust.attacks.settings import (
+    fraction,
+    integer,
+    is_number,
+    one_of,
+    optional,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat
 from pytest_qnnrobust.models.grid import InputGrid
-from pytest_qnnrobust.types import Float, Labels
-
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double, Float, Labels
 
 POLICIES = ("nearest", "random", "all")
 SALIENCIES = ("probabilities", "logits")
@@ -32,9 +36,8 @@ class JSMA(MinimalDistortionAttack):
 
     Algorithms 2 and 3: in each of at most `max_iter` steps (None: as many as it takes), the pair of
     features that maximizes -alpha * beta, among those with alpha > 0 and beta < 0, moves by `theta`
-    (input units;
-    negative: features are lowered and the conditions swap signs). alpha is the pair's slope of
-    the target class, beta that of the sum of all others. A feature at its bound leaves the
+    (input units; negative: features are lowered and the conditions swap signs). alpha is the pair's
+    slope of the target class, beta that of the sum of all others. A feature at its bound leaves the
     search; once a share `gamma` of all features has changed, only these move on.
 
     `saliency` says what the slopes are of. "probabilities": they sum to one, so that beta is
@@ -53,21 +56,13 @@ class JSMA(MinimalDistortionAttack):
     knowledge = "white"
     norms = (0.0,)
 
-    theta: float = 0.08
-    gamma: float = 1.0
-    target: str = "nearest"
-    saliency: str = "probabilities"
-    max_iter: int | None = None
-
-    def _validate(self) -> None:
-        real = isinstance(self.theta, Real) and not isinstance(self.theta, bool)
-        if not real or not np.isfinite(self.theta) or self.theta == 0:
-            raise validation.conflict("theta to be a number other than 0", theta=self.theta)
-        validation.fraction(gamma=self.gamma)
-        validation.choice(POLICIES, target=self.target)
-        validation.choice(SALIENCIES, saliency=self.saliency)
-        if self.max_iter is not None:
-            validation.count(max_iter=self.max_iter)
+    theta: float = setting(
+        0.08, satisfies("a number other than 0", lambda step: is_number(step) and step != 0)
+    )
+    gamma: float = setting(1.0, fraction())
+    target: str = setting("nearest", one_of(POLICIES))
+    saliency: str = setting("probabilities", one_of(SALIENCIES))
+    max_iter: int | None = setting(None, optional(integer()))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         logits = target.evaluate(x).logits
@@ -220,20 +215,20 @@ def best_pair(gain: Double, relief: Double, allowed: Mask) -> Rows:
         if width < 2:
             break
         first = np.argsort(~chosen[rows], axis=1, kind="stable")[:, :width]
-        kept = np.take_along_axis(order[rows], first, axis=1)
+        candidates = np.take_along_axis(order[rows], first, axis=1)
         real = np.take_along_axis(chosen[rows], first, axis=1)
         sums = []
         for values in (gain[rows], relief[rows]):
-            few = np.where(real, np.take_along_axis(values, kept, axis=1), -np.inf)
+            few = np.where(real, np.take_along_axis(values, candidates, axis=1), -np.inf)
             sums.append(few[:, :, None] + few[:, None, :])
         upper = np.triu(np.ones((width, width), bool), 1)
         admissible = upper & (sums[0] > 0) & (sums[1] > 0)
         with np.errstate(invalid="ignore"):
             score = np.where(admissible, sums[0] * sums[1], 0.0).reshape(len(rows), -1)
         best = score.argmax(axis=1)
-        found = np.flatnonzero(score[np.arange(len(rows)), best] > 0)
-        places = np.stack(np.divmod(best[found], width), axis=1)
-        pair[rows[found]] = np.take_along_axis(kept[found], places, axis=1)
+        paired = np.flatnonzero(score[np.arange(len(rows)), best] > 0)
+        places = np.stack(np.divmod(best[paired], width), axis=1)
+        pair[rows[paired]] = np.take_along_axis(candidates[paired], places, axis=1)
     return pair
 
 
@@ -253,7 +248,7 @@ def steepest_pair(rise: Double, allowed: Mask) -> Rows:
 
 
 def _second_largest_before(values: Double) -> Double:
-    """For each column, the second largest value to its left; -inf where there are not two."""
+    """The second largest value to the left of each column; -inf where there are not two."""
     second = np.full(values.shape, -np.inf)
     if values.shape[1] > 2:
         largest = np.maximum.accumulate(values, axis=1)

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import score_losses, validation
+from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import balls
+from pytest_qnnrobust.attacks.search import Best
+from pytest_qnnrobust.attacks.settings import conflict, flag, integer, one_of, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Rows, Target
+from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.types import Bounds, Float, Labels
+from pytest_qnnrobust.types import Bounds, Double, Float, Labels
 
 SPARSITY = 0.05
 """Share of the elements that one L1 step moves: those with the largest gradients."""
@@ -39,21 +41,16 @@ class PGD(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.0008
-    step: float = 0.00008
-    max_iter: int = 10
-    restarts: int = 20
-    random_start: bool = True
-    loss: str = "cross-entropy"
-    early_stop: bool = False
+    step: float = setting(0.00008, positive("step is in model input units"))
+    max_iter: int = setting(10, integer())
+    restarts: int = setting(20, integer())
+    random_start: bool = setting(True, flag())
+    loss: str = setting("cross-entropy", one_of(score_losses.UNTARGETED))
+    early_stop: bool = setting(False, flag())
 
     def _validate(self) -> None:
-        super()._validate()
-        validation.positive(step=self.step, cure="step is in model input units")
-        validation.count(max_iter=self.max_iter, restarts=self.restarts)
-        validation.flag(random_start=self.random_start, early_stop=self.early_stop)
-        validation.choice(score_losses.UNTARGETED, loss=self.loss)
         if self.restarts > 1 and not self.random_start:
-            raise validation.conflict("restarts=1 without random_start", restarts=self.restarts)
+            raise conflict("restarts=1 without random_start", restarts=self.restarts)
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         best = np.full(len(target), -np.inf)
@@ -74,9 +71,9 @@ class PGD(FixedBudgetAttack):
         point = start
         active = np.arange(len(rows))
         for _ in range(self.max_iter):
-            found = target.loss_gradient(point[active], rows[active], self.loss)
-            fooled = trace.visit(active, point[active], found.loss, found.logits)
-            gradient = found.gradient
+            answer = target.loss_gradient(point[active], rows[active], self.loss)
+            fooled = trace.visit(active, point[active], answer.loss, answer.logits)
+            gradient = answer.gradient
             if self.early_stop and fooled.any():
                 active, gradient = active[~fooled], gradient[~fooled]
             if not len(active):
@@ -89,10 +86,8 @@ class PGD(FixedBudgetAttack):
         trace.visit(active, point[active], loss, scores.logits)
         return trace
 
-    def _confirm(
-        self, target: Target, rows: Rows, trace: _Trace, best: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
-        """Ask the target about what this restart found, as it will be graded."""
+    def _confirm(self, target: Target, rows: Rows, trace: _Trace, best: Double) -> Mask:
+        """Propose the best points of this restart; true where the target misclassifies them."""
         fooled = np.zeros(len(rows), bool)
         better = trace.fooled | (trace.loss > best[rows])
         claimed = np.flatnonzero(trace.fooled)
@@ -148,23 +143,25 @@ class _Trace:
 
     def __init__(self, start: Float, y: Labels) -> None:
         self.point = start.copy()
-        self.loss = np.full(len(start), -np.inf)
-        self.fooled = np.zeros(len(start), bool)
+        self._best = Best(len(start))
         self._y = y
 
-    def visit(
-        self, rows: Rows, point: Float, loss: NDArray[np.floating], logits: Float
-    ) -> NDArray[np.bool_]:
+    @property
+    def loss(self) -> Double:
+        """The loss of each sample's best point, (n,); -inf before there is one."""
+        return -self._best.cost
+
+    @property
+    def fooled(self) -> Mask:
+        """True for the samples whose best point is misclassified, (n,)."""
+        return self._best.preferred
+
+    def visit(self, rows: Rows, point: Float, loss: NDArray[np.floating], logits: Float) -> Mask:
+        """Take in points (n, *input_shape) of samples `rows`; true where misclassified."""
         answered = ~np.isnan(loss)
         fooled = answered & (np.argmax(logits, axis=1) != self._y[rows])
-        better = answered & (
-            (fooled & ~self.fooled[rows])
-            | ((fooled == self.fooled[rows]) & (loss > self.loss[rows]))
-        )
-        kept = rows[better]
-        self.point[kept] = point[better]
-        self.loss[kept] = loss[better]
-        self.fooled[kept] = fooled[better]
+        better = self._best.update(rows, -loss, preferred=fooled)
+        self.point[rows[better]] = point[better]
         return np.asarray(fooled)
 
 
@@ -176,10 +173,10 @@ def _sparse(gradient: Float, point: Float, bounds: Bounds) -> Float:
     moved = max(1, round(SPARSITY * slope.shape[1]))
     chosen = np.argpartition(-size, moved - 1, axis=1)[:, :moved]
     length = np.zeros_like(slope)
-    kept = np.take_along_axis(size, chosen, axis=1) * np.sign(
+    steps = np.take_along_axis(size, chosen, axis=1) * np.sign(
         np.take_along_axis(slope, chosen, axis=1)
     )
-    np.put_along_axis(length, chosen, kept, axis=1)
+    np.put_along_axis(length, chosen, steps, axis=1)
     return _unit(length, 1.0).reshape(gradient.shape)
 
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry.balls import l2_projection
 from pytest_qnnrobust.attacks.gradient.deepfool import nearest_boundary
 from pytest_qnnrobust.attacks.score_losses import UNTARGETED
+from pytest_qnnrobust.attacks.settings import (
+    integer,
+    not_negative,
+    one_of,
+    positive,
+    satisfies,
+    setting,
+)
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
-from pytest_qnnrobust.types import Float, Labels
-
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double, Float, Labels
 
 INNER = ("fgsm", "pgd", "deepfool")
 
@@ -24,9 +28,10 @@ PGD_STEP = 0.25
 """Length of a PGD step as a share of `inner_eps`."""
 
 TINY = 1e-30
+"""Keeps the division by a length finite."""
 
 OVERSHOOT = 0.02
-"""How far DeepFool's steps go beyond the linearized boundary (the authors' value)."""
+"""Share by which DeepFool's steps cross the linearized boundary (the authors' value)."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -54,23 +59,13 @@ class UAP(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.1
-    inner: str = "fgsm"
-    inner_eps: float = 0.01
-    inner_iter: int = 10
-    delta: float = 0.0
-    max_iter: int = 20
-    group: int = 16
-    loss: str = "margin"
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.choice(INNER, inner=self.inner)
-        validation.choice(UNTARGETED, loss=self.loss)
-        validation.positive(inner_eps=self.inner_eps, cure="inner_eps is in model input units")
-        validation.not_negative(delta=self.delta)
-        if self.delta >= 1:
-            raise validation.conflict("delta to be < 1", delta=self.delta)
-        validation.count(inner_iter=self.inner_iter, max_iter=self.max_iter, group=self.group)
+    inner: str = setting("fgsm", one_of(INNER))
+    inner_eps: float = setting(0.01, positive("inner_eps is in model input units"))
+    inner_iter: int = setting(10, integer())
+    delta: float = setting(0.0, not_negative(), satisfies("< 1", lambda delta: delta < 1))
+    max_iter: int = setting(20, integer())
+    group: int = setting(16, integer())
+    loss: str = setting("margin", one_of(UNTARGETED))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         shift = np.zeros((1, *target.input_shape))
@@ -98,11 +93,11 @@ class UAP(FixedBudgetAttack):
         moved = np.zeros(shift.shape)
         for _ in range(steps):
             x = self._shifted(target, shift + moved, group)
-            found = target.loss_gradient(x, group, self.loss)
-            held = np.argmax(found.logits, axis=1) == target.y[group]
+            answer = target.loss_gradient(x, group, self.loss)
+            held = np.argmax(answer.logits, axis=1) == target.y[group]
             if not held.any():
                 break
-            gradient = found.gradient[held].astype(np.float64)
+            gradient = answer.gradient[held].astype(np.float64)
             uphill = self._unit(gradient.sum(axis=0, keepdims=True))
             moved = self._within(moved + length * uphill, self.inner_eps)
         return self._within(shift + moved, target.eps)

@@ -1,1 +1,1 @@
-"""Black-box attacks that estimate gradients from scores."""
+"""Gray-box attacks that estimate gradients from scores: ZOO and its space of noise, SPSA."""

@@ -6,23 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.geometry import balls
 from pytest_qnnrobust.attacks.score_losses import margin
+from pytest_qnnrobust.attacks.search import Best, StepwiseAdam
+from pytest_qnnrobust.attacks.settings import flag, integer, positive, setting
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Rows, Target
-from pytest_qnnrobust.types import Float, Labels
-
-Double = NDArray[np.float64]
-
-BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
-"""ADAM's constants."""
+from pytest_qnnrobust.attacks.target import Mask, Rows, Target
+from pytest_qnnrobust.types import Double, Float, Labels
 
 ELEMENTS = 1 << 24
 """Input elements that are probed at a time: bounds the memory of a round."""
+
+
+LENGTHS = "delta and learning_rate are in model input units"
+"""Cure in the errors of these settings."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -45,33 +44,21 @@ class SPSA(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.015
-    max_iter: int = 100
-    samples: int = 128
-    delta: float = 0.01
-    learning_rate: float = 0.01
-    early_stop: bool = True
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.count(max_iter=self.max_iter, samples=self.samples)
-        cure = "delta and learning_rate are in model input units"
-        validation.positive(delta=self.delta, learning_rate=self.learning_rate, cure=cure)
-        validation.flag(early_stop=self.early_stop)
+    max_iter: int = setting(100, integer())
+    samples: int = setting(128, integer())
+    delta: float = setting(0.01, positive(LENGTHS))
+    learning_rate: float = setting(0.01, positive(LENGTHS))
+    early_stop: bool = setting(True, flag())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         point = x.astype(np.float64)
-        mean, square = np.zeros(x.shape), np.zeros(x.shape)
-        search = _Best(target)
+        adam, best = StepwiseAdam(x.shape), Best(len(target))
         rows = target.all_rows
         for iteration in range(1, self.max_iter + 1):
             slope = self._slope(target, target.seal(point[rows], rows), rows, streams)
-            mean[rows] = BETA1 * mean[rows] + (1 - BETA1) * slope
-            square[rows] = BETA2 * square[rows] + (1 - BETA2) * slope * slope
-            first = mean[rows] / (1 - BETA1**iteration)
-            second = np.sqrt(square[rows] / (1 - BETA2**iteration))
-            moved = point[rows] + self.learning_rate * first / (second + TINY)
+            moved = point[rows] + adam.step(rows, slope, self.learning_rate)
             point[rows] = target.project(moved, rows)
-            fooled = search.visit(target.seal(point[rows], rows), rows)
+            fooled = _visit(target, best, target.seal(point[rows], rows), rows)
             rows = rows[~fooled] if self.early_stop else rows
             target.progress(iteration, self.max_iter)
             if not len(rows):
@@ -105,22 +92,11 @@ class SPSA(FixedBudgetAttack):
             yield slice(start, start + size)
 
 
-class _Best:
-    """The best point of every sample: misclassified before not, then by margin."""
-
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._loss = np.full(len(target), -np.inf)
-        self._fooled = np.zeros(len(target), bool)
-
-    def visit(self, x: Float, rows: Rows) -> NDArray[np.bool_]:
-        """Propose the points that are better than all before; true where misclassified."""
-        scores = self._target.evaluate(x, rows)
-        fooled = scores.labels != self._target.y[rows]
-        loss = margin(scores.logits, self._target.y[rows])
-        first, same = fooled & ~self._fooled[rows], fooled == self._fooled[rows]
-        better = first | (same & (loss > self._loss[rows]))
-        kept = rows[better]
-        self._loss[kept], self._fooled[kept] = loss[better], fooled[better]
-        self._target.propose(kept, x[better])
-        return np.asarray(fooled)
+def _visit(target: Target, best: Best, x: Float, rows: Rows) -> Mask:
+    """Propose the points that are better than all before; true where misclassified."""
+    scores = target.evaluate(x, rows)
+    fooled = scores.labels != target.y[rows]
+    loss = margin(scores.logits, target.y[rows])
+    better = best.update(rows, -loss, preferred=fooled)
+    target.propose(rows[better], x[better])
+    return np.asarray(fooled)

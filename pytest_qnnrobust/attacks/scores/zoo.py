@@ -6,28 +6,31 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.score_losses import margin
 from pytest_qnnrobust.attacks.scores.zoo_space import Space
+from pytest_qnnrobust.attacks.search import Best, ConstantSearch, ElementwiseAdam
+from pytest_qnnrobust.attacks.settings import (
+    conflict,
+    flag,
+    integer,
+    not_negative,
+    positive,
+    require,
+    setting,
+)
 from pytest_qnnrobust.attacks.square.windows import image_shape
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Mask, Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
-Double = NDArray[np.float64]
-
-BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
-"""ADAM's constants."""
-
-GROW, PACE = 10.0, 3.0
-"""Until a search succeeds, the constant grows by the first, steps too short by the second."""
+PACE = 3.0
+"""Factor of steps that were too short, until a search succeeds."""
 
 FLAT = 0.1
-"""Where a larger share of a sample's measured slopes is exactly zero, its step doubles."""
+"""Share of a sample's measured slopes that may be exactly zero before its step doubles."""
 
 COARSEST = 0.4
 """Largest step of a quotient on a quantized input, in units of the input span."""
@@ -39,10 +42,14 @@ STALLED = 0.9999
 """A search whose objective stays above this share of the last one looked at has stalled."""
 
 LOOKS = 10
-"""How often in a search `abort_early` looks."""
+"""Number of times that `abort_early` looks in a search."""
 
 ELEMENTS = 1 << 24
 """Input elements that are probed at a time: bounds the memory of a round."""
+
+
+LENGTHS = "learning_rate, h and quantized_h are in model input units"
+"""Cure in the errors of these settings."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -78,54 +85,41 @@ class ZOO(MinimalDistortionAttack):
     norms = (2.0,)
     batch = 16
 
-    max_iter: int = 10
-    binary_search_steps: int = 5
-    initial_const: float = 0.01
-    learning_rate: float = 0.01
-    confidence: float = 0.0
-    coordinates: int = 128
-    h: float = 1e-4
-    quantized_h: float = 0.1
-    symmetric: bool = False
-    memory: bool = True
-    refine: int = 8
-    abort_early: bool = True
-    use_importance: bool = False
-    use_resize: bool = False
-    initial_size: int = 32
+    max_iter: int = setting(10, integer())
+    binary_search_steps: int = setting(5, integer())
+    initial_const: float = setting(0.01, positive())
+    learning_rate: float = setting(0.01, positive(LENGTHS))
+    confidence: float = setting(0.0, not_negative())
+    coordinates: int = setting(128, integer())
+    h: float = setting(1e-4, positive(LENGTHS))
+    quantized_h: float = setting(0.1, positive(LENGTHS))
+    symmetric: bool = setting(False, flag())
+    memory: bool = setting(True, flag())
+    refine: int = setting(8, integer(least=0))
+    abort_early: bool = setting(True, flag())
+    use_importance: bool = setting(False, flag())
+    use_resize: bool = setting(False, flag())
+    initial_size: int = setting(32, integer())
     resize_at: tuple[int, ...] = (2000, 10000)
 
     def _validate(self) -> None:
-        validation.count(max_iter=self.max_iter, binary_search_steps=self.binary_search_steps)
-        validation.count(coordinates=self.coordinates)
-        validation.count(initial_size=self.initial_size)
-        validation.count(refine=self.refine, least=0)
-        validation.positive(initial_const=self.initial_const)
-        cure = "learning_rate, h and quantized_h are in model input units"
-        validation.positive(learning_rate=self.learning_rate, h=self.h, cure=cure)
-        validation.positive(quantized_h=self.quantized_h, cure=cure)
-        validation.not_negative(confidence=self.confidence)
-        validation.flag(memory=self.memory, abort_early=self.abort_early)
-        validation.flag(symmetric=self.symmetric)
-        validation.flag(use_importance=self.use_importance, use_resize=self.use_resize)
         if not isinstance(self.resize_at, (tuple, list)):
-            rule = "resize_at to be a tuple of iterations"
-            raise validation.conflict(rule, resize_at=self.resize_at)
+            raise conflict("resize_at to be a tuple of iterations", resize_at=self.resize_at)
         for iteration in self.resize_at:
-            validation.count(resize_at=iteration)
+            require(iteration, "resize_at", integer())
         object.__setattr__(self, "resize_at", tuple(self.resize_at))
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         image = image_shape(target.input_shape)
         size = self.initial_size if self.use_resize else None
         slopes = Slopes(len(target), Space(image, size))
-        constant = np.full(len(target), self.initial_const)
+        constants = ConstantSearch(len(target), self.initial_const)
         pace = np.full(len(target), self.learning_rate / target.span)
         probe = np.full(len(target), self._first_probe(target))
-        lower, upper = np.zeros(len(target)), np.full(len(target), np.inf)
-        best = np.full(len(target), np.inf)
+        best = Best(len(target))
         clean = margin(target.evaluate(x).logits, y)
         for step in range(self.binary_search_steps):
+            constant = constants.constant
             search = _Search(self, target, streams, constant, pace, probe, slopes, best, clean)
             for iteration in range(self.max_iter):
                 search.advance(iteration)
@@ -133,11 +127,9 @@ class ZOO(MinimalDistortionAttack):
                 if not len(search.rows):
                     break
             search.refine()
-            upper = np.where(search.found, np.minimum(upper, constant), upper)
-            lower = np.where(search.found, lower, np.maximum(lower, constant))
-            middle = (lower + np.where(np.isinf(upper), lower, upper)) / 2
-            constant = np.where(np.isinf(upper), constant * GROW, middle)
-            slow = search.rows[np.isinf(upper[search.rows])]
+            constants.narrow(search.success)
+            # The samples still descending at the end were on their way, but with steps too short.
+            slow = search.rows[constants.without_success[search.rows]]
             pace[slow] = np.maximum(pace[slow], np.minimum(pace[slow] * PACE, LONGEST))
 
     def _first_probe(self, target: Target) -> float:
@@ -175,12 +167,11 @@ class _Search:
         pace: Double,
         probe: Double,
         slopes: Slopes,
-        best: Double,
+        best: Best,
         margins: Double,
     ) -> None:
         n = len(target)
         self.rows = target.all_rows
-        self.found = np.zeros(n, bool)
         self._attack, self._target, self._streams = attack, target, streams
         self._constant, self._pace, self._best = constant, pace, best
         self._clean = flat(target.x).astype(np.float64)
@@ -190,14 +181,18 @@ class _Search:
         self._margin = margins.copy()
         self._both_sides = attack.symmetric or target.grid is not None
         self._previous = np.full(n, np.inf)
-        self._reached = np.full(n, np.inf)
+        self._nearest = Best(n)
         self._result = np.zeros(self._clean.shape)
 
     def _start(self, slopes: Slopes, noise: Double) -> None:
         self._slopes = slopes
         self.noise = noise
-        self._mean, self._square = np.zeros(noise.shape), np.zeros(noise.shape)
-        self._epoch = np.zeros(noise.shape, np.int64)
+        self._adam = ElementwiseAdam(noise.shape)
+
+    @property
+    def success(self) -> Mask:
+        """True for the samples that were misclassified on the way, (B,)."""
+        return np.asarray(np.isfinite(self._nearest.cost))
 
     def advance(self, iteration: int) -> None:
         """Measure, move and ask; drop the samples that have stalled."""
@@ -222,7 +217,7 @@ class _Search:
 
     def refine(self) -> None:
         """Bisect the result of this search towards the clean image, where it succeeded."""
-        rows = np.flatnonzero(self.found)
+        rows = np.flatnonzero(self.success)
         near, far = np.zeros(len(rows)), np.ones(len(rows))
         for _ in range(self._attack.refine if len(rows) else 0):
             middle = (near + far) / 2
@@ -302,13 +297,7 @@ class _Search:
         active = (self._hinge[rows] > 0) * self._constant[rows]
         noise = self.noise[rows]
         slope = 2 * noise - active[:, None] * self._slopes.value[rows]
-        epoch = self._epoch[rows] + moving
-        mean = np.where(moving, BETA1 * self._mean[rows] + (1 - BETA1) * slope, self._mean[rows])
-        square = BETA2 * self._square[rows] + (1 - BETA2) * slope * slope
-        square = np.where(moving, square, self._square[rows])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rate = np.sqrt(1 - BETA2**epoch) / (1 - BETA1**epoch)
-            step = rate * mean / (np.sqrt(square) + TINY)
+        step = self._adam.step(rows, slope, moving)
         noise = np.where(moving, noise - self._pace[rows, None] * step, noise)
         if self._slopes.space.whole:
             low, high = self._target.bounds
@@ -316,7 +305,6 @@ class _Search:
             span = self._target.span
             noise = np.clip(noise, (low - room) / span, (high - room) / span)
         self.noise[rows] = noise
-        self._mean[rows], self._square[rows], self._epoch[rows] = mean, square, epoch
 
     def _ask(self) -> None:
         """Score the points; keep those that are misclassified and nearer than any before."""
@@ -327,24 +315,17 @@ class _Search:
         fooled = scores.labels != self._target.y[rows]
         self._margin[rows] = loss
         hinge = np.maximum(self._attack.confidence - loss, 0.0)
-        arrived = (self._hinge[rows] > 0) & (hinge <= 0) & ~self.found[rows]
-        for moments in (self._mean, self._square, self._epoch):
-            moments[rows[arrived]] = 0
+        arrived = (self._hinge[rows] > 0) & (hinge <= 0) & ~self.success[rows]
+        self._adam.restart(rows[arrived])
         self._hinge[rows] = np.where(np.isnan(hinge), np.inf, hinge)
-        self._offer(rows[fooled], x[fooled])
-        nearer = rows[fooled]
-        length = self._length(nearer, x[fooled])
-        better = length < self._reached[nearer]
-        nearer = nearer[better]
-        self._reached[nearer] = length[better]
+        rows, x = rows[fooled], x[fooled]
+        self._offer(rows, x)
+        nearer = rows[self._nearest.update(rows, self._length(rows, x))]
         self._result[nearer] = self._slopes.space.expand(self.noise[nearer])
-        self.found[nearer] = True
 
     def _offer(self, rows: Rows, x: Float) -> None:
         """Propose misclassified inputs that are nearer than all before."""
-        length = self._length(rows, x)
-        better = length < self._best[rows]
-        self._best[rows[better]] = length[better]
+        better = self._best.update(rows, self._length(rows, x))
         self._target.propose(rows[better], x[better])
 
     def _stop_stalled(self, iteration: int) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.square.windows import Image
-
-Double = NDArray[np.float64]
-Rows = NDArray[np.int64]
+from pytest_qnnrobust.attacks.target import Rows
+from pytest_qnnrobust.types import Double
 
 CELLS = 8
 """Cells per axis over which importance is pooled."""
@@ -40,12 +38,12 @@ class Space:
         return scaled.reshape(len(noise), self.elements)
 
     def basis(self, coordinates: Rows) -> Double:
-        """What one unit of noise at each of the coordinates (n,) adds: (n, elements)."""
+        """Image (n, elements) of one unit of noise at each of the coordinates (n,)."""
         row, rest = np.divmod(coordinates, self.columns * self.channels)
         column, channel = np.divmod(rest, self.channels)
-        one = np.eye(self.channels)[channel]
+        unit = np.eye(self.channels)[channel]
         shape = self._up.T[row][:, :, None, None] * self._across.T[column][:, None, :, None]
-        return np.asarray((shape * one[:, None, None, :]).reshape(len(coordinates), self.elements))
+        return np.asarray((shape * unit[:, None, None, :]).reshape(len(coordinates), self.elements))
 
     def resized(self, noise: Double, larger: Space) -> Double:
         """The same noise in a larger space."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.base import FixedBudgetAttack
+from pytest_qnnrobust.attacks.settings import flag, fraction, integer, setting
 from pytest_qnnrobust.attacks.square.l1 import L1Search, refill
 from pytest_qnnrobust.attacks.square.l2 import GridL2Search, redistribute_steps
 from pytest_qnnrobust.attacks.square.search import Search, count_up
@@ -31,16 +30,15 @@ from pytest_qnnrobust.attacks.square.windows import (
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.compute.batches import bucket
-from pytest_qnnrobust.types import Float, Labels
+from pytest_qnnrobust.types import Double, Float, Labels
 
-Double = NDArray[np.float64]
 Move = Callable[[Any, Rows, Double, Size], Float]
 
 REDRAWS = 8
-"""How often an Linf window that would change nothing is given new signs."""
+"""Number of times that an Linf window that would change nothing is given new signs."""
 
 AHEAD = 32
-"""How many iterations of a sample are tried in one question at most."""
+"""Most iterations of a sample that are tried in one question."""
 
 PERIOD = 16
 """Iterations of a sample whose random numbers are drawn together."""
@@ -75,15 +73,9 @@ class SquareAttack(FixedBudgetAttack):
 
     norm: float = np.inf
     eps: float = 0.015
-    max_iter: int = 1000
-    p_init: float = 0.05
-    rescale: bool = True
-
-    def _validate(self) -> None:
-        super()._validate()
-        validation.count(max_iter=self.max_iter)
-        validation.fraction(p_init=self.p_init)
-        validation.flag(rescale=self.rescale)
+    max_iter: int = setting(1000, integer())
+    p_init: float = setting(0.05, fraction())
+    rescale: bool = setting(True, flag())
 
     def run(self, target: Target, x: Float, y: Labels, streams: Streams) -> None:
         linf = np.isinf(self.norm)
@@ -105,9 +97,9 @@ class SquareAttack(FixedBudgetAttack):
                 candidates = move(search, each, drawn, sizes[stages[0]])
             else:
                 candidates = np.empty((len(each), *search.image), np.float32)
-                for one in np.unique(stages):
-                    same = np.flatnonzero(stages == one)
-                    candidates[same] = move(search, each[same], drawn[same], sizes[one])
+                for number in np.unique(stages):
+                    same = np.flatnonzero(stages == number)
+                    candidates[same] = move(search, each[same], drawn[same], sizes[number])
             used, fooled = search.attempt(rows, tries, candidates)
             done[rows] += used
             rows = rows[~fooled & (done[rows] < self.max_iter)]
@@ -123,7 +115,7 @@ class SquareAttack(FixedBudgetAttack):
         return list(stages), np.array([stages[sizes[share]] for share in shares], np.int64)
 
     def _tries(self, target: Target, rows: Rows, done: Rows) -> Rows:
-        """How many iterations of each sample the next question holds."""
+        """Number of iterations of each sample, (n,), that the next question holds."""
         left = self.max_iter - done
         if target.query_budget is not None:
             spent = target.queries[rows] + target.gradients[rows]
@@ -148,13 +140,13 @@ class _Numbers:
     def at(self, rows: Rows, iteration: Rows) -> Double:
         """The numbers (n, each) of these iterations; iterations are reached in order."""
         period, step = np.divmod(iteration, PERIOD)
-        kept = self._table.shape[1]
+        slots = self._table.shape[1]
         while (late := period >= self._drawn[rows]).any():
             behind = np.unique(rows[late])
             drawn = self._streams.uniform(behind, *self._table.shape[2:])
-            self._table[behind, self._drawn[behind] % kept] = drawn
+            self._table[behind, self._drawn[behind] % slots] = drawn
             self._drawn[behind] += 1
-        return np.asarray(self._table[rows, period % kept, step])
+        return np.asarray(self._table[rows, period % slots, step])
 
 
 def _search(target: Target, norm: float) -> tuple[Search, Move]:
@@ -230,7 +222,7 @@ def _redistribute(search: Search, rows: Rows, numbers: Double, size: Size) -> Fl
 
 
 def _of_length(delta: Float, search: Search) -> Float:
-    """Of L2 length eps; in L1 as it is, as the projection makes use of the surplus."""
+    """Scale to L2 length eps; leave L1 as it is, whose projection makes use of the surplus."""
     if search.norm == 1:
         return delta
     length = np.sqrt(channel_mass(delta, 2.0).sum(axis=-1, keepdims=True))

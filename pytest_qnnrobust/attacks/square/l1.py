@@ -2,13 +2,12 @@
 
 A point displaces some 5 to 10 % of the elements of an image, and a candidate differs from the best
 point in these and in two windows. What is computed is computed for these alone. They stand in one
-array (attacks.ragged), so that the sum over a row does not depend on the batch.
+array (attacks.geometry.ragged), so that the sum over a row does not depend on the batch.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.geometry.balls import float32_bounds, ragged_l1_ball_step
 from pytest_qnnrobust.attacks.geometry.grids import ragged_l1_to_grid
@@ -24,15 +23,13 @@ from pytest_qnnrobust.attacks.square.windows import (
 )
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat
-from pytest_qnnrobust.types import Float
-
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double, Float
 
 
 class L1Search(Search):
     """A search that knows `places`, the positions of the displaced elements of each best point.
 
-    Of a point without any, the first element of the image.
+    A point without any has the first element of the image there, since no row may be empty.
     """
 
     def __init__(self, target: Target) -> None:
@@ -92,12 +89,12 @@ def refill(search: L1Search, rows: Rows, numbers: Double, size: Size) -> Float:
     count = [len(place) for place in places]
     shape = Ragged([count, [old[0].size] * len(rows)])
     elements = points[0].size
-    known = np.concatenate(places)
-    at = known + np.repeat(np.arange(len(rows)) * elements, count)
-    clean = search.clean.reshape(-1).take(known + np.repeat(rows * elements, count))
-    kept = points.reshape(-1).take(at) - clean
+    positions = np.concatenate(places)
+    at = positions + np.repeat(np.arange(len(rows)) * elements, count)
+    clean = search.clean.reshape(-1).take(positions + np.repeat(rows * elements, count))
+    displaced = points.reshape(-1).take(at) - clean
 
-    spent = Ragged(shape.lengths[0]).sums(np.abs(kept))[:, None, None, None]
+    spent = Ragged(shape.lengths[0]).sums(np.abs(displaced))[:, None, None, None]
     mass = channel_mass(old, 1.0)
     spent = spent + (mass + freed).sum(axis=-1, keepdims=True)
     unused = np.maximum(search.eps - spent, 0.0) / search.image[2]
@@ -105,7 +102,7 @@ def refill(search: L1Search, rows: Rows, numbers: Double, size: Size) -> Float:
     new *= search.image[2]
 
     clean = np.concatenate([clean, window.ravel()])
-    values = search.legal(clean, np.concatenate([kept, new.ravel()]), shape)
+    values = search.legal(clean, np.concatenate([displaced, new.ravel()]), shape)
     points.reshape(-1)[at] = values[: len(at)]
     write(points, first, values[len(at) :].reshape(window.shape))
     return search.tightened(rows, points, values - clean, shape)

@@ -8,7 +8,6 @@ that only the first window has to be rounded, within what the rest leaves of the
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.geometry.grids import BUDGET_TOLERANCE, steps_to_grid
 from pytest_qnnrobust.attacks.square.search import Search
@@ -23,9 +22,7 @@ from pytest_qnnrobust.attacks.square.windows import (
 from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat
 from pytest_qnnrobust.models.grid import InputGrid
-from pytest_qnnrobust.types import Float
-
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double, Float
 
 
 class GridL2Search(Search):

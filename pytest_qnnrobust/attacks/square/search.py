@@ -1,4 +1,4 @@
-"""Where a Square attack stands: the best point of every sample, and what may replace it."""
+"""State of a Square attack: the best point of every sample, and what may replace it."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ class Search:
         used = tries.copy()
         used[owner] = count_up(tries)[first] + 1
         target.queries[rows] -= tries - used
-        kept = rows[owner]
-        self._loss[kept] = loss[first]
-        self.keep(kept, candidates[first])
-        target.propose(kept, inputs[first])
+        improved = rows[owner]
+        self._loss[improved] = loss[first]
+        self.keep(improved, candidates[first])
+        target.propose(improved, inputs[first])
         success = np.zeros(len(rows), bool)
         success[owner] = fooled[first]
         return used, success
 
     def keep(self, rows: Rows, points: Float) -> None:
-        """From now on these are the best points of these samples."""
+        """Make these the best points of these samples."""
         self.best[rows] = points
 
     def emptied(self, rows: Rows, points: Float, window: Window) -> Float:
-        """What these windows of `points` displaced, (n, height, width, channels); now nothing."""
+        """Empty windows of `points`; the displacements they held, (n, height, width, channels)."""
         clean = read(self.clean, (rows[:, None, None], *window[1:]))
         displaced = read(points, window) - clean
         write(points, window, clean)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Double = NDArray[np.float64]
+from pytest_qnnrobust.types import Double
+
 Image = tuple[int, int, int]
 Size = tuple[int, int]
 Window = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -25,9 +26,10 @@ SCHEDULE = (
     (50, 4),
     (10, 2),
 )
-"""After this many of `SCHEDULED` iterations, the share of changed pixels is `p_init` over that."""
+"""Iterations of `SCHEDULED`, and what divides `p_init` after each: the share of changed pixels."""
 
 SCHEDULED = 10000
+"""Number of iterations that the authors' schedule is written for."""
 
 
 def image_shape(shape: tuple[int, ...]) -> Image:
@@ -86,7 +88,7 @@ def write(images: NDArray[Any], window: Window, values: NDArray[Any]) -> None:
 
 
 def _lines(images: NDArray[Any], window: Window) -> NDArray[Any]:
-    """Every stretch of a line that is as long as those of the windows, (N, height, places, n)."""
+    """View (N, height, places, n) of all stretches of lines that are as long as a window's."""
     n, height, width, channels = images.shape
     places, length = (width - window[2].shape[2]) * channels + 1, window[2].shape[2] * channels
     strides = (*images.strides[:2], images.itemsize, images.itemsize)
@@ -121,18 +123,18 @@ def channel_mass(delta: NDArray[Any], norm: float) -> Double:
 
 
 def drawn_windows(numbers: Double, size: Size, image: Image) -> tuple[Window, Window]:
-    """Where an iteration of L1 or L2 puts its two windows, by the first of its uniform numbers."""
+    """The two windows of an iteration of L1 or L2, by the first of its uniform numbers."""
     return window_at(numbers[:, :2], size, image), window_at(numbers[:, 2:4], size, image)
 
 
 def refilled(
     old: NDArray[Any], mass: Double, freed: Double, unused: Double, numbers: Double, norm: float
 ) -> NDArray[Any]:
-    """What goes into windows that hold `old` (n, height, width, channels): a new pair of bumps.
+    """New pairs of bumps for windows that hold `old` (n, height, width, channels).
 
     `numbers` are those of the iteration; they say how the bumps lie and the sign in each channel.
-    The shape of `old` is added; the mass is the `mass` of `old`, plus what is `freed` elsewhere and
-    `unused`, all (n, 1, 1, channels). In the precision of `old`.
+    The shape of `old` is added. The new mass is that of `old`, `mass`, plus `freed` and `unused`,
+    all (n, 1, 1, channels). The result has the precision of `old`.
     """
     upright, signs = numbers[:, 4] < 0.5, np.where(numbers[:, 5:] < 0.5, -1.0, 1.0)
     _, height, width, channels = old.shape
