@@ -54,7 +54,7 @@ def test_squeezing_keeps_the_clean_accuracy(
 def test_squeezing_withstands_examples_for_the_plain_network(
     name: str, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
-    """No more than --qnn-drop of the plain accuracy is lost, at every width."""
+    """The networks keep all but --qnn-drop of the plain accuracy, at every width."""
     checks.require_selected(qnn_session, name)
     attack, outcomes = qnn_session.attacks.attack(name), {}
     plain = checks.comparable_models(qnn_session)
