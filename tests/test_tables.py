@@ -147,7 +147,7 @@ def test_squeezed_direct_cells_are_examples_for_the_plain_width(session):
 def test_with_predicted_labels_wrong_images_are_moved_too_and_may_become_right(width):
     asked = options.from_command({"demo": True, "profile": "smoke", "samples": 24}, "")
     before = Session(asked)
-    attack, network = before.attack("deepfool"), before.subject("float32").model
+    attack, network = before.attacks.attack("deepfool"), before.subject("float32").model
     x, y = before.data
     moved = attack(network, x, network.classify(x))
     y = y.copy()
