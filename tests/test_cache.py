@@ -16,10 +16,10 @@ import pytest
 
 from pytest_qnnrobust.attacks import AttackResult, BoundaryAttack, SquareAttack
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.evaluation import array_files, cache
+from pytest_qnnrobust.evaluation import array_files, cache, cache_keys
 from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cache_keys import converted_key, facts_key, shard_key
-from pytest_qnnrobust.evaluation.evaluator import Evaluator, cache_keys
+from pytest_qnnrobust.evaluation.evaluator import Evaluator
 from pytest_qnnrobust.models.lazy import FileFacts
 from tests.attacks.linear import problem
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.claims import observations, takeaways
 from pytest_qnnrobust.claims.verdicts import Rule, Verdict
 from pytest_qnnrobust.evaluation.cells import Outcome
-from tests.test_takeaways import outcome
+from tests.helpers.outcomes import outcome
 
 Draw = Callable[[np.random.Generator, float], Verdict]
 Mask = NDArray[np.bool_]

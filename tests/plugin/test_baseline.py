@@ -11,8 +11,8 @@ import pytest
 
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
+from tests.helpers.digits import broken_int8
 from tests.plugin.conftest import summary
-from tests.plugin.test_defended import broken_int8
 
 INT8 = demo_path("digits_int8.tflite")
 FAST = ("--qnn-samples=40", "--qnn-eps=0.05", "-k", "test_direct and int8")

@@ -10,9 +10,9 @@ import pytest
 
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.results import document
+from tests.helpers.digits import broken_int8
 from tests.plugin.conftest import summary
-from tests.plugin.test_defended import broken_int8
-from tests.plugin.test_xdist import ROOT, report
+from tests.plugin.spread import ROOT, report
 
 INT8 = demo_path("digits_int8.tflite")
 CELL = "int8-square-linf-direct"

@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pytest_qnnrobust.plugin import progress as progress_module
 from pytest_qnnrobust.plugin.progress import Progress
 from pytest_qnnrobust.report import terminal
-from tests.test_takeaways import outcome
+from tests.helpers.outcomes import outcome
 
 
 class Screen:
@@ -37,7 +38,7 @@ def test_progress_leaves_the_cursor_where_it_was(
     monkeypatch.setattr(Progress, "PATIENCE", 0.0)
     monkeypatch.setattr(Progress, "EVERY", 0.0)
     clock = iter([0.0, 100.0, 300.0, 400.0])
-    monkeypatch.setattr(terminal.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(progress_module.time, "perf_counter", lambda: next(clock))
     progress = Progress(screen, screen)  # type: ignore[arg-type]
     for done in (0, 2, 6, 8):
         progress(done, 8, "PGD")
