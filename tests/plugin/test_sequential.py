@@ -127,6 +127,7 @@ def test_other_claims_get_every_sample_and_the_verdict_stays(gate, written) -> N
     assert "T2 " in summary(result)
 
 
+@pytest.mark.nightly
 def test_workers_stop_where_one_process_does(gate, written, monkeypatch) -> None:
     pytest.importorskip("xdist")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

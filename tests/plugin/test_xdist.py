@@ -25,6 +25,7 @@ def test_same_report_for_any_number_of_workers(run, digits) -> None:
     assert report(plain) == report(none) == report(two)
 
 
+@pytest.mark.nightly
 def test_workers_share_a_cache_and_report_what_they_find_there(run, digits) -> None:
     args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=6", "--qnn-attack=noise,fgsm")
     args += ("-q", "-k", "(direct or transfer) and int8", "--qnn-cache-dir=kept", "-n2")
