@@ -105,7 +105,7 @@ def test_holm():
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_a_matrix_at_its_limit_is_called_worse_at_most_at_the_stated_level():
+def test_a_matrix_at_its_limit_errs_at_most_at_the_stated_level():
     # Twelve cells, each of which lost exactly its limit of 3 points; 3 standard errors of 0.05
     # over 300 repeats are 0.038.
     rng = np.random.default_rng(5)

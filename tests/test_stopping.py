@@ -63,7 +63,7 @@ def test_nothing_is_claimed_against_other_data_or_settings():
     assert stopping(other).claims == 0
 
 
-def test_a_watched_cell_is_compared_by_the_sequential_test_and_a_shorter_one_is_stale():
+def test_a_watched_cell_is_compared_and_a_shorter_one_is_stale():
     right = share(N, 0.9, 0)
     before = recorded(int8_pgd_direct=right)
     lost = recorded(int8_pgd_direct=right & ~share(N, 0.5, 2)).outcomes[0]
@@ -92,7 +92,7 @@ def test_the_same_outcomes_of_a_part_are_no_proof_for_the_whole():
     assert statuses(before, whole)["int8-pgd-direct accuracy"] == "kept"
 
 
-def test_a_matrix_at_its_limits_that_stops_when_it_likes_errs_at_most_at_the_stated_level():
+def test_a_matrix_that_stops_early_errs_at_most_at_the_stated_level():
     # Four cells, two of which lost exactly their limit of 10 points and two of which are exactly
     # as accurate as they have to be; each stops at the prefix at which its claim is decided.
     rng = np.random.default_rng(3)

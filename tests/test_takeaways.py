@@ -305,7 +305,7 @@ def test_true_claim_is_called_violated_at_most_at_the_stated_level(loss: float) 
     assert violated / 600 <= 0.05 + 0.027
 
 
-def test_distance_claim_at_its_margin_is_called_violated_at_most_at_the_stated_level() -> None:
+def test_distance_claim_at_its_margin_errs_at_most_at_the_stated_level() -> None:
     rng = np.random.default_rng(1)
     violated = 0
     for _ in range(600):

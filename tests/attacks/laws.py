@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from pytest_qnnrobust import metrics
 from pytest_qnnrobust.attacks import UAP, Attack, FixedBudgetAttack
@@ -19,6 +20,9 @@ CASES = [
     ("int16", (25,), 2, (0.0, 1.0)),
     ("int16", (6, 4), 12, (0.0, 255.0)),
 ]
+
+DTYPES = ["int8", pytest.param("int16", marks=pytest.mark.nightly)]
+"""The grids of an attack's variants: every attack is held to the laws on both as it is."""
 
 
 def case(dtype, shape, classes, bounds, samples=3):

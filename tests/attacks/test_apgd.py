@@ -159,7 +159,7 @@ def test_any_shape_and_domain_stays_in_bounds_and_budget(dtype, shape, samples, 
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", laws.DTYPES)
 def test_the_same_result_in_any_batch_and_order(dtype, norm):
     model, x, y = quantized_problem(dtype, classes=4, samples=12)
     eps = {1: 0.25, 2: 0.05, np.inf: 0.004}[norm]

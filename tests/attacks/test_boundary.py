@@ -45,7 +45,7 @@ def test_it_reaches_the_nearest_boundary(shape, bounds):
     assert ratio.max() <= 1.01
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", laws.DTYPES)
 def test_the_same_result_in_any_batch_and_order(dtype):
     model, x, y = quantized_problem(dtype, (8, 8, 3), samples=10)
     attack = BoundaryAttack(max_iter=12)

@@ -9,7 +9,7 @@ from pytest_qnnrobust.attacks import DeepFool, score_losses
 from pytest_qnnrobust.attacks.carlini.l0 import CarliniL0
 from pytest_qnnrobust.attacks.carlini.l2 import CarliniL2
 from pytest_qnnrobust.attacks.carlini.linf import CarliniLinf
-from tests.attacks.laws import CASES, case, honest, same_in_any_batch, stops_at_its_budget
+from tests.attacks.laws import CASES, DTYPES, case, honest, same_in_any_batch, stops_at_its_budget
 from tests.attacks.linear import problem, quantized_problem
 
 QUICK = {
@@ -29,7 +29,7 @@ def test_results_are_honest_on_any_input(attack, setting):
         assert result.success.all()
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_the_same_in_any_batch_and_order(attack, dtype):
     same_in_any_batch(attack(**QUICK[attack]), dtype)

@@ -11,7 +11,7 @@ from pytest_qnnrobust.attacks import score_losses
 from pytest_qnnrobust.attacks.carlini.ead import EAD
 from pytest_qnnrobust.attacks.carlini.l2 import CarliniL2
 from pytest_qnnrobust.attacks.carlini.polish import elastic_plane
-from tests.attacks.laws import CASES, case, honest, same_in_any_batch, stops_at_its_budget
+from tests.attacks.laws import CASES, DTYPES, case, honest, same_in_any_batch, stops_at_its_budget
 from tests.attacks.linear import problem
 
 QUICK = {"max_iter": 8, "binary_search_steps": 3, "polish_steps": 4}
@@ -26,7 +26,7 @@ def test_results_are_honest_on_any_input(rule, setting):
         assert result.success.all()
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_same_in_any_batch_and_order(dtype):
     same_in_any_batch(EAD(**QUICK), dtype)
 

@@ -8,6 +8,7 @@ import pytest
 from pytest_qnnrobust.attacks import PGD, DeepFool
 from pytest_qnnrobust.attacks.gradient.fab import FAB
 from pytest_qnnrobust.metrics import norm_name
+from tests.attacks.laws import DTYPES
 from tests.attacks.linear import LinearModel, problem, quantized_problem
 
 NORMS = [1, 2, np.inf]
@@ -98,7 +99,7 @@ def test_samples_on_the_bounds_are_moved_inside_them(norm):
 
 @pytest.mark.parametrize("targeted", KINDS)
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_same_in_any_batch_and_order_on_a_quantized_model(dtype, norm, targeted):
     model, x, y = quantized_problem(dtype)
     attack = FAB(norm=norm, targeted=targeted, restarts=2, max_iter=5, targets=2)

@@ -48,9 +48,7 @@ def test_projected_points_are_inside_ball_and_bounds_to_the_last_bit(clean, x, n
     arrays(np.float64, (2, 6), elements=st.floats(0, 1)),
     st.floats(0.01, 4),
 )
-def test_l1_projection_is_soft_thresholding_at_the_level_that_bisection_finds(
-    delta, fall, rise, eps
-):
+def test_l1_projection_is_soft_thresholding_at_the_bisected_level(delta, fall, rise, eps):
     room = np.where(delta > 0, rise, fall)
 
     def shrunk(level):
@@ -108,7 +106,7 @@ def test_grid_points_stay_inside_the_ball_and_lose_little(dtype, x, clean, norm,
 
 
 @pytest.mark.parametrize("norm", [1.0, 2.0, np.inf])
-def test_a_batch_of_several_parts_goes_to_the_grid_points_of_each_row_alone(norm):
+def test_a_batch_of_several_parts_goes_where_each_row_goes_alone(norm):
     rng = np.random.default_rng(0)
     grid = grid_for("int8", BOUNDS)
     clean = grid.snap(rng.random((11, balls.TOGETHER // 4)))

@@ -143,7 +143,7 @@ def test_results_are_honest(case, saliency):
 
 @pytest.mark.parametrize("target", ["nearest", "random", "all"])
 @pytest.mark.parametrize("saliency", SALIENCIES)
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", laws.DTYPES)
 def test_the_same_result_in_any_batch_and_order(dtype, saliency, target):
     laws.same_in_any_batch(JSMA(theta=0.1, target=target, saliency=saliency), dtype)
 

@@ -22,7 +22,7 @@ def test_bim_is_one_climb_from_the_clean_image_under_its_own_name():
     assert eval(repr(bim), {"np": np, "BIM": BIM}) == bim != twin
 
 
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", laws.DTYPES)
 @pytest.mark.parametrize("norm", [1, 2, np.inf])
 def test_the_same_result_in_any_batch_and_order(norm, dtype):
     model, x, y = quantized_problem(dtype, samples=10)

@@ -73,7 +73,7 @@ def test_results_are_honest(case):
 
 
 @pytest.mark.parametrize("early_stop", [True, False])
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", laws.DTYPES)
 def test_the_same_result_in_any_batch_and_order(dtype, early_stop):
     laws.same_in_any_batch(SPSA(**QUICK, early_stop=early_stop), dtype)
 

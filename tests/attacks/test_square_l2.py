@@ -62,7 +62,7 @@ def authors_step(delta, numbers, size, radius):
 
 @settings(max_examples=150, deadline=None)
 @given(case=searches())
-def test_a_candidate_is_the_authors_update_in_whole_steps_within_the_budget(case):
+def test_a_candidate_is_the_authors_update_within_the_budget(case):
     search, rows, numbers, size = case
     grid, eps = search.grid, search.eps
     found = redistribute_steps(search, rows, numbers, size)

@@ -74,7 +74,7 @@ def test_results_are_honest(case, inner):
 
 
 @pytest.mark.parametrize("inner", INNER)
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", laws.DTYPES)
 def test_the_same_result_in_any_batch_and_order(dtype, inner):
     laws.same_in_any_batch(UAP(eps=0.05, inner=inner, inner_iter=3, max_iter=3, group=4), dtype)
 

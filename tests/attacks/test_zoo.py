@@ -96,7 +96,7 @@ def test_a_probe_is_a_whole_number_of_steps(steps_per_probe):
     np.testing.assert_array_equal((steps != 0).reshape(len(steps), -1).sum(axis=1), 1)
 
 
-def test_a_model_that_does_not_notice_small_steps_is_asked_with_larger_ones(monkeypatch):
+def test_a_model_blind_to_small_steps_is_asked_with_larger_ones(monkeypatch):
     """Logits in coarse steps: one element has to move by a third of the domain to be noticed."""
     weights = np.random.default_rng(0).integers(3, 9, (2, 24)) * np.array([[1], [-1]])
     grid = grid_for("int8", (0.0, 1.0))
@@ -182,7 +182,7 @@ def test_results_are_honest(case):
 @pytest.mark.parametrize(
     "more", [{}, {"use_resize": True, "use_importance": True, "initial_size": 4}]
 )
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", laws.DTYPES)
 def test_the_same_result_in_any_batch_and_order(dtype, more):
     laws.same_in_any_batch(ZOO(**QUICK, **more), dtype)
 
