@@ -7,9 +7,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.helpers.examples import NIGHTLY
+
 pytest_plugins = ["pytester"]
 
-for profile, examples in (("pull-request", 8), ("nightly", 24)):
+for profile, examples in (("pull-request", 8), ("nightly", NIGHTLY)):
     hypothesis.settings.register_profile(
         profile, max_examples=examples, derandomize=True, deadline=None
     )

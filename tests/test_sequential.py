@@ -21,6 +21,7 @@ from pytest_qnnrobust.statistics.sequential import (
     mean_at_least,
     p_values,
 )
+from tests.helpers.examples import examples
 
 REPEATS, N = 2000, 300
 SLACK = 3 * np.sqrt(0.05 * 0.95 / REPEATS)
@@ -133,7 +134,7 @@ def test_no_capital_grows_on_average_under_its_null():
             assert mean == pytest.approx(np.full(8, expectation))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(values, st.floats(0.05, 0.95), st.randoms(use_true_random=False))
 def test_the_order_of_values_before_a_look_does_not_matter(x, mean, random):
     mixed = list(x)
@@ -141,13 +142,13 @@ def test_the_order_of_values_before_a_look_does_not_matter(x, mean, random):
     assert log_capital(np.array(mixed), mean)[-1] == pytest.approx(log_capital(x, mean)[-1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(values, st.floats(0.05, 0.9), st.floats(0.0, 0.09))
 def test_what_is_refused_for_a_mean_is_refused_for_smaller_ones(x, mean, more):
     assert (p_values(x, mean) <= p_values(x, mean + more) * (1 + 1e-9)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(values, st.floats(0.05, 0.95), st.integers(0, 40))
 def test_a_decision_is_never_taken_back_and_looks_at_no_later_sample(x, bound, cut):
     part, whole = (mean_at_least(each, bound, 0.2) for each in (x[:cut], x))
@@ -157,7 +158,7 @@ def test_a_decision_is_never_taken_back_and_looks_at_no_later_sample(x, bound, c
         assert whole.decided > len(x[:cut])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(values, st.floats(0.05, 0.95))
 def test_the_opposite_values_are_decided_the_other_way(x, bound):
     other = {"holds": "violated", "violated": "holds", "undecided": "undecided"}

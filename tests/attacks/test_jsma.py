@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as arrays
 from pytest_qnnrobust.attacks.gradient.jsma import JSMA, SALIENCIES, best_pair, steepest_pair
 from tests.attacks import laws
 from tests.attacks.linear import LinearModel, problem, quantized_problem
+from tests.helpers.examples import examples
 
 
 def brute_force(gain, relief, allowed):
@@ -27,7 +28,7 @@ def brute_force(gain, relief, allowed):
 VALUES = st.one_of(st.integers(-3, 3).map(float), st.floats(-4, 4, width=16))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.data())
 def test_the_pair_search_is_exact(data):
     size = data.draw(st.integers(1, 14))
