@@ -16,7 +16,7 @@ import pytest
 
 from pytest_qnnrobust.attacks import AttackResult, BoundaryAttack, SquareAttack
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.evaluation import array_files, cache, cache_keys
+from pytest_qnnrobust.evaluation import array_files, cache_keys
 from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cache_keys import converted_key, facts_key, shard_key
 from pytest_qnnrobust.evaluation.evaluator import Evaluator
@@ -121,7 +121,7 @@ def test_unsound_decisions_are_not_taken(tmp_path, kept):
 def test_a_killed_process_gives_up_its_claim(tmp_path):
     program = """
 import sys, time
-from pytest_qnnrobust.cache import ResultCache
+from pytest_qnnrobust.evaluation.cache import ResultCache
 with ResultCache(sys.argv[1]).claim("shard", wait=True):
     print("claimed", flush=True)
     time.sleep(600)
@@ -212,7 +212,7 @@ def test_what_a_process_has_claimed_stays_and_what_killed_ones_left_goes(tmp_pat
         pass
     program = """
 import sys
-from pytest_qnnrobust.cache import ResultCache
+from pytest_qnnrobust.evaluation.cache import ResultCache
 with ResultCache(sys.argv[1]).claim("a" * 64, wait=True):
     print("claimed", flush=True)
     sys.stdin.read()
@@ -270,7 +270,7 @@ def test_every_part_of_the_question_is_part_of_the_key(monkeypatch):
         key(index=index + 1),
         key(seed=1),
     ]
-    monkeypatch.setattr(cache, "code_digest", lambda: "another version")
+    monkeypatch.setattr(cache_keys, "code_digest", lambda: "another version")
     keys.append(key())
     assert len(set(keys)) == len(keys)
 
@@ -358,7 +358,7 @@ def test_every_part_of_a_file_is_part_of_its_keys(monkeypatch):
         ]
 
     found = keys()
-    monkeypatch.setattr(cache, "code_digest", lambda: "another version")
+    monkeypatch.setattr(cache_keys, "code_digest", lambda: "another version")
     found += keys()
     assert len(set(found)) == len(found)
 
@@ -366,8 +366,8 @@ def test_every_part_of_a_file_is_part_of_its_keys(monkeypatch):
 def test_another_version_of_a_library_is_another_code(monkeypatch):
     own = cache_keys.code_digest.__wrapped__()
     assert cache_keys.code_digest.__wrapped__() == own
-    installed = cache.metadata.version
-    monkeypatch.setattr(cache.metadata, "version", lambda name: installed(name) + "+local")
+    installed = cache_keys.metadata.version
+    monkeypatch.setattr(cache_keys.metadata, "version", lambda name: installed(name) + "+local")
     assert cache_keys.code_digest.__wrapped__() != own
 
 
