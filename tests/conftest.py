@@ -7,11 +7,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.helpers.examples import NIGHTLY
+from tests.helpers.examples import NIGHTLY, PULL_REQUEST
 
 pytest_plugins = ["pytester"]
 
-for profile, examples in (("pull-request", 8), ("nightly", NIGHTLY)):
+for profile, examples in (("pull-request", PULL_REQUEST), ("nightly", NIGHTLY)):
     hypothesis.settings.register_profile(
         profile, max_examples=examples, derandomize=True, deadline=None
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_qnnrobust import attacks, metrics
 from tests.attacks import laws
 from tests.attacks.linear import problem, quantized_problem
+from tests.helpers.examples import examples
 
 SHAPES = [(6, 6, 3), (32, 32, 3), (96, 96, 3), (49, 10, 1), (12, 4), (25,), (1, 1, 1), (3, 1, 2)]
 DOMAINS = [(0.0, 1.0), (0.0, 255.0), (-7.0, 2.5)]
@@ -84,6 +85,7 @@ def variant(name, changes, shape, span, share):
 
 
 @pytest.mark.parametrize(("name", "changes"), VARIANTS)
+@settings(max_examples=examples(24))
 @given(case=models())
 def test_results_are_inside_budget_and_bounds_and_confirmed(name, changes, case):
     model, x, y, share = case

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-NIGHTLY = 24
-"""Examples of the profile "nightly" (conftest.py), beside 8 on a pull request."""
+PULL_REQUEST, NIGHTLY = 100, 300
+"""Examples of the profiles (conftest.py), for properties that name no number of their own."""
 
 
 def examples(number: int) -> int:

@@ -19,9 +19,8 @@ from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.interpreter import Interpreter
 from pytest_qnnrobust.tflite.kernels import KERNELS
 from pytest_qnnrobust.tflite.kernels.weighted_sum import WeightedSum
-from tests.helpers.examples import examples
 
-many = settings(max_examples=examples(80), deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 few = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -57,7 +56,7 @@ def test_activations_are_the_first_tensors_of_the_file(graph: qst.SmallGraph) ->
 def test_asked_for_is_drawn() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=examples(100), deadline=None, database=None)
+    @settings(max_examples=100, deadline=None, database=None)
     @given(
         qst.tflite_graphs(
             widths=["int16"],
@@ -116,7 +115,7 @@ def test_probes_reach_every_kind_of_value() -> None:
     seen: Counter[str] = Counter()
     parameters = qst.AffineParameters(scale=(0.5,), zero_point=(3,))
 
-    @settings(max_examples=examples(300), deadline=None, database=None)
+    @settings(max_examples=300, deadline=None, database=None)
     @given(qst.probing_tensors(parameters, shape=(8,)))
     def collect(x: np.ndarray) -> None:
         x = x[np.abs(x) < 1e6]
@@ -153,7 +152,7 @@ def test_multipliers_are_legal_and_nothing_wraps_within_their_reach(
 def test_multipliers_cover_both_paths_and_the_ends() -> None:
     seen: Counter[Any] = Counter()
 
-    @settings(max_examples=examples(400), deadline=None, database=None)
+    @settings(max_examples=400, deadline=None, database=None)
     @given(qst.requantization_multipliers())
     def collect(multiplier: qst.Multiplier) -> None:
         seen[multiplier.wide, multiplier.shift] += 1

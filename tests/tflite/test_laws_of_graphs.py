@@ -31,9 +31,8 @@ from pytest_qnnrobust.strategies import (
 )
 from pytest_qnnrobust.tflite.interpreter import Interpreter
 from pytest_qnnrobust.tflite.kernels.weighted_sum import WeightedSum
-from tests.helpers.examples import examples
 
-many = settings(max_examples=examples(100), deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 search = settings(max_examples=500, phases=(Phase.generate,), database=None, deadline=None)
 FUSING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "ADD", "SUB", "MUL")
 SUMS = FUSING[:3]
