@@ -7,18 +7,45 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.helpers.examples import NIGHTLY, PULL_REQUEST
+
 pytest_plugins = ["pytester"]
 
-hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
-hypothesis.settings.load_profile("seeded")
+for profile, examples in (("pull-request", PULL_REQUEST), ("nightly", NIGHTLY)):
+    hypothesis.settings.register_profile(
+        profile, max_examples=examples, derandomize=True, deadline=None
+    )
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--nightly",
+        action="store_true",
+        help="run the tests marked nightly too, and three times as many examples of each property",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--hypothesis-profile", None) is None:
+        hypothesis.settings.load_profile("nightly" if runs_nightly(config) else "pull-request")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("real_models")
+    if not runs_nightly(config):
+        nightly = [item for item in items if item.get_closest_marker("nightly")]
+        config.hook.pytest_deselected(items=nightly)
+        items[:] = [item for item in items if item not in set(nightly)]
+
+
+def runs_nightly(config: pytest.Config) -> bool:
+    """Whether --nightly is given, or -m asks for (or against) that marker by name."""
+    return config.getoption("--nightly") or "nightly" in config.getoption("-m")
 
 
 @pytest.fixture(scope="session")

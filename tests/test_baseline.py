@@ -10,27 +10,11 @@ import pytest
 from pytest_qnnrobust.claims.verdicts import Rule
 from pytest_qnnrobust.gate import baseline
 from pytest_qnnrobust.options.values import Limits, LossLimit, parse_limits
-from pytest_qnnrobust.results.document import Results
 from pytest_qnnrobust.statistics.paired import holm
-from tests.test_results import run
-from tests.test_takeaways import outcome, share
+from tests.helpers.outcomes import recorded, results, share, statuses
 
 RULE, USUAL = Rule(), Limits()
 N = 200
-
-
-def recorded(**cells) -> Results:
-    """Results with these masks or (mask, l2) by cell id, `_` for `-`."""
-    made = []
-    for name, value in cells.items():
-        right, l2 = value if isinstance(value, tuple) else (value, None)
-        attack = "boundary" if l2 is not None else "pgd"
-        made.append(replace(outcome("int8", right, l2), id=name.replace("_", "-"), attack=attack))
-    return run(outcomes=tuple(made))
-
-
-def statuses(before, now, limits=USUAL):
-    return {one.name: one.status for one in baseline.compare(before, now, limits, RULE)}
 
 
 def flipped(right, share_of_right, seed=1):
@@ -93,7 +77,7 @@ def test_cells_that_cannot_be_compared_say_why():
     right = share(20, 0.7, 0)
     before = recorded(int8_pgd_direct=right, int8_fgsm_direct=right, int8_old_direct=right)
     cells = {one.id: one for one in before.outcomes}
-    now = run(
+    now = results(
         outcomes=(
             replace(cells["int8-pgd-direct"], settings="PGD(eps=0.2)"),
             replace(cells["int8-fgsm-direct"], seed=1),
@@ -121,7 +105,7 @@ def test_holm():
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_a_matrix_at_its_limit_is_called_worse_at_most_at_the_stated_level():
+def test_a_matrix_at_its_limit_errs_at_most_at_the_stated_level():
     # Twelve cells, each of which lost exactly its limit of 3 points; 3 standard errors of 0.05
     # over 300 repeats are 0.038.
     rng = np.random.default_rng(5)

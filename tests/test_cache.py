@@ -75,7 +75,7 @@ def test_an_interrupted_run_goes_on_at_the_shard_where_it_stopped(tmp_path):
     assert asked < 0.85 * model.queries
 
 
-def test_a_shard_that_another_process_computes_is_left_to_it_until_the_others_are_done(tmp_path):
+def test_a_shard_that_another_process_computes_is_left_to_it(tmp_path):
     model, x, y = setup()
     whole = Evaluator(x, y).craft(model, SQUARE)
     kept, first = ResultCache(tmp_path), np.arange(SQUARE.batch)
@@ -377,7 +377,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
         ResultCache(tmp_path / "file" / "below")
 
 
-def test_the_code_behind_a_result_is_part_of_its_key_and_the_report_is_not():
+def test_the_code_behind_a_result_is_part_of_its_key():
     names = {file.relative_to(cache_keys.PACKAGE).as_posix() for file in cache_keys.code_files()}
     assert {
         "attacks/base.py",

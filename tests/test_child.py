@@ -140,7 +140,7 @@ def test_no_orphan_where_the_parent_is_killed(tmp_path: Path, wish: str) -> None
     assert within(10, lambda: not alive(pid))
 
 
-@pytest.mark.parametrize("width", ["int8", "int16"])
+@pytest.mark.parametrize("width", ["int8", pytest.param("int16", marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("runtime", ["litert", "litert-builtin"])
 def test_the_child_computes_what_tflite_computes_here(runtime: str, width: str) -> None:
     path = demo_path(f"digits_{width}.tflite")

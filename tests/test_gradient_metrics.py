@@ -46,7 +46,7 @@ def test_gradients_of_two_shapes_are_refused():
         cosine_similarity(np.ones((2, 3)), np.ones((2, 4)))
 
 
-def test_the_published_step_moves_negative_integers_up_and_positive_ones_down():
+def test_the_published_step_moves_integers_towards_zero():
     """Cut off towards zero, q + 1e-5 and q - 1e-5 differ by one step unless q is 0."""
     weights = np.array([[0.05, 0.05, 0.05], [0, 0, 0]])
     model = LinearModel(weights, np.zeros(2), (3,), (0.0, 1.0), GRID)

@@ -29,6 +29,7 @@ from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import MAX_OPERATORS
 from tests.fuzz import targets
 from tests.fuzz.targets import TARGETS
+from tests.helpers.examples import examples
 
 FINDINGS = Path(__file__).parent / "fuzz" / "findings"
 EXAMPLES = {"tflite": 40, "keras": 3, "hdf5": 3, "images": 100, "data": 100, "results": 100}
@@ -44,7 +45,12 @@ def small_seeds(name: str) -> list[bytes]:
 def test_a_broken_file_is_read_or_refused_in_one_line(name: str) -> None:
     target, seeds = TARGETS[name], small_seeds(name)
 
-    @settings(max_examples=EXAMPLES.get(name, 60), deadline=None, derandomize=True, database=None)
+    @settings(
+        max_examples=examples(EXAMPLES.get(name, 60)),
+        deadline=None,
+        derandomize=True,
+        database=None,
+    )
     @given(st.integers(0, len(seeds) - 1), st.integers(0, 2**32 - 1))
     def broken(place: int, seed: int) -> None:
         assert target.run(target.mutate(seeds[place], Random(seed))) in ("accepted", "refused")

@@ -147,7 +147,7 @@ def test_bad_files_get_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_file_of_known_facts_is_loaded_and_checked_at_the_first_question(
+def test_a_file_of_known_facts_is_loaded_at_the_first_question(
     tmp_path: Path, digits: qnn.Data
 ) -> None:
     path = tmp_path / "m.keras"

@@ -12,7 +12,7 @@ from pytest_qnnrobust.claims import observations
 from pytest_qnnrobust.claims.verdicts import Rule, Verdict
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation.cells import Outcome
-from tests.test_takeaways import outcome, share
+from tests.helpers.outcomes import outcome, share
 
 RULE = Rule()
 TWO = (

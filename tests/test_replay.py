@@ -24,7 +24,7 @@ from pytest_qnnrobust.options.values import (
 from pytest_qnnrobust.results import document, kept_examples
 from pytest_qnnrobust.run import replay
 from pytest_qnnrobust.run.session import Session
-from tests.plugin.test_defended import broken_int8
+from tests.helpers.digits import broken_int8
 
 FLOAT, INT8, PGD_INT8, PGD_FLOAT = (
     demo_path(f"digits_{name}")

@@ -15,8 +15,7 @@ from pytest_qnnrobust.report.page import to_html
 from pytest_qnnrobust.report.summary import to_markdown
 from pytest_qnnrobust.results import document
 from pytest_qnnrobust.results.document import ModelRecord
-from tests.test_results import run
-from tests.test_takeaways import outcome, share
+from tests.helpers.outcomes import outcome, results, share
 
 EVIL = "<script>alert(1)</script><img src=x onerror=y>|`\"'&"
 
@@ -27,7 +26,7 @@ def with_curves():
     for width in ("float32", "int8"):
         made = outcome(width, right, np.linspace(0.1, 1, 20))
         cells.append(replace(made, id=f"{width}-boundary-direct", attack="boundary"))
-    return run(outcomes=tuple(cells))
+    return results(outcomes=tuple(cells))
 
 
 class Tags(HTMLParser):
@@ -124,15 +123,15 @@ def test_the_same_results_give_the_same_bytes():
 def test_the_summary_is_cut_to_what_a_job_may_show(monkeypatch):
     failed = {f"test_{i}": "x" * 5000 for i in range(100)}
     monkeypatch.setattr(summary, "MAX_BYTES", 20_000)
-    text = to_markdown(run(failed=failed), passed=False)
+    text = to_markdown(results(failed=failed), passed=False)
     assert len(text.encode()) < 20_100
     assert text.endswith("(cut short)\n")
     monkeypatch.undo()
-    assert "- and 60 more" in to_markdown(run(failed=failed), passed=False)
+    assert "- and 60 more" in to_markdown(results(failed=failed), passed=False)
 
 
 def test_errors_are_shown_beside_the_pull_request(monkeypatch):
-    found = run(failed={"t::b": "lost 5 %\nof all"})
+    found = results(failed={"t::b": "lost 5 %\nof all"})
     monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     assert files.error_lines(found) == []
     monkeypatch.setenv("GITHUB_ACTIONS", "true")

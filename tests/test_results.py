@@ -12,56 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.errors import DataError
 from pytest_qnnrobust.evaluation import sample_arrays
 from pytest_qnnrobust.results import document
 from pytest_qnnrobust.results.document import (
-    CompareRecord,
-    DataRecord,
-    Example,
-    ModelRecord,
     Results,
-    SequentialRecord,
 )
-from pytest_qnnrobust.statistics.paired import Interval
-from tests.test_takeaways import outcome, share
-
-IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-VERDICT = Verdict("T1 x", "holds", "a against b", 0.1, Interval(0, 0.2, 0.9), 0.01, math.nan, 9)
-
-WATCHED = SequentialRecord(
-    "a-x", "threshold", "accuracy >= 0.4", "holds", 61, 75, 200, 0.05, 4, 0.002
-)
-
-
-def run(**changes):
-    """Results of two cells on twenty samples."""
-    right = share(20, 0.5, 0)
-    cells = [replace(outcome(w, right, np.linspace(0, 1, 20)), id=f"{w}-x") for w in ("a", "b")]
-    made = Results(
-        package="0.1.0",
-        command="pytest --qnn-demo",
-        created="2026-11-21T12:00:00+00:00",
-        versions={"python": "3.11"},
-        options={"seed": 0, "eps": None},
-        data=DataRecord("digits", "d" * 64, 20, 597, 0.0, 1.0, "0..1"),
-        models=(ModelRecord("digits_int8", "int8", "tflm", None, "digits_int8.tflite"),),
-        outcomes=tuple(replace(cell, width="int8") for cell in cells),
-        verdicts=(VERDICT,),
-        findings=("T1 x",),
-        notes={"n": "1"},
-        skipped={"t::a": "no data"},
-        failed={"t::b": "below"},
-        comparison=(CompareRecord("a-x accuracy", "worse", "now less", "suppressed"),),
-        examples=(Example("a-x", 3, 1, 2, IMAGE, 255 - IMAGE),),
-        sequential=(WATCHED,),
-    )
-    return replace(made, **changes)
+from tests.helpers.outcomes import IMAGE, WATCHED, results
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    made = run()
+    made = results()
     path = tmp_path / "new" / "results.json"
     document.write(path, made)
     found = document.read(path)
@@ -82,7 +43,7 @@ def test_the_document_is_strict_json_that_its_schema_admits():
     def refuse(constant):
         raise AssertionError(constant)
 
-    values = json.loads(run().to_text(), parse_constant=refuse)
+    values = json.loads(results().to_text(), parse_constant=refuse)
     assert values["schema_version"] == 1
     assert values["verdicts"][0]["detectable"] is None
     assert json.loads(document.SCHEMA.read_text())["properties"].keys() == values.keys()
@@ -99,7 +60,7 @@ def test_packed_values_are_the_same_bits(values):
 
 
 def changed(change):
-    values = json.loads(run().to_text())
+    values = json.loads(results().to_text())
     change(values)
     return json.dumps(values)
 
@@ -140,11 +101,11 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
             document.read(tmp_path / name)
 
 
-def test_a_document_of_a_run_that_watched_nothing_is_as_it_was_before_there_was_the_option():
-    plain = run(sequential=())
+def test_a_document_of_a_run_that_watched_nothing_names_no_sequential_test():
+    plain = results(sequential=())
     assert "sequential" not in json.loads(plain.to_text())
     assert Results.from_text(plain.to_text()).sequential == ()
-    assert Results.from_text(run().to_text()).sequential == (WATCHED,)
+    assert Results.from_text(results().to_text()).sequential == (WATCHED,)
 
 
 def test_a_watched_claim_in_words():

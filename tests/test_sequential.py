@@ -21,6 +21,7 @@ from pytest_qnnrobust.statistics.sequential import (
     mean_at_least,
     p_values,
 )
+from tests.helpers.examples import examples
 
 REPEATS, N = 2000, 300
 SLACK = 3 * np.sqrt(0.05 * 0.95 / REPEATS)
@@ -51,7 +52,7 @@ def called(x, mean, alpha=0.05):
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.2, 0.35, 0.5, 0.8, 0.97])
-def test_an_accuracy_at_the_threshold_is_called_wrongly_at_any_time_with_probability_alpha(rate):
+def test_accuracy_at_its_threshold_is_called_wrongly_at_level_alpha(rate):
     right = rights(rate, seed=int(100 * rate))
     above, _ = called(right, rate)
     below, _ = called(1 - right, 1 - rate)
@@ -63,16 +64,14 @@ def test_an_accuracy_at_the_threshold_is_called_wrongly_at_any_time_with_probabi
     ("gain", "loss", "limit"),
     [(0.0, 0.03, 0.03), (0.05, 0.08, 0.03), (0.2, 0.3, 0.1), (0.1, 0.1, 0.0), (0.0, 0.3, 0.3)],
 )
-def test_a_loss_at_its_limit_is_called_wrongly_at_any_time_with_probability_alpha(
-    gain, loss, limit
-):
+def test_a_loss_at_its_limit_is_called_wrongly_at_level_alpha(gain, loss, limit):
     x = gains(*pairs(gain, loss, seed=int(1000 * loss)))
     bound = (1 - limit) / 2
     assert called(x, bound)[0] <= 0.05 + SLACK
     assert called(1 - x, 1 - bound)[0] <= 0.05 + SLACK
 
 
-def test_looking_after_every_sample_with_a_fixed_sample_test_errs_far_more_often():
+def test_looking_often_with_a_fixed_sample_test_errs_far_more_often():
     """What the sequential test is for: the same looks with the binomial test."""
     counts = rights(0.35).cumsum(axis=1)
     n = np.arange(1, N + 1)
@@ -81,7 +80,7 @@ def test_looking_after_every_sample_with_a_fixed_sample_test_errs_far_more_often
 
 
 @pytest.mark.parametrize(("rate", "most"), [(0.0, 12), (0.1, 30), (0.6, 45), (0.9, 12)])
-def test_an_accuracy_far_from_its_threshold_is_decided_in_a_fraction_of_the_samples(rate, most):
+def test_accuracy_far_from_its_threshold_is_decided_in_few_samples(rate, most):
     right, least = rights(rate), 0.35
     share, stopped = called(right, least) if rate > least else called(1 - right, 1 - least)
     assert share > 0.99
@@ -95,7 +94,7 @@ def test_a_large_loss_is_decided_in_a_fraction_of_the_samples(gain, loss, most):
     assert stopped < most < N / 4
 
 
-def test_a_loss_of_none_takes_about_as_many_samples_as_a_fixed_sample_needs():
+def test_a_loss_of_none_takes_about_as_many_as_a_fixed_sample():
     """With no loss seen, 1 - limit to the power of n has to fall below alpha: 99 for 3 points."""
     same = np.ones(N, bool)
     decided = lost_at_most(same, same, 0.03, 0.05).decided
@@ -105,7 +104,7 @@ def test_a_loss_of_none_takes_about_as_many_samples_as_a_fixed_sample_needs():
 
 
 @pytest.mark.parametrize(("rate", "fraction"), [(0.42, 0.5), (0.8, 0.1)])
-def test_a_mixture_needs_fewer_samples_than_a_bet_that_does_not_fit_the_rate(rate, fraction):
+def test_a_mixture_needs_fewer_samples_than_a_bet_on_another_rate(rate, fraction):
     right = rights(rate, n=1200, repeats=300)
     one = np.cumsum(np.log1p(fraction * (right / 0.35 - 1)), axis=1) >= np.log(20)
     single = np.where(one.any(axis=1), one.argmax(axis=1) + 1, 1200).mean()
@@ -135,21 +134,21 @@ def test_no_capital_grows_on_average_under_its_null():
             assert mean == pytest.approx(np.full(8, expectation))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(values, st.floats(0.05, 0.95), st.randoms(use_true_random=False))
-def test_the_order_of_the_values_before_a_look_does_not_matter_to_the_capital(x, mean, random):
+def test_the_order_of_values_before_a_look_does_not_matter(x, mean, random):
     mixed = list(x)
     random.shuffle(mixed)
     assert log_capital(np.array(mixed), mean)[-1] == pytest.approx(log_capital(x, mean)[-1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(values, st.floats(0.05, 0.9), st.floats(0.0, 0.09))
 def test_what_is_refused_for_a_mean_is_refused_for_smaller_ones(x, mean, more):
     assert (p_values(x, mean) <= p_values(x, mean + more) * (1 + 1e-9)).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(values, st.floats(0.05, 0.95), st.integers(0, 40))
 def test_a_decision_is_never_taken_back_and_looks_at_no_later_sample(x, bound, cut):
     part, whole = (mean_at_least(each, bound, 0.2) for each in (x[:cut], x))
@@ -159,7 +158,7 @@ def test_a_decision_is_never_taken_back_and_looks_at_no_later_sample(x, bound, c
         assert whole.decided > len(x[:cut])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(values, st.floats(0.05, 0.95))
 def test_the_opposite_values_are_decided_the_other_way(x, bound):
     other = {"holds": "violated", "violated": "holds", "undecided": "undecided"}
@@ -168,7 +167,7 @@ def test_the_opposite_values_are_decided_the_other_way(x, bound):
     assert two.decided == one.decided
 
 
-def test_a_confidence_sequence_covers_the_mean_at_all_times_and_only_narrows():
+def test_a_confidence_sequence_covers_the_mean_and_only_narrows():
     missed = 0
     for right in rights(0.4, n=60, repeats=150, seed=9):
         low, high = confidence_sequence(right, 0.9)
@@ -178,7 +177,7 @@ def test_a_confidence_sequence_covers_the_mean_at_all_times_and_only_narrows():
     assert missed / 150 <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 150)
 
 
-def test_a_confidence_sequence_is_wider_than_an_interval_and_agrees_with_the_test():
+def test_a_confidence_sequence_is_wider_than_an_interval():
     right = rights(0.6, n=200, repeats=1)[0]
     low, high = confidence_sequence(right, 0.9)
     fixed = paired.proportion_interval(int(right.sum()), 200, 0.9)

@@ -89,7 +89,7 @@ def test_location_of_too_few_samples_is_unbounded() -> None:
     assert interval.low == -np.inf
 
 
-def test_detectable_difference_shrinks_with_samples_and_grows_with_discordance() -> None:
+def test_detectable_difference_follows_samples_and_discordance() -> None:
     found = [paired.detectable_difference(n, 0.1) for n in (20, 100, 1000)]
     assert found == sorted(found, reverse=True)
     assert paired.detectable_difference(200, 0.3) > paired.detectable_difference(200, 0.1)

@@ -14,18 +14,15 @@ from pytest_qnnrobust.gate import baseline
 from pytest_qnnrobust.gate.stopping import Stopping, require_random_order
 from pytest_qnnrobust.options.values import USUAL_LIMITS, Limits, Threshold, parse_limits
 from pytest_qnnrobust.results.document import SequentialRecord
-from tests.test_baseline import recorded, statuses
-from tests.test_evaluation import SQUARE, samples
-from tests.test_evaluation import Threshold as Model
-from tests.test_results import run
-from tests.test_takeaways import outcome, share
+from tests.helpers.outcomes import outcome, recorded, results, share, statuses
+from tests.helpers.threshold import SQUARE, ThresholdModel, samples
 
 N = 200
 CELLS = ("int8-pgd-direct", "int8-fgsm-direct", "int8-boundary-direct")
 
 
 def stopping(before=None, thresholds=(), limits=USUAL_LIMITS, cells=CELLS):
-    return Stopping(cells, thresholds, before, limits, run().data, 0.05)
+    return Stopping(cells, thresholds, before, limits, results().data, 0.05)
 
 
 def first(whole, n):
@@ -66,11 +63,11 @@ def test_nothing_is_claimed_against_other_data_or_settings():
     assert stopping(other).claims == 0
 
 
-def test_a_watched_cell_is_compared_by_the_sequential_test_and_a_shorter_one_is_stale():
+def test_a_watched_cell_is_compared_and_a_shorter_one_is_stale():
     right = share(N, 0.9, 0)
     before = recorded(int8_pgd_direct=right)
     lost = recorded(int8_pgd_direct=right & ~share(N, 0.5, 2)).outcomes[0]
-    short = run(outcomes=(first(lost, 50),), sequential=())
+    short = results(outcomes=(first(lost, 50),), sequential=())
     (one,) = baseline.compare(before, short, Limits(), Rule())
     assert (one.status, one.text) == ("stale", "other samples: 50, recorded with 200")
     watched = replace(short, sequential=tuple(stopping(before).judge(short.outcomes[0], N)))
@@ -87,15 +84,15 @@ def test_the_same_outcomes_of_a_part_are_no_proof_for_the_whole():
     before = recorded(int8_pgd_direct=right)
     part = first(before.outcomes[0], 50)
     records = tuple(stopping(before).judge(part, N))
-    now = run(outcomes=(part,), sequential=records)
+    now = results(outcomes=(part,), sequential=records)
     assert statuses(before, now)["int8-pgd-direct accuracy"] == "inconclusive"
     wide = parse_limits("accuracy:-40pt")
     assert statuses(before, now, wide)["int8-pgd-direct accuracy"] == "kept"
-    whole = run(outcomes=before.outcomes, sequential=records)
+    whole = results(outcomes=before.outcomes, sequential=records)
     assert statuses(before, whole)["int8-pgd-direct accuracy"] == "kept"
 
 
-def test_a_matrix_at_its_limits_that_stops_when_it_likes_errs_at_most_at_the_stated_level():
+def test_a_matrix_that_stops_early_errs_at_most_at_the_stated_level():
     # Four cells, two of which lost exactly their limit of 10 points and two of which are exactly
     # as accurate as they have to be; each stops at the prefix at which its claim is decided.
     rng = np.random.default_rng(3)
@@ -141,7 +138,7 @@ def test_labels_by_class_are_refused(classes):
 
 def test_prefixes_grow_by_half_and_are_reached_one_from_another():
     x, y = samples(60)
-    model = Model(0.5)
+    model = ThresholdModel(0.5)
     grown, plain = Evaluator(x, y, in_prefixes=True), Evaluator(x, y)
     assert grown.prefixes(SQUARE) == [25, 50, 60]
     assert Evaluator(x[:25], y[:25]).prefixes(SQUARE) == [25]

@@ -144,7 +144,7 @@ def test_squeezed_direct_cells_are_examples_for_the_plain_width(session):
 
 
 @pytest.mark.parametrize("width", ["float32", "int8"])
-def test_with_predicted_labels_wrong_images_are_moved_too_and_may_become_right(width):
+def test_with_predicted_labels_wrong_images_are_moved_too(width):
     asked = options.from_command({"demo": True, "profile": "smoke", "samples": 24}, "")
     before = Session(asked)
     attack, network = before.attacks.attack("deepfool"), before.subject("float32").model

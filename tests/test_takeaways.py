@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,25 +15,9 @@ from pytest_qnnrobust.defenses import FeatureSqueezing
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.tflite.workload import Workload
+from tests.helpers.outcomes import outcome, share
 
 RULE = Rule(alpha=0.05, margin=0.02)
-
-
-def outcome(width: str, right: NDArray[np.bool_], l2: NDArray[Any] | None = None) -> Outcome:
-    n = len(right)
-    zeros, none = np.zeros(n, int), np.zeros(n)
-    return Outcome(
-        id=f"{width}-x-direct", target=width, width=width, runtime="tflm", attack="x",
-        settings="X()", mode="direct", defense="", source=None, gradient=None, seed=0, seconds=0.0,
-        index=np.arange(n),
-        label=zeros, clean_label=zeros, adv_label=1 - right.astype(int), queries=zeros,
-        gradients=zeros, l0=none, l1=none, l2=none if l2 is None else l2, linf=none,
-        exhausted=zeros.astype(bool),
-    )  # fmt: skip
-
-
-def share(n: int, accuracy: float, seed: int) -> NDArray[np.bool_]:
-    return np.random.default_rng(seed).random(n) < accuracy
 
 
 def ladder(n: int, **accuracy: float) -> dict[str, Outcome]:
@@ -322,7 +305,7 @@ def test_true_claim_is_called_violated_at_most_at_the_stated_level(loss: float) 
     assert violated / 600 <= 0.05 + 0.027
 
 
-def test_distance_claim_at_its_margin_is_called_violated_at_most_at_the_stated_level() -> None:
+def test_distance_claim_at_its_margin_errs_at_most_at_the_stated_level() -> None:
     rng = np.random.default_rng(1)
     violated = 0
     for _ in range(600):

@@ -12,6 +12,7 @@ from pytest_qnnrobust.attacks.decisions.starts import propose_nearer, random_sta
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Target
 from pytest_qnnrobust.metrics import lp_norm, norm_name
+from tests.attacks.laws import DTYPES
 from tests.attacks.linear import LinearModel, problem, quantized_problem
 
 QUICK = [
@@ -51,7 +52,7 @@ def test_any_shape_and_width_ends_in_bounds_and_confirmed(
 
 
 @pytest.mark.parametrize("attack", QUICK, ids=repr)
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_same_result_in_any_batch_and_order(attack, dtype):
     model, x, y = quantized_problem(dtype, samples=16)
     whole = attack(model, x, y, seed=5, batch_size=64)

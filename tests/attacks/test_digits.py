@@ -19,7 +19,10 @@ FASTER = {"hopskipjump": {"init_eval": 25}, "geoda": {"max_iter": 200}, "zoo": {
 SAMPLES = 10
 
 
-@pytest.fixture(scope="module", params=["digits_float.keras", "digits_int8.tflite"])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("digits_float.keras", marks=pytest.mark.nightly), "digits_int8.tflite"],
+)
 def digits(request):
     data = np.load(demo_path("digits.npz"))
     settings = {"bounds": (0.0, 1.0)} if request.param.endswith("tflite") else {}
@@ -31,7 +34,7 @@ def digits(request):
 
 
 @pytest.mark.parametrize("name", MINIMAL)
-def test_every_sample_has_an_adversarial_example_and_smoke_settings_find_it(digits, name):
+def test_smoke_settings_find_an_adversarial_example_of_every_sample(digits, name):
     model, x, y = digits
     result = attacks.preset(name, "smoke", **FASTER.get(name, {}))(model, x, y)
     assert result.success.all()

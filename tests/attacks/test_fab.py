@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 
 from pytest_qnnrobust.attacks import PGD, DeepFool
 from pytest_qnnrobust.attacks.gradient.fab import FAB
-from pytest_qnnrobust.errors import AttackError
 from pytest_qnnrobust.metrics import norm_name
+from tests.attacks.laws import DTYPES
 from tests.attacks.linear import LinearModel, problem, quantized_problem
 
 NORMS = [1, 2, np.inf]
@@ -58,28 +56,6 @@ def own_norm(result, norm):
     return getattr(result, norm_name(float(norm)))
 
 
-BAD_SETTINGS = [
-    ({"norm": 3}, "expected norm to be one of l1, l2, linf, got norm=3"),
-    ({"max_iter": 0}, "expected max_iter to be an integer >= 1, got max_iter=0"),
-    ({"restarts": 0}, "got restarts=0"),
-    ({"targets": 1.5}, "got targets=1.5"),
-    ({"alpha_max": 0}, "expected alpha_max to be a number in (0, 1], got alpha_max=0"),
-    ({"beta": 2}, "got beta=2"),
-    ({"eta": 0.9}, "expected eta to be a number >= 1, got eta=0.9"),
-    ({"eta": "a"}, "got eta='a'"),
-    ({"targeted": 1}, "expected targeted to be True or False, got targeted=1"),
-    ({"eps": 0}, "expected eps to be a number > 0, got eps=0; eps is in model input units"),
-    ({"early_stop": True}, "expected eps with early_stop, got eps=None"),
-]
-
-
-@pytest.mark.parametrize(("settings", "text"), BAD_SETTINGS)
-def test_a_bad_setting_is_one_clear_line(settings, text):
-    with pytest.raises(AttackError, match=re.escape(text)) as caught:
-        FAB(**settings)
-    assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize("targeted", KINDS)
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (0.0, 255.0), (-7.0, 2.5)])
@@ -123,7 +99,7 @@ def test_samples_on_the_bounds_are_moved_inside_them(norm):
 
 @pytest.mark.parametrize("targeted", KINDS)
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_the_same_in_any_batch_and_order_on_a_quantized_model(dtype, norm, targeted):
     model, x, y = quantized_problem(dtype)
     attack = FAB(norm=norm, targeted=targeted, restarts=2, max_iter=5, targets=2)

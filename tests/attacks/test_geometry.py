@@ -13,6 +13,7 @@ from pytest_qnnrobust.attacks.geometry.ragged import Ragged
 from pytest_qnnrobust.attacks.geometry.steepest import steepest
 from pytest_qnnrobust.metrics import lp_norm
 from tests.attacks.linear import grid_for
+from tests.helpers.examples import examples
 
 BOUNDS = (0.0, 1.0)
 ELEMENTS = st.floats(0, 1, width=32)
@@ -23,7 +24,7 @@ def pictures(n=3, size=7):
     return arrays(np.float32, (n, size), elements=ELEMENTS)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     pictures(),
     arrays(np.float64, (3, 7), elements=st.floats(-2, 3)),
@@ -41,16 +42,14 @@ def test_projected_points_are_inside_ball_and_bounds_to_the_last_bit(clean, x, n
     )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     arrays(np.float64, (2, 6), elements=st.floats(-3, 3)),
     arrays(np.float64, (2, 6), elements=st.floats(0, 1)),
     arrays(np.float64, (2, 6), elements=st.floats(0, 1)),
     st.floats(0.01, 4),
 )
-def test_l1_projection_is_soft_thresholding_at_the_level_that_bisection_finds(
-    delta, fall, rise, eps
-):
+def test_l1_projection_is_soft_thresholding_at_the_bisected_level(delta, fall, rise, eps):
     room = np.where(delta > 0, rise, fall)
 
     def shrunk(level):
@@ -67,7 +66,7 @@ def test_l1_projection_is_soft_thresholding_at_the_level_that_bisection_finds(
     np.testing.assert_allclose(found, expected, atol=1e-9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     arrays(np.float64, (2, 5), elements=SLOPES),
     pictures(2, 5),
@@ -89,7 +88,7 @@ def test_no_other_step_raises_a_linear_function_more(slope, clean, norm, eps, se
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(
     x=arrays(np.float64, (3, 7), elements=st.floats(-1, 2)),
     clean=pictures(),
@@ -108,7 +107,7 @@ def test_grid_points_stay_inside_the_ball_and_lose_little(dtype, x, clean, norm,
 
 
 @pytest.mark.parametrize("norm", [1.0, 2.0, np.inf])
-def test_a_batch_of_several_parts_goes_to_the_grid_points_of_each_row_alone(norm):
+def test_a_batch_of_several_parts_goes_where_each_row_goes_alone(norm):
     rng = np.random.default_rng(0)
     grid = grid_for("int8", BOUNDS)
     clean = grid.snap(rng.random((11, balls.TOGETHER // 4)))
@@ -122,7 +121,7 @@ def test_a_batch_of_several_parts_goes_to_the_grid_points_of_each_row_alone(norm
     assert (whole != clean).any(axis=1).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     arrays(np.float32, 12, elements=st.floats(-1, 1, width=32) | st.sampled_from([0.0, -0.0])),
     st.floats(1e-46, 3),
@@ -151,7 +150,7 @@ def test_bounds_that_float32_cannot_hold_are_narrowed():
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.01, 3))
 def test_rows_of_any_lengths_go_to_the_grid_points_of_each_alone(dtype, seed, eps):
     rng = np.random.default_rng(seed)

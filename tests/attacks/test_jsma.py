@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,28 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from pytest_qnnrobust.attacks.gradient.jsma import JSMA, SALIENCIES, best_pair, steepest_pair
-from pytest_qnnrobust.errors import AttackError
 from tests.attacks import laws
 from tests.attacks.linear import LinearModel, problem, quantized_problem
-
-BAD = [
-    ({"theta": 0}, "expected theta to be a number other than 0, got theta=0"),
-    ({"theta": "1"}, "got theta='1'"),
-    ({"theta": float("nan")}, "got theta=nan"),
-    ({"theta": True}, "got theta=True"),
-    ({"gamma": 0}, "expected gamma to be a number in (0, 1], got gamma=0"),
-    ({"gamma": 1.1}, "got gamma=1.1"),
-    ({"target": "best"}, "expected target to be one of nearest, random, all, got target='best'"),
-    ({"saliency": "softmax"}, "expected saliency to be one of probabilities, logits"),
-    ({"max_iter": 0}, "expected max_iter to be an integer >= 1, got max_iter=0"),
-]
-
-
-@pytest.mark.parametrize(("setting", "text"), BAD)
-def test_a_bad_setting_is_one_clear_line(setting, text):
-    with pytest.raises(AttackError, match=re.escape(text)) as caught:
-        JSMA(**setting)
-    assert "\n" not in str(caught.value)
+from tests.helpers.examples import examples
 
 
 def brute_force(gain, relief, allowed):
@@ -49,7 +28,7 @@ def brute_force(gain, relief, allowed):
 VALUES = st.one_of(st.integers(-3, 3).map(float), st.floats(-4, 4, width=16))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.data())
 def test_the_pair_search_is_exact(data):
     size = data.draw(st.integers(1, 14))
@@ -165,7 +144,7 @@ def test_results_are_honest(case, saliency):
 
 @pytest.mark.parametrize("target", ["nearest", "random", "all"])
 @pytest.mark.parametrize("saliency", SALIENCIES)
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("dtype", laws.DTYPES)
 def test_the_same_result_in_any_batch_and_order(dtype, saliency, target):
     laws.same_in_any_batch(JSMA(theta=0.1, target=target, saliency=saliency), dtype)
 
@@ -175,6 +154,7 @@ def test_it_stops_at_its_query_budget(target):
     laws.stops_at_its_budget(JSMA(theta=1e-4, target=target))
 
 
+@pytest.mark.nightly
 def test_it_needs_no_more_features_than_art():
     evasion = pytest.importorskip("art.attacks.evasion")
     from art.estimators.classification import BlackBoxClassifier

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_qnnrobust.attacks.geometry import balls, hyperplanes
 from pytest_qnnrobust.attacks.geometry.ragged import Ragged
+from tests.helpers.examples import examples
 
 NORMS = [1.0, 2.0, np.inf]
 BOUNDS = [(0.0, 1.0), (-7.0, 2.5)]
@@ -61,7 +62,7 @@ def least_norm(x, slope, gap, bounds, norm):
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(case=planes())
 def test_the_step_is_the_shortest_onto_the_plane_inside_the_box(norm, case):
     x, slope, gap, bounds = case
@@ -113,7 +114,7 @@ def test_single_precision_is_near_double_and_independent_of_the_batch(norm):
         np.testing.assert_array_equal(single[0], step[row])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(0, 2**32), st.floats(0.001, 30), st.integers(1, 80))
 def test_the_fast_l1_projection_is_the_exact_one(seed, eps, size):
     rng = np.random.default_rng(seed)
@@ -140,7 +141,7 @@ def ragged_rows(draw):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=ragged_rows())
 def test_rows_of_any_lengths_have_the_l1_projection_of_each_alone(dtype, case):
     x, step, lengths, eps, bounds = case

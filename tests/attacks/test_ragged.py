@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_qnnrobust.attacks.geometry.ragged import Ragged
+from tests.helpers.examples import examples
 
 
 @st.composite
@@ -21,7 +22,7 @@ def ragged(draw):
     return lengths, np.concatenate(cut), [np.concatenate(cut[row::rows]) for row in range(rows)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=ragged())
 def test_sums_counts_and_maxima_are_those_of_each_row(case):
     lengths, values, rows = case
@@ -32,7 +33,7 @@ def test_sums_counts_and_maxima_are_those_of_each_row(case):
     np.testing.assert_array_equal(shape.largest(values), [row.max() for row in rows])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=ragged())
 def test_every_element_gets_the_value_of_its_row(case):
     lengths, values, rows = case
@@ -43,7 +44,7 @@ def test_every_element_gets_the_value_of_its_row(case):
         np.testing.assert_array_equal(values[shape.owners == row], elements)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=ragged())
 def test_what_is_chosen_keeps_its_row(case):
     lengths, values, _ = case

@@ -11,6 +11,7 @@ from pytest_qnnrobust.attacks.square import windows
 from pytest_qnnrobust.attacks.square.l1 import L1Search, refill
 from pytest_qnnrobust.attacks.target import Target
 from tests.attacks.linear import problem, quantized_problem
+from tests.helpers.examples import examples
 
 SHAPES = [(8, 8, 3), (11, 7, 1), (12, 4), (30,), (2, 2, 2)]
 SAMPLES = 5
@@ -62,7 +63,7 @@ def dense_step(clean, best, numbers, size, eps):
     return balls.l1_projection(delta[None], fall[None], rise[None], eps)[0], delta == 0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=searches([None]))
 def test_a_candidate_is_the_exact_projection_of_the_authors_update(case):
     search, rows, numbers, size = case
@@ -79,7 +80,7 @@ def test_a_candidate_is_the_exact_projection_of_the_authors_update(case):
         np.testing.assert_array_equal(point[still], search.clean[row][still])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(case=searches(["int8", "int16"]))
 def test_a_candidate_on_a_grid_is_within_a_step_of_the_dense_projection(case):
     search, rows, numbers, size = case
@@ -97,7 +98,7 @@ def test_a_candidate_on_a_grid_is_within_a_step_of_the_dense_projection(case):
         assert np.abs(steps - wanted).max() <= 1 + 2e-5 * eps / grid.scale
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(case=searches([None, "int8"]), chosen=st.lists(st.integers(0, 2 * SAMPLES - 1), min_size=1))
 def test_a_candidate_is_the_same_in_any_company(case, chosen):
     search, rows, numbers, size = case

@@ -13,6 +13,7 @@ from pytest_qnnrobust.attacks.square import windows
 from pytest_qnnrobust.attacks.square.l2 import GridL2Search, redistribute_steps
 from pytest_qnnrobust.attacks.target import Target
 from tests.attacks.linear import quantized_problem
+from tests.helpers.examples import examples
 
 SHAPES = [(8, 8, 3), (11, 7, 1), (12, 4), (30,), (2, 2, 2)]
 SAMPLES = 5
@@ -60,9 +61,9 @@ def authors_step(delta, numbers, size, radius):
     return delta, still
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(case=searches())
-def test_a_candidate_is_the_authors_update_in_whole_steps_within_the_budget(case):
+def test_a_candidate_is_the_authors_update_within_the_budget(case):
     search, rows, numbers, size = case
     grid, eps = search.grid, search.eps
     found = redistribute_steps(search, rows, numbers, size)
@@ -88,7 +89,7 @@ def test_a_candidate_is_the_authors_update_in_whole_steps_within_the_budget(case
             assert (steps**2).sum() + last > limit**2
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(case=searches())
 def test_the_spent_budget_is_that_of_the_best_points(case):
     search, rows, numbers, size = case

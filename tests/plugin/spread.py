@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder that workers in other processes import the project from."""
 
 ON_DASK = """
 import dask
@@ -35,3 +41,11 @@ def measured(folder: Path) -> dict[str, Any]:
     for outcome in values["outcomes"]:
         del outcome["seconds"]
     return {name: value for name, value in values.items() if name not in STARTED}
+
+
+def report(result: pytest.RunResult) -> list[str]:
+    """The summary's lines without the seconds."""
+    lines = result.outlines
+    start = next(i for i, line in enumerate(lines) if "= robustness =" in line)
+    end = next(i for i, line in enumerate(lines) if re.search(r"\d passed", line))
+    return [re.sub(r" +[\d.]+$", "", line) for line in lines[start + 1 : end]]

@@ -50,6 +50,7 @@ def test_a_run_leaves_no_more_than_the_size(gate) -> None:
     assert sum(entries().values()) <= limit
 
 
+@pytest.mark.nightly
 def test_a_limit_in_the_ini_file_holds_with_workers(
     gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-import numpy as np
 import pytest
 
-from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.models.convert import convert
+from tests.helpers.digits import FLOAT, INT8, INT16, broken_int8
 from tests.plugin.conftest import summary
 
-FLOAT, INT16, INT8 = (
-    demo_path(name) for name in ("digits_float.keras", "digits_int16.tflite", "digits_int8.tflite")
-)
 FAST = (
     "--qnn-samples=30",
     "--qnn-eps=0.02",
@@ -28,27 +22,6 @@ FAST = (
 def gate(on_digits):
     """`gate(*args)`: the tests of defended networks."""
     return partial(on_digits, *FAST)
-
-
-def broken_int8(path: Path) -> Path:
-    """The int8 version of the digits network with its last weights in another order."""
-    path.write_bytes(_broken_int8())
-    return path
-
-
-@cache
-def _broken_int8() -> bytes:
-    import keras
-
-    network = keras.saving.load_model(FLOAT, compile=False)
-    kernel = next(w for w in reversed(network.trainable_weights) if len(w.shape) == 2)
-    kernel.assign(np.random.default_rng(0).permutation(np.ravel(kernel)).reshape(kernel.shape))
-    with np.load(demo_path("digits_calibration.npz")) as data:
-        inputs = (data["x"] / np.float32(255)).astype(np.float32)
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "broken.keras"
-        network.save(file)
-        return convert(file, "int8", inputs)
 
 
 def test_a_defense_that_holds_is_judged_at_every_width(gate) -> None:

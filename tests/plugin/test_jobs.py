@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,20 +34,25 @@ def arguments(digits: str, *more: str) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def test_workers_here_and_on_a_cluster_find_what_one_process_does(run, digits, pytester) -> None:
+def test_workers_here_find_what_one_process_does(run, digits, pytester) -> None:
     plain = run(*arguments(digits, "--qnn-report=plain"))
     spread = run(*arguments(digits, "--qnn-report=spread", "--qnn-jobs=2"))
     assert plain.ret == spread.ret == 0
     found = measured(pytester.path / "plain")
     assert len(found["outcomes"]) == 2
     assert measured(pytester.path / "spread") == found
-    if find_spec("distributed") is not None:
-        pytester.makeconftest(ON_DASK)
-        more = ("--qnn-report=dask", "--qnn-jobs=all", "-s")
-        on_dask = pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments(digits, *more))
-        assert on_dask.ret == 0
-        on_dask.stdout.fnmatch_lines(["*workers that computed: 2"])
-        assert measured(pytester.path / "dask") == found
+
+
+@pytest.mark.nightly
+def test_workers_on_a_cluster_find_what_one_process_does(run, digits, pytester) -> None:
+    pytest.importorskip("distributed")
+    assert run(*arguments(digits, "--qnn-report=plain")).ret == 0
+    pytester.makeconftest(ON_DASK)
+    more = ("--qnn-report=dask", "--qnn-jobs=all", "-s")
+    on_dask = pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments(digits, *more))
+    assert on_dask.ret == 0
+    on_dask.stdout.fnmatch_lines(["*workers that computed: 2"])
+    assert measured(pytester.path / "dask") == measured(pytester.path / "plain")
 
 
 def test_a_worker_finds_every_model_by_its_name() -> None:

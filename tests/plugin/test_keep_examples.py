@@ -55,6 +55,7 @@ def test_examples_are_what_the_attacked_model_saw(gate, digits) -> None:
     assert (found.right != found.clean_label).any()
 
 
+@pytest.mark.nightly
 def test_workers_write_the_same_examples(gate, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("xdist")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))

@@ -10,9 +10,9 @@ import pytest
 
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.results import document
+from tests.helpers.digits import broken_int8
 from tests.plugin.conftest import summary
-from tests.plugin.test_defended import broken_int8
-from tests.plugin.test_xdist import ROOT, report
+from tests.plugin.spread import ROOT, report
 
 INT8 = demo_path("digits_int8.tflite")
 CELL = "int8-square-linf-direct"
@@ -127,6 +127,7 @@ def test_other_claims_get_every_sample_and_the_verdict_stays(gate, written) -> N
     assert "T2 " in summary(result)
 
 
+@pytest.mark.nightly
 def test_workers_stop_where_one_process_does(gate, written, monkeypatch) -> None:
     pytest.importorskip("xdist")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

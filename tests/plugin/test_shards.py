@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_qnnrobust import cli
-from tests.plugin.test_jobs import measured
+from tests.plugin.spread import measured
 
 SELECTED = "--qnn-attack=fgsm,square-linf,noise", "--qnn-samples=9", "--qnn-eps=0.1"
 

@@ -11,7 +11,7 @@ import pytest
 from pytest_qnnrobust.plugin import progress as progress_module
 from pytest_qnnrobust.plugin.progress import Progress
 from pytest_qnnrobust.report import terminal
-from tests.test_takeaways import outcome
+from tests.helpers.outcomes import outcome
 
 
 class Screen:

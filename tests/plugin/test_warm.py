@@ -65,8 +65,12 @@ def apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     "models",
     [
         pytest.param((f"--qnn-float={FLOAT}", f"--qnn-int8={INT8}"), id="int16 derived"),
-        pytest.param((f"--qnn-model={INT8}",), id="float derived"),
-        pytest.param((f"--qnn-model={INT8}", "--qnn-runtime=litert-builtin"), id="phone"),
+        pytest.param((f"--qnn-model={INT8}",), id="float derived", marks=pytest.mark.nightly),
+        pytest.param(
+            (f"--qnn-model={INT8}", "--qnn-runtime=litert-builtin"),
+            id="phone",
+            marks=pytest.mark.nightly,
+        ),
     ],
 )
 def test_everything_cached_needs_no_tensorflow(run, gate, apart, models) -> None:
@@ -81,11 +85,13 @@ def test_everything_cached_needs_no_tensorflow(run, gate, apart, models) -> None
     assert cold == warm
 
 
+@pytest.mark.nightly
 def test_a_cold_run_imports_it(gate, apart) -> None:
     _, imported = gate(apart, f"--qnn-int8={INT8}", "-k", "test_clean_accuracy_is and int8")
     assert "tensorflow" in imported.pop()
 
 
+@pytest.mark.nightly
 def test_a_float_tflite_is_given_no_second_dry_run(run, gate, apart, tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(convert(FLOAT, "float32"))
     for start in (run, apart):
@@ -94,6 +100,7 @@ def test_a_float_tflite_is_given_no_second_dry_run(run, gate, apart, tmp_path: P
     assert found[1] == {""}
 
 
+@pytest.mark.nightly
 def test_workers_import_nothing_either(run, gate, apart) -> None:
     pytest.importorskip("xdist")
     args = (f"--qnn-float={FLOAT}", f"--qnn-int8={INT8}", "-k", "float32 or int8")

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
 from pytest_qnnrobust.demo import demo_path
+from tests.plugin.spread import ROOT, report
 
 pytest.importorskip("xdist")
 
-ROOT = Path(__file__).resolve().parents[2]
 INT8 = demo_path("digits_int8.tflite")
 
 
 @pytest.fixture(autouse=True)
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-
-
-def report(result: pytest.RunResult) -> list[str]:
-    """The summary's lines without the seconds."""
-    lines = result.outlines
-    start = next(i for i, line in enumerate(lines) if "= robustness =" in line)
-    end = next(i for i, line in enumerate(lines) if re.search(r"\d passed", line))
-    return [re.sub(r" +[\d.]+$", "", line) for line in lines[start + 1 : end]]
 
 
 def test_same_report_for_any_number_of_workers(run, digits) -> None:
@@ -36,6 +25,7 @@ def test_same_report_for_any_number_of_workers(run, digits) -> None:
     assert report(plain) == report(none) == report(two)
 
 
+@pytest.mark.nightly
 def test_workers_share_a_cache_and_report_what_they_find_there(run, digits) -> None:
     args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=6", "--qnn-attack=noise,fgsm")
     args += ("-q", "-k", "(direct or transfer) and int8", "--qnn-cache-dir=kept", "-n2")

@@ -15,7 +15,7 @@ from benchmarks import bit_widths
 from benchmarks.dorefa_networks import BITS, CLIPPED, mnist_a, resnet20
 from pytest_qnnrobust.models.keras import KerasModel
 from pytest_qnnrobust.models.load import load_model
-from tests.test_takeaways import outcome
+from tests.helpers.outcomes import outcome
 
 
 @pytest.mark.parametrize("bits", [None, CLIPPED, 1, 4])

@@ -15,7 +15,7 @@ from pytest_qnnrobust.quantizers import AffineQuantizer, QuantizerLawError, chec
 from pytest_qnnrobust.quantizers.base import prepare
 from pytest_qnnrobust.quantizers.unbiased import Unbiased
 from tests.quantizers.broken import Affine, BiasedStochastic, Stochastic
-from tests.quantizers.test_laws import failures
+from tests.quantizers.failures import failures
 
 
 class DoReFaWeights:

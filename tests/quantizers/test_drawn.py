@@ -21,7 +21,7 @@ from pytest_qnnrobust.quantizers import (
 from pytest_qnnrobust.quantizers.base import prepare
 from pytest_qnnrobust.quantizers.unbiased import RisingMean
 from tests.quantizers.broken import BiasedStochastic, Stochastic
-from tests.quantizers.test_laws import failures
+from tests.quantizers.failures import failures
 
 
 class Claimed(BiasedStochastic):

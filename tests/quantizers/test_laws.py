@@ -12,16 +12,7 @@ import pytest_qnnrobust as qnn
 from pytest_qnnrobust.quantizers import AffineQuantizer, Function, QuantizerLawError
 from tests.quantizers import broken
 from tests.quantizers.broken import Affine, Stochastic
-
-
-def failures(quantizer: Any, **changes: Any) -> dict[str, Any]:
-    """The violation of each law that does not hold, by name."""
-    try:
-        qnn.check_quantizer(quantizer, **changes)
-    except QuantizerLawError as error:
-        return {failure.law: failure.violation for failure in error.failures}
-    return {}
-
+from tests.quantizers.failures import failures
 
 SCALES = np.array([0.1, 0.02, 1.5, 7e-4])
 AFFINE = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from pytest_qnnrobust.tflite.kernels import Settings, prepare
 from pytest_qnnrobust.tflite.lowering import Elementwise, Host, Lowered, Product, lower
 from pytest_qnnrobust.tflite.plan import Step
 from tests.tflite.cases import CASES
-from tests.tflite.test_kernels_against_tflm import one_operator
+from tests.tflite.run_case import one_operator
 
 ENGINES: dict[str, tuple[Engine, ...]] = {
     "quantized": ("quantized", "float32", "float64"),
@@ -40,34 +41,56 @@ def lowered_step(name: str, engines: tuple[Engine, ...]) -> tuple[Graph, Step, L
     return graph, step, lower(step, graph, engines), [by_index[i] for i in kernel.inputs]
 
 
-def evaluate(form: Lowered, arrays: list[Any], fuse: bool) -> np.ndarray:
+def compiled(forms: dict[str, Lowered], arrays: dict[str, list[Any]], fuse: bool) -> Any:
+    """The outputs of these forms by name, from one traced function."""
     import tensorflow as tf
 
-    if isinstance(form, Host):
-        return form.run(*arrays)
+    def run(inputs: dict[str, list[Any]]) -> dict[str, Any]:
+        return {name: apply(form, inputs[name]) for name, form in forms.items()}
+
+    inputs = {name: [tf.constant(array) for array in arrays[name]] for name in forms}
+    outputs = tf.function(run, jit_compile=fuse)(inputs)
+    return {name: output.numpy() for name, output in outputs.items()}
+
+
+def apply(form: Lowered, inputs: list[Any]) -> Any:
     if isinstance(form, Elementwise):
-        return tf.function(form.apply, jit_compile=fuse)(*map(tf.constant, arrays)).numpy()
-
-    def product(x: Any) -> Any:
-        return form.finish(*[form.multiply(operand) for operand in form.operands(x)])
-
-    return tf.function(product)(tf.constant(arrays[0])).numpy()
+        return form.apply(*inputs)
+    assert isinstance(form, Product)
+    return form.finish(*[form.multiply(operand) for operand in form.operands(inputs[0])])
 
 
-@pytest.mark.parametrize(
-    ("name", "engine"),
-    [
-        (name, engine)
-        for name in CASES
-        for engine in ENGINES
-        if "float32" not in name and (engine == "quantized" or name.startswith("CONV_2D"))
-    ],
-)
-def test_compiled_step_equals_the_kernel(name: str, engine: str) -> None:
-    graph, step, form, arrays = lowered_step(name, ENGINES[engine])
-    result = evaluate(form, arrays, fuse=len(name) % 2 == 0)
-    assert result.dtype == graph.tensors[step.output].dtype
-    np.testing.assert_array_equal(result, step.kernel.run(*arrays))
+def tables() -> Iterator[tuple[str, str]]:
+    """Each operator with the engines that it is compiled for."""
+    operators = dict.fromkeys(name.split()[0] for name in CASES if "float32" not in name)
+    for operator in operators:
+        for engine in ENGINES if operator == "CONV_2D" else ("quantized",):
+            yield operator, engine
+
+
+@pytest.mark.parametrize(("operator", "engine"), list(tables()))
+def test_compiled_steps_equal_their_kernels(operator: str, engine: str) -> None:
+    """One traced function an operator: tracing each case by itself took most of the time."""
+    steps: dict[str, Step] = {}
+    forms: dict[str, Lowered] = {}
+    arrays: dict[str, list[Any]] = {}
+    dtypes: dict[str, str] = {}
+    for name in CASES:
+        if name.split()[0] == operator and "float32" not in name:
+            graph, steps[name], forms[name], arrays[name] = lowered_step(name, ENGINES[engine])
+            dtypes[name] = graph.tensors[steps[name].output].dtype
+    hosts = {name: form for name, form in forms.items() if isinstance(form, Host)}
+    fused = {n: f for n, f in forms.items() if isinstance(f, Elementwise) and len(n) % 2 == 0}
+    plain = {n: f for n, f in forms.items() if n not in fused and n not in hosts}
+    results = {name: form.run(*arrays[name]) for name, form in hosts.items()}
+    for chosen, fuse in ((fused, True), (plain, False)):
+        if chosen:
+            results |= compiled(chosen, arrays, fuse)
+    assert set(results) == set(forms)
+    for name, result in results.items():
+        assert result.dtype == dtypes[name], name
+        kernel = steps[name].kernel
+        np.testing.assert_array_equal(result, kernel.run(*arrays[name]), name)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if " int8" in name])

@@ -15,7 +15,7 @@ from pytest_qnnrobust.models.convert import convert
 from pytest_qnnrobust.models.load import load_model
 from pytest_qnnrobust.tflite.surrogate import OPERATORS, FloatTwin
 from tests.tflite.cases import CASES
-from tests.tflite.test_kernels_against_tflm import one_operator, run_kernel
+from tests.tflite.run_case import one_operator, run_kernel
 
 STEPS_APART = {"int8": 2, "int16": 32}
 """Output steps between fixed-point and real arithmetic: roundings; 16-bit multipliers in int16."""
