@@ -33,7 +33,7 @@ def project_to_grid(
     bounds: Bounds,
     grid: InputGrid,
 ) -> Float:
-    """Project like `project` does, onto the points of a quantized input; `clean` is on the grid already.
+    """Project as `project` does, onto the points of a quantized input; `clean` is on the grid.
 
     Each element is rounded to the nearest step; where that leaves the ball, the elements that
     rounding moved away from `clean` go back, those closest to a tie first, until the rest fits.
