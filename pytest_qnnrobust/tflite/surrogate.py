@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.errors import UnsupportedOperatorError
 from pytest_qnnrobust.tflite.fixed_point import FUSED_ACTIVATIONS
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
+from pytest_qnnrobust.tflite.kernels.spatial import pad
 from pytest_qnnrobust.tflite.plan import VALUE_WORK, check_size, check_work
 from pytest_qnnrobust.tflite.workload import WEIGHTED
 
@@ -172,15 +173,23 @@ def _depthwise_conv_2d(twin: FloatTwin, operator: Operator, x: Any) -> Any:
 
     kernel = twin.constant(operator.inputs[1])
     _, height, width, _ = kernel.shape
-    stride_h, stride_w = _strides(operator)
-    y = tf.nn.depthwise_conv2d(
-        x,
-        tf.constant(kernel.reshape(height, width, x.shape[-1], -1)),
-        strides=(1, stride_h, stride_w, 1),
-        padding=operator.options["padding"],
-        dilations=_dilations(operator),
-    )
-    return _add_bias(twin, operator, y)
+    filters = tf.constant(kernel.reshape(height, width, x.shape[-1], -1))
+    strides, dilations = _strides(operator), _dilations(operator)
+    scheme = operator.options["padding"]
+    if strides[0] == strides[1]:
+        y = tf.nn.depthwise_conv2d(x, filters, (1, *strides, 1), scheme, dilations=dilations)
+        return _add_bias(twin, operator, y)
+    # Where oneDNN is off, as it is by default on many processors, TensorFlow has equal strides
+    # only: compute every position, and keep those of the strides.
+    if scheme == "SAME":
+        axes = zip(x.shape[1:3], (height, width), strides, dilations, strict=True)
+        x = tf.pad(x, ((0, 0), *(_same_padding(*axis) for axis in axes), (0, 0)))
+    y = tf.nn.depthwise_conv2d(x, filters, (1, 1, 1, 1), "VALID", dilations=dilations)
+    return _add_bias(twin, operator, y[:, :: strides[0], :: strides[1]])
+
+
+def _same_padding(length: int, size: int, stride: int, dilation: int) -> tuple[int, int]:
+    return pad(length, -(-length // stride), (size - 1) * dilation + 1, stride)
 
 
 def _fully_connected(twin: FloatTwin, operator: Operator, x: Any) -> Any:

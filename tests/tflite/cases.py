@@ -32,6 +32,7 @@ SPATIAL: dict[str, dict[str, Any]] = {
     "same": {},
     "valid": {"padding": "VALID"},
     "stride 2 same": {"stride_h": 2, "stride_w": 2},
+    "stride 2 by 3 same": {"stride_h": 2, "stride_w": 3},
     "stride 2 by 3 valid": {"stride_h": 2, "stride_w": 3, "padding": "VALID"},
     "relu": {"fused_activation_function": "RELU"},
     "relu6": {"fused_activation_function": "RELU6", "gain": 0.3},

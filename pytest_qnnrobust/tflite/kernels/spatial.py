@@ -74,7 +74,13 @@ def _axis(
     output = -(-covered // stride)
     if output < 1:
         raise node.refuse("window no larger than the image", window=effective, image=length)
-    total = max((output - 1) * stride + effective - length, 0)
-    if total > MAX_PADDING:
+    padding = pad(length, output, effective, stride)
+    if sum(padding) > MAX_PADDING:
         raise node.refuse(f"padding of at most {MAX_PADDING} cells", window=effective, image=length)
-    return output, (total // 2, total - total // 2)
+    return output, padding
+
+
+def pad(length: int, output: int, effective: int, stride: int) -> Pair:
+    """Cells before and after an axis, so that `output` windows of `effective` cells fit on it."""
+    total = max((output - 1) * stride + effective - length, 0)
+    return total // 2, total - total // 2
