@@ -94,7 +94,10 @@ def test_gradients_do_not_depend_on_the_batch(digits: qnn.Data) -> None:
     x, y = digits.x[:40], digits.y[:40]
     whole = model.loss_gradient(x, y).gradient
     parts = [model.loss_gradient(x[i : i + 7], y[i : i + 7]).gradient for i in range(0, 40, 7)]
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    # Bit for bit by oneDNN. TensorFlow's other kernels, the default on many processors, sum in an
+    # order that follows the size of the batch: the last bit of a float32 is theirs.
+    rounding = np.finfo(np.float32).eps * np.abs(whole).max()
+    np.testing.assert_allclose(np.concatenate(parts), whole, rtol=0, atol=rounding)
 
 
 def unknown_operator() -> bytes:
