@@ -32,15 +32,19 @@ def pytest_configure(config: pytest.Config) -> None:
         hypothesis.settings.load_profile("nightly" if runs_nightly(config) else "pull-request")
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of real models before -m looks at markers, and leave out nightly ones."""
     for item in items:
         if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker("real_models")
     if not runs_nightly(config):
-        nightly = [item for item in items if item.get_closest_marker("nightly")]
-        config.hook.pytest_deselected(items=nightly)
-        items[:] = [item for item in items if item not in set(nightly)]
+        config.hook.pytest_deselected(items=[item for item in items if _is_nightly(item)])
+        items[:] = [item for item in items if not _is_nightly(item)]
+
+
+def _is_nightly(item: pytest.Item) -> bool:
+    return item.get_closest_marker("nightly") is not None
 
 
 def runs_nightly(config: pytest.Config) -> bool:
