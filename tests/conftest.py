@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 
 from tests.helpers.examples import NIGHTLY, PULL_REQUEST
+
+if TYPE_CHECKING:
+    from pytest_qnnrobust.models import Model
 
 pytest_plugins = ["pytester"]
 
@@ -58,3 +64,29 @@ def shared() -> Path:
     if not (SHARED / "models").is_dir():
         pytest.skip(f"no real models: {SHARED} is absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def models_compiled_once() -> Iterator[None]:
+    """Sessions of one process share what TensorFlow traced of a file, which takes seconds."""
+    from pytest_qnnrobust.models.load import content_digest
+    from pytest_qnnrobust.run import subjects
+
+    load = subjects.load_checked
+    models: dict[tuple[str, ...], Model] = {}
+
+    def load_once(path: Path, *, runtime: str, scale_arithmetic: str, facts: Any) -> Model:
+        settings = {"runtime": runtime, "scale_arithmetic": scale_arithmetic, "facts": facts}
+        if runtime != "tflm":
+            return load(path, **settings)
+        key = (content_digest(Path(path)), Path(path).name, scale_arithmetic)
+        if key not in models:
+            models[key] = load(path, **settings)
+            for name, value in vars(type(models[key])).items():
+                if isinstance(value, cached_property) and name != "surrogate":
+                    getattr(models[key], name)  # Copies share what the first of them has.
+        return models[key].with_bounds(*models[key].bounds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subjects, "load_checked", load_once)
+        yield

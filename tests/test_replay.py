@@ -26,6 +26,8 @@ from pytest_qnnrobust.run import replay
 from pytest_qnnrobust.run.session import Session
 from tests.helpers.digits import broken_int8
 
+pytestmark = pytest.mark.usefixtures("models_compiled_once")
+
 FLOAT, INT8, PGD_INT8, PGD_FLOAT = (
     demo_path(f"digits_{name}")
     for name in ("float.keras", "int8.tflite", "pgd_int8.tflite", "pgd_float.keras")

@@ -21,6 +21,8 @@ from pytest_qnnrobust.tables.cells import TableCell
 from pytest_qnnrobust.tables.measure import Conditions, Measured, measure
 from pytest_qnnrobust.types import WIDTHS
 
+pytestmark = pytest.mark.usefixtures("models_compiled_once")
+
 HEADER = "source,dataset,defence,mode,attack,model,adversarial_accuracy_pct,l0,l1,l2,linf\n"
 DEEPFOOL = "Table 6,{0},none,transfer,deepfool,int8,78.4,3056.59,3.2,0.08,0.01\n"
 SINKHORN = "Tables 16-17,a,sinkhorn-adversarial-training,direct,Square- L_infty,int8,73.6,,,,\n"

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from functools import cached_property
+from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import walk_packages
-from typing import Any
 
 import numpy as np
 import pytest
 
 import pytest_qnnrobust
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.models import Model
 
 INSTALLED = bool(entry_points(group="pytest11", name="qnnrobust"))
 LOADED = () if INSTALLED else ("-p", "pytest_qnnrobust.plugin")
@@ -40,29 +37,8 @@ def _modules_stay_imported() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _models_are_compiled_once() -> Iterator[None]:
+def _models_are_compiled_once(models_compiled_once: None) -> None:
     """In-process runs share what TensorFlow traced of a file, which takes seconds each time."""
-    from pytest_qnnrobust.models.load import content_digest
-    from pytest_qnnrobust.run import subjects
-
-    load = subjects.load_checked
-    models: dict[tuple[str, ...], Model] = {}
-
-    def load_once(path: Path, *, runtime: str, scale_arithmetic: str, facts: Any) -> Model:
-        settings = {"runtime": runtime, "scale_arithmetic": scale_arithmetic, "facts": facts}
-        if runtime != "tflm":
-            return load(path, **settings)
-        key = (content_digest(Path(path)), Path(path).name, scale_arithmetic)
-        if key not in models:
-            models[key] = load(path, **settings)
-            for name, value in vars(type(models[key])).items():
-                if isinstance(value, cached_property) and name != "surrogate":
-                    getattr(models[key], name)  # Copies share what the first of them has.
-        return models[key].with_bounds(*models[key].bounds)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subjects, "load_checked", load_once)
-        yield
 
 
 @pytest.fixture(scope="session")
