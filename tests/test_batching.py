@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_qnnrobust.compute import batches
+from pytest_qnnrobust.compute import batches, processors
 
 BUCKETS = st.sampled_from([batches.BUCKETS, (8, 32, 64, 128), (1, 16)])
 
@@ -54,6 +54,6 @@ def test_products_use_one_thread_for_a_while():
         return [library["num_threads"] for library in found if library["user_api"] == "blas"]
 
     before = threads()
-    with batches.one_blas_thread():
+    with processors.one_blas_thread():
         assert set(threads()) <= {1}
     assert threads() == before
