@@ -232,7 +232,7 @@ def altered(recorded: Path, folder: Path, **changes: object) -> Path:
         ({"x_adv": np.full((N, 8, 8, 1), np.nan, np.float32)}, "x_adv is not finite"),
         ({"x_adv": np.zeros((N, 8, 8), np.float32)}, "x_adv is (40, 8, 8), inputs are (8, 8, 1)"),
         ({"label": np.zeros(N)}, "label is float64"),
-        ({"label": np.zeros(3, int)}, "x_adv is (40, 8, 8, 1)"),
+        ({"label": np.zeros(3, int)}, f"label has no value for each of {N} samples"),
         ({"seed": "x"}, "seed is <U1"),
     ],
 )

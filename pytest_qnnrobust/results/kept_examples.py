@@ -154,7 +154,7 @@ def _checked(stored: Mapping[str, NDArray[Any]]) -> KeptExamples:
     examples = from_arrays(KeptExamples, stored, inputs=("x_adv",), other=("bounds", "input_shape"))
     shape = (len(examples), *examples.input_shape.tolist())
     if examples.x_adv.shape != shape or examples.bounds.shape != (2,):
-        raise ValueError(f"x_adv is {examples.x_adv.shape}, not {shape}")
+        raise ValueError(f"x_adv is {examples.x_adv.shape}, inputs are {shape[1:]}")
     if not np.isfinite(examples.x_adv).all():
         raise ValueError("x_adv is not finite")
     return examples
