@@ -98,7 +98,7 @@ def test_norms_per_layer_are_those_of_each_layer_alone() -> None:
     assert list(found) == ["first", "second", "last"]
     for name, norm in found.items():
         layer = model.get_layer(name)
-        z = keras.Model(model.input, layer.input)(x)
+        z = keras.Model(model.inputs[0], layer.input)(x)
         np.testing.assert_allclose(norm.numpy(), explicit(layer, np.asarray(z)), rtol=1e-4)
 
 
