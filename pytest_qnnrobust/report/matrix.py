@@ -79,8 +79,8 @@ def failures(results: Results) -> list[str]:
     return [*compared, *(f"{test}: {message}" for test, message in results.failed.items())]
 
 
-def not_run(results: Results) -> list[tuple[str, list[str]]]:
-    """Reasons to skip, sorted, with the node ids of the tests they skipped.
+def not_run(results: Results) -> dict[str, list[str]]:
+    """Reasons to skip and the node ids of the tests they skipped, in the order of the tests.
 
     A claim that the samples leave open was run: it stands among the verdicts.
     """
@@ -88,7 +88,7 @@ def not_run(results: Results) -> list[tuple[str, list[str]]]:
     for test, reason in sorted(results.skipped.items()):
         if not reason.startswith(INCONCLUSIVE):
             groups.setdefault(reason, []).append(test)
-    return sorted(groups.items())
+    return groups
 
 
 def _block(kind: tuple[str, str], outcomes: Sequence[Outcome]) -> Block:

@@ -51,7 +51,7 @@ def to_html(results: Results, passed: bool) -> str:
         examples=[_pictures(example) for example in results.examples[:EXAMPLES]],
         not_run=[
             (reason, ", ".join(test.split("::")[-1] for test in tests))
-            for reason, tests in not_run(results)
+            for reason, tests in sorted(not_run(results).items())
         ],
         options=json.dumps(dict(results.options), indent=1, sort_keys=True, default=str),
     )

@@ -208,7 +208,7 @@ def _notes(results: Results) -> list[str]:
 def _skipped(results: Results) -> list[str]:
     return [
         line
-        for reason, tests in not_run(results)
+        for reason, tests in not_run(results).items()
         for line in _wrap(f"NOT RUN: {', '.join(_counted(tests))}: {reason}")
     ]
 
