@@ -5,20 +5,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import attacks, load_model
-from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust import attacks
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.models.losses import LOSSES
 from tests.attacks.linear import problem, quantized_problem
+from tests.helpers.digits import images, network
 
 SOURCES = ("straight-through", "surrogate", "finite-difference")
 
 
 @pytest.fixture(scope="module", params=["int8", "int16"])
-def digits(request):
-    with np.load(demo_path("digits.npz")) as data:
-        x, y = (data["x"] / np.float32(255)).astype(np.float32), data["y"].astype(np.int64)
-    return load_model(demo_path(f"digits_{request.param}.tflite"), bounds=(0, 1)), x[:24], y[:24]
+def network_and_samples(request):
+    x, y = images()
+    return network(request.param), x[:24], y[:24]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -51,8 +50,8 @@ def test_a_probe_of_one_lsb_sees_the_slope_of_integers_even_at_the_bounds(dtype)
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_scores_and_decisions_stay_those_of_the_integers(digits, source):
-    model, x, y = digits
+def test_scores_and_decisions_stay_those_of_the_integers(network_and_samples, source):
+    model, x, y = network_and_samples
     twin = model.with_gradient(source, probe_steps=8 if model.width == "int8" else 1024)
     assert twin.gradient_source == source
     assert (twin.width, twin.runtime, twin.grid) == (model.width, model.runtime, model.grid)
@@ -66,8 +65,8 @@ def test_scores_and_decisions_stay_those_of_the_integers(digits, source):
         assert (a * b).sum() > 0.3 * np.linalg.norm(a) * np.linalg.norm(b)
 
 
-def test_straight_through_and_surrogate_are_two_gradients(digits):
-    model, x, y = digits
+def test_straight_through_and_surrogate_are_two_gradients(network_and_samples):
+    model, x, y = network_and_samples
     own = model.loss_gradient(x, y, "cross-entropy").gradient
     twin = model.with_gradient("surrogate").loss_gradient(x, y, "cross-entropy").gradient
     np.testing.assert_array_equal(
@@ -77,16 +76,16 @@ def test_straight_through_and_surrogate_are_two_gradients(digits):
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_source_serves_an_attack(digits, source):
-    model, x, y = digits
+def test_every_source_serves_an_attack(network_and_samples, source):
+    model, x, y = network_and_samples
     pgd = attacks.PGD(eps=0.3, step=0.1, max_iter=3, restarts=1, random_start=False)
     result = pgd(model, x[:6], y[:6], gradient=source)
     np.testing.assert_array_equal(result.success, model.classify(result.x_adv) != y[:6])
     assert result.success.any()
 
 
-def test_a_source_replaces_another_and_a_float_model_is_its_own_surrogate(digits):
-    model, _, _ = digits
+def test_a_source_replaces_another_and_a_float_model_is_its_own_surrogate(network_and_samples):
+    model, _, _ = network_and_samples
     assert model.with_gradient("finite-difference").with_gradient("straight-through") is model
     twin = model.surrogate
     assert twin.gradient_source == "autodiff"
@@ -101,6 +100,6 @@ def test_a_source_replaces_another_and_a_float_model_is_its_own_surrogate(digits
         (("finite-difference", 0.5), "probe_steps=0.5; a probe below one input LSB"),
     ],
 )
-def test_bad_arguments(digits, arguments, text):
+def test_bad_arguments(network_and_samples, arguments, text):
     with pytest.raises(QnnRobustError, match=text):
-        digits[0].with_gradient(*arguments)
+        network_and_samples[0].with_gradient(*arguments)

@@ -20,17 +20,17 @@ from pytest_qnnrobust.models.differentiable import Differentiable
 from pytest_qnnrobust.models.keras import KerasModel, load_keras
 from pytest_qnnrobust.models.losses import LOSSES
 from tests.attacks.linear import loss_slopes
+from tests.helpers import digits
 
 
 @pytest.fixture(scope="module")
-def digits() -> KerasModel:
+def digits_network() -> KerasModel:
     return load_keras(demo_path("digits_float.keras"))
 
 
 @pytest.fixture(scope="module")
 def images() -> tuple[np.ndarray, np.ndarray]:
-    with np.load(demo_path("digits.npz")) as data:
-        return (data["x"] / np.float32(255)).astype(np.float32), data["y"].astype(np.int64)
+    return digits.images()
 
 
 def save(path: Path, layers: Callable[[Any], list[Any]], shape: tuple[int, ...] = (4,)) -> Any:
@@ -43,20 +43,24 @@ def save(path: Path, layers: Callable[[Any], list[Any]], shape: tuple[int, ...] 
 
 
 class TestOutputs:
-    def test_output_is_what_keras_returns(self, digits: KerasModel, images: Any) -> None:
+    def test_output_is_what_keras_returns(self, digits_network: KerasModel, images: Any) -> None:
         import keras
 
         original = keras.saving.load_model(demo_path("digits_float.keras"), compile=False)
         x, _ = images
         expected = np.asarray(original(x[:50], training=False))
-        np.testing.assert_allclose(digits.predict(x[:50]), expected, atol=1e-6)
-        assert digits.final == "softmax"
+        np.testing.assert_allclose(digits_network.predict(x[:50]), expected, atol=1e-6)
+        assert digits_network.final == "softmax"
 
-    def test_output_is_the_softmax_of_the_logits(self, digits: KerasModel, images: Any) -> None:
-        logits = digits.logits(images[0][:20]).astype(np.float64)
+    def test_output_is_the_softmax_of_the_logits(
+        self, digits_network: KerasModel, images: Any
+    ) -> None:
+        logits = digits_network.logits(images[0][:20]).astype(np.float64)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         np.testing.assert_allclose(
-            digits.predict(images[0][:20]), powers / powers.sum(axis=1, keepdims=True), atol=1e-6
+            digits_network.predict(images[0][:20]),
+            powers / powers.sum(axis=1, keepdims=True),
+            atol=1e-6,
         )
 
     @pytest.mark.parametrize("suffix", ["keras", "h5"])
@@ -113,12 +117,14 @@ class TestOutputs:
         assert load_keras(tmp_path / "m.keras").bounds == bounds
 
     @pytest.mark.parametrize("n", [0, 1, 17, 300])
-    def test_any_batch_gives_the_same_bits(self, digits: KerasModel, images: Any, n: int) -> None:
+    def test_any_batch_gives_the_same_bits(
+        self, digits_network: KerasModel, images: Any, n: int
+    ) -> None:
         x, y = np.resize(images[0], (300, 8, 8, 1)), np.resize(images[1], 300)
-        whole = digits.loss_gradient(x, y)
-        part = digits.loss_gradient(x[:n], y[:n])
+        whole = digits_network.loss_gradient(x, y)
+        part = digits_network.loss_gradient(x[:n], y[:n])
         np.testing.assert_array_equal(part.gradient, whole.gradient[:n])
-        np.testing.assert_array_equal(digits.logits(x[:n]), whole.logits[:n])
+        np.testing.assert_array_equal(digits_network.logits(x[:n]), whole.logits[:n])
 
     def test_accuracy_on_cifar(self, shared: Path) -> None:
         model = load_keras(shared / "models" / "cifar_resnet_float.h5")
@@ -131,11 +137,11 @@ class TestOutputs:
 class TestDerivatives:
     @pytest.mark.parametrize("loss", LOSSES)
     def test_loss_and_gradient_follow_from_logits_and_jacobian(
-        self, digits: KerasModel, images: Any, loss: str
+        self, digits_network: KerasModel, images: Any, loss: str
     ) -> None:
         x, y, rival = images[0][:12], (images[1][:12] + 3) % 10, (images[1][:12] + 4) % 10
-        result = digits.loss_gradient(x, y, loss, rival)
-        logits, jacobian = digits.jacobian(x)
+        result = digits_network.loss_gradient(x, y, loss, rival)
+        logits, jacobian = digits_network.jacobian(x)
         np.testing.assert_allclose(
             result.loss, score_losses.value(loss, logits, y, rival), rtol=1e-5, atol=1e-6
         )
@@ -144,18 +150,18 @@ class TestDerivatives:
         np.testing.assert_allclose(result.gradient, expected, atol=2e-4)
         np.testing.assert_array_equal(result.logits, logits)
 
-    def test_weighted_sums_of_the_jacobian(self, digits: KerasModel, images: Any) -> None:
+    def test_weighted_sums_of_the_jacobian(self, digits_network: KerasModel, images: Any) -> None:
         x = images[0][:5]
         weights = np.random.default_rng(0).normal(size=(5, 2, 10)).astype(np.float32)
-        before = digits.gradients
-        logits, sums = digits.jacobian(x, weights)
-        assert digits.gradients == before + 10
-        whole_logits, jacobian = digits.jacobian(x)
+        before = digits_network.gradients
+        logits, sums = digits_network.jacobian(x, weights)
+        assert digits_network.gradients == before + 10
+        whole_logits, jacobian = digits_network.jacobian(x)
         np.testing.assert_array_equal(logits, whole_logits)
         np.testing.assert_allclose(
             sums, np.einsum("nmk,nkhwc->nmhwc", weights, jacobian), atol=1e-4
         )
-        assert digits.jacobian(x[:0], weights[:0])[1].shape == (0, 2, 8, 8, 1)
+        assert digits_network.jacobian(x[:0], weights[:0])[1].shape == (0, 2, 8, 8, 1)
 
     def test_jacobian_of_a_linear_model_is_its_kernel(self, tmp_path: Path) -> None:
         original = save(tmp_path / "m.h5", lambda k: [k.Dense(3)])
@@ -163,10 +169,10 @@ class TestDerivatives:
         kernel = np.asarray(original.layers[-1].kernel)
         np.testing.assert_array_equal(jacobian, np.stack([kernel.T, kernel.T]))
 
-    def test_unknown_loss_lists_the_ones_that_exist(self, digits: KerasModel) -> None:
+    def test_unknown_loss_lists_the_ones_that_exist(self, digits_network: KerasModel) -> None:
         listed = ", ".join(sorted(LOSSES))
         with pytest.raises(QnnRobustError, match=f"one of {listed}, got loss='hinge'"):
-            digits.loss_gradient(np.zeros((1, 8, 8, 1), np.float32), np.zeros(1), "hinge")
+            digits_network.loss_gradient(np.zeros((1, 8, 8, 1), np.float32), np.zeros(1), "hinge")
 
     def test_a_new_batch_size_traces_nothing(self) -> None:
         traces = []

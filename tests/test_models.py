@@ -23,14 +23,14 @@ FILES = ("digits_int8.tflite", "digits_int16.tflite", "digits_float.keras")
 
 
 @pytest.fixture(scope="module")
-def digits() -> qnn.Data:
+def digit_data() -> qnn.Data:
     return qnn.load_data("digits")
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_contract(name: str, digits: qnn.Data) -> None:
-    model = qnn.load_model(demo_path(name)).with_bounds(*digits.bounds)
-    x, y = digits.x[:300], digits.y[:300]
+def test_contract(name: str, digit_data: qnn.Data) -> None:
+    model = qnn.load_model(demo_path(name)).with_bounds(*digit_data.bounds)
+    x, y = digit_data.x[:300], digit_data.y[:300]
     scores = model.evaluate(x)
     assert scores.labels.dtype == np.int64
     assert scores.logits.shape == model.predict(x).shape == (300, 10)
@@ -71,15 +71,15 @@ def test_input_grid_is_the_quantize_operator_of_tflm() -> None:
 @pytest.mark.parametrize("runtime", ["litert", "litert-builtin"])
 @pytest.mark.parametrize("width", ["int8", "int16"])
 def test_litert_is_near_the_device_and_says_what_it_is(
-    runtime: str, width: str, digits: qnn.Data
+    runtime: str, width: str, digit_data: qnn.Data
 ) -> None:
     path = demo_path(f"digits_{width}.tflite")
     phone, device = qnn.load_model(path, runtime=runtime), qnn.load_model(path)
     assert phone.runtime == runtime
     assert device.runtime == "tflm"
-    agree = phone.classify(digits.x[:200]) == device.classify(digits.x[:200])
+    agree = phone.classify(digit_data.x[:200]) == device.classify(digit_data.x[:200])
     assert agree.mean() > 0.98
-    assert phone.loss_gradient(digits.x[:2], digits.y[:2]).gradient.shape[0] == 2
+    assert phone.loss_gradient(digit_data.x[:2], digit_data.y[:2]).gradient.shape[0] == 2
 
 
 def test_older_firmware_derives_other_multipliers() -> None:
@@ -89,9 +89,9 @@ def test_older_firmware_derives_other_multipliers() -> None:
     assert np.abs(double.logits(x) - single.logits(x)).max() < 1
 
 
-def test_gradients_do_not_depend_on_the_batch(digits: qnn.Data) -> None:
+def test_gradients_do_not_depend_on_the_batch(digit_data: qnn.Data) -> None:
     model = qnn.load_model(demo_path("digits_int8.tflite"))
-    x, y = digits.x[:40], digits.y[:40]
+    x, y = digit_data.x[:40], digit_data.y[:40]
     whole = model.loss_gradient(x, y).gradient
     parts = [model.loss_gradient(x[i : i + 7], y[i : i + 7]).gradient for i in range(0, 40, 7)]
     # Bit for bit by oneDNN. TensorFlow's other kernels, the default on many processors, sum in an
@@ -151,7 +151,7 @@ def test_bad_files_get_one_line(
 
 
 def test_a_file_of_known_facts_is_loaded_at_the_first_question(
-    tmp_path: Path, digits: qnn.Data
+    tmp_path: Path, digit_data: qnn.Data
 ) -> None:
     path = tmp_path / "m.keras"
     path.write_bytes(b"no network at all")
@@ -159,13 +159,13 @@ def test_a_file_of_known_facts_is_loaded_at_the_first_question(
     model = load.load_checked(path, runtime="tflm", scale_arithmetic="double", facts=facts)
     assert (model.width, model.input_shape, model.classes) == ("float32", (8, 8, 1), 10)
     with pytest.raises(ModelFileError, match="not a readable Keras model"):
-        model.classify(digits.x)
+        model.classify(digit_data.x)
     path.write_bytes(demo_path("digits_float.keras").read_bytes())
     with pytest.raises(ModelFileError, match="stays as it is while the tests run"):
-        model.classify(digits.x)
+        model.classify(digit_data.x)
 
 
-def test_a_lazy_model_answers_as_the_one_that_was_loaded(digits: qnn.Data) -> None:
+def test_a_lazy_model_answers_as_the_one_that_was_loaded(digit_data: qnn.Data) -> None:
     path = demo_path("digits_float.keras")
     whole = qnn.load_model(path)
     facts = FileFacts(whole.input_shape, whole.classes, whole.bounds)
@@ -173,7 +173,7 @@ def test_a_lazy_model_answers_as_the_one_that_was_loaded(digits: qnn.Data) -> No
     assert model.digest == whole.digest
     assert (model.runtime, model.differentiable) == (whole.runtime, whole.differentiable)
     assert (model.gradient_source, model.grid) == (whole.gradient_source, whole.grid)
-    x, y = digits.x[:9], digits.y[:9]
+    x, y = digit_data.x[:9], digit_data.y[:9]
     np.testing.assert_array_equal(model.predict(x), whole.predict(x))
     for own, found in zip(whole.jacobian(x), model.jacobian(x), strict=True):
         np.testing.assert_array_equal(found, own)

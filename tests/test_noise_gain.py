@@ -12,6 +12,7 @@ from pytest_qnnrobust.claims.noise_gain import layer_gains, quantizer_gain
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.models.grid import InputGrid
+from tests.helpers.digits import images, network
 
 
 @pytest.mark.parametrize("steps", [0.1, 0.3, 0.49])
@@ -37,29 +38,27 @@ def test_quantizer_gain_of_a_sample_does_not_depend_on_the_others() -> None:
 
 
 @pytest.fixture(scope="module", params=["int8", "int16"])
-def digits(request):
-    with np.load(demo_path("digits.npz")) as data:
-        x = (data["x"] / np.float32(255)).astype(np.float32)
-    return load_model(demo_path(f"digits_{request.param}.tflite"), bounds=(0.0, 1.0)), x[:20]
+def network_and_images(request):
+    return network(request.param), images()[0][:20]
 
 
-def test_no_layer_sees_less_than_half_an_input_step(digits):
-    model, x = digits
+def test_no_layer_sees_less_than_half_an_input_step(network_and_images):
+    model, x = network_and_images
     gains = layer_gains(model, x, 0.49)
     assert len(gains) == len(model.interpreter.plan.steps)
     assert not np.any(list(gains.values()))
 
 
-def test_every_layer_up_to_the_logits_sees_a_large_step(digits):
-    model, x = digits
+def test_every_layer_up_to_the_logits_sees_a_large_step(network_and_images):
+    model, x = network_and_images
     steps = 0.2 / model.grid.scale
     gains = layer_gains(model, x, steps)
     *inner, _ = gains.values()
     assert np.all(np.array(inner) > 0)
 
 
-def test_the_gain_of_a_layer_is_that_of_its_integers(digits):
-    model, x = digits
+def test_the_gain_of_a_layer_is_that_of_its_integers(network_and_images):
+    model, x = network_and_images
     steps = 0.1 / model.grid.scale
     gains = layer_gains(model, x, steps, seed=3)
     clean = model.grid.snap(x).astype(np.float64)
@@ -85,7 +84,7 @@ def test_a_float_model_has_no_integer_layers():
         layer_gains(model, np.zeros((1, *model.input_shape), np.float32), 1.0)
 
 
-def test_noise_of_no_size_is_refused(digits):
-    model, x = digits
+def test_noise_of_no_size_is_refused(network_and_images):
+    model, x = network_and_images
     with pytest.raises(QnnRobustError, match="expected steps to be > 0, got steps=0"):
         layer_gains(model, x, 0)

@@ -23,7 +23,7 @@ SAMPLES = 10
     scope="module",
     params=[pytest.param("digits_float.keras", marks=pytest.mark.nightly), "digits_int8.tflite"],
 )
-def digits(request):
+def network_and_samples(request):
     data = np.load(demo_path("digits.npz"))
     settings = {"bounds": (0.0, 1.0)} if request.param.endswith("tflite") else {}
     model = load_model(demo_path(request.param), **settings)
@@ -34,7 +34,7 @@ def digits(request):
 
 
 @pytest.mark.parametrize("name", MINIMAL)
-def test_smoke_settings_find_an_adversarial_example_of_every_sample(digits, name):
-    model, x, y = digits
+def test_smoke_settings_find_an_adversarial_example_of_every_sample(network_and_samples, name):
+    model, x, y = network_and_samples
     result = attacks.preset(name, "smoke", **FASTER.get(name, {}))(model, x, y)
     assert result.success.all()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import pytest_qnnrobust as qnn
-from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError, QnnRobustError
 from pytest_qnnrobust.quantizers import create
+from tests.helpers import digits
 
 WEIGHTS = (
     *(f"dorefa:{bits}" for bits in (1, 2, 4, 8, 12, 16)),
@@ -180,12 +180,6 @@ def kernel_gradient(layer: Any) -> tuple[np.ndarray, np.ndarray]:
     return tape.gradient(loss, layer.kernel.value).numpy(), upstream
 
 
-@pytest.fixture(scope="module")
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    with np.load(demo_path("digits.npz")) as data:
-        return (data["x"] / np.float32(255)).astype(np.float32), data["y"].astype(np.int64)
-
-
 def network(weights: str, activations: str) -> Any:
     import keras
 
@@ -215,7 +209,7 @@ def network(weights: str, activations: str) -> Any:
     params=["dorefa:2 dorefa:2", "stochastic-ternary affine:8"],
 )
 def trained(
-    request: pytest.FixtureRequest, digits: Any, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Any, Path]:
     """A network trained on 400 digits, and its file."""
     import keras
@@ -223,16 +217,16 @@ def trained(
     keras.utils.set_random_seed(0)
     model = network(*request.param.split())
     model.compile(keras.optimizers.Adam(4e-3), "sparse_categorical_crossentropy")
-    x, y = digits
+    x, y = digits.images()
     model.fit(x[:400], y[:400], epochs=8, batch_size=50, verbose=0)
     path = tmp_path_factory.mktemp("quantized") / "m.keras"
     model.save(path)
     return model, path
 
 
-def test_trains_saves_loads_and_is_attacked(trained: Any, digits: Any) -> None:
+def test_trains_saves_loads_and_is_attacked(trained: Any) -> None:
     original, path = trained
-    x, y = digits[0][400:], digits[1][400:]
+    x, y = (values[400:] for values in digits.images())
     model = qnn.load_model(path)
     np.testing.assert_allclose(model.predict(x), np.asarray(original(x)), atol=1e-6)
     clean = float(np.mean(model.classify(x) == y))

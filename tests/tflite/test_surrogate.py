@@ -22,7 +22,7 @@ STEPS_APART = {"int8": 2, "int16": 32}
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[np.ndarray, np.ndarray]:
+def digit_samples() -> tuple[np.ndarray, np.ndarray]:
     data = load_data("digits")
     return data.x[:128], data.y[:128]
 
@@ -54,10 +54,12 @@ def test_twin_of_each_operator_is_the_real_valued_operator(name: str) -> None:
     assert np.abs(steps - integers).max() <= STEPS_APART[end.dtype]
 
 
-def test_float_file_equals_tflite(digits: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+def test_float_file_equals_tflite(
+    digit_samples: tuple[np.ndarray, np.ndarray], tmp_path: Path
+) -> None:
     import tensorflow as tf
 
-    x, _ = digits
+    x, _ = digit_samples
     data = convert(demo_path("digits_float.keras"), "float32", x[:32])
     path = tmp_path / "float.tflite"
     path.write_bytes(data)
@@ -77,9 +79,9 @@ def test_float_file_equals_tflite(digits: tuple[np.ndarray, np.ndarray], tmp_pat
 
 @pytest.mark.parametrize("width", ["int8", "int16"])
 def test_straight_through_forward_is_the_integer_graph(
-    width: str, digits: tuple[np.ndarray, np.ndarray]
+    width: str, digit_samples: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    x, y = digits
+    x, y = digit_samples
     model = load_model(demo_path(f"digits_{width}.tflite")).with_bounds(0, 1)
     assert model.grid is not None
     straight = model.loss_gradient(x, y)
@@ -89,9 +91,9 @@ def test_straight_through_forward_is_the_integer_graph(
 
 @pytest.mark.parametrize("width", ["int8", "int16"])
 def test_gradients_point_where_finite_differences_of_the_twin_do(
-    width: str, digits: tuple[np.ndarray, np.ndarray]
+    width: str, digit_samples: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    x, y = digits
+    x, y = digit_samples
     twin = load_model(demo_path(f"digits_{width}.tflite")).surrogate
     gradient = twin.loss_gradient(x, y, "margin").gradient
     step = 2e-4
@@ -102,8 +104,10 @@ def test_gradients_point_where_finite_differences_of_the_twin_do(
     assert np.corrcoef(measured, expected)[0, 1] > 0.99
 
 
-def test_jacobian_rows_are_gradients_of_logits(digits: tuple[np.ndarray, np.ndarray]) -> None:
-    x, y = digits
+def test_jacobian_rows_are_gradients_of_logits(
+    digit_samples: tuple[np.ndarray, np.ndarray],
+) -> None:
+    x, y = digit_samples
     model = load_model(demo_path("digits_int8.tflite"))
     logits, jacobian = model.jacobian(x[:4])
     order = np.argsort(logits, axis=1)
