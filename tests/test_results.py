@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path):
             document.read(tmp_path / name)
 
 
-def test_a_document_of_a_run_that_watched_nothing_names_no_sequential_test():
+def test_a_document_names_no_sequential_test_where_none_ran():
     plain = results(sequential=())
     assert "sequential" not in json.loads(plain.to_text())
     assert Results.from_text(plain.to_text()).sequential == ()
