@@ -33,11 +33,11 @@ def array_types(cls: type) -> dict[str, np.dtype[Any]]:
 
 def check_arrays(
     cls: type, values: Mapping[str, Any], inputs: Collection[str] = (), other: Collection[str] = ()
-) -> int:
-    """Check the arrays of `cls`, and return the number of samples N that they agree on.
+) -> None:
+    """Raise ValueError for an array of `cls` that has another type or length than it should.
 
     Arrays named in `inputs` are (N, *input_shape), those in `other` have nothing to do with
-    samples, all others are (N,). Raises ValueError for an array of another type or length.
+    samples, all others are (N,), with the N of the first of them.
     """
     types = array_types(cls)
     per_sample = {name: values[name] for name in types if name not in other}
@@ -48,7 +48,6 @@ def check_arrays(
     for name, array in per_sample.items():
         if len(array) != count or (array.ndim > 1) != (name in inputs):
             raise ValueError(f"{name} has no value for each of {count} samples")
-    return count
 
 
 def from_arrays(

@@ -42,13 +42,9 @@ def _show_progress(config: pytest.Config, session: Session) -> None:
 
 
 def load(config: pytest.Config) -> None:
-    """Read models and data; a user's mistake ends the run with one line and exit code 4."""
+    """Read models and data, where no hook has; a user's mistake ends the run with exit code 4."""
     from pytest_qnnrobust.errors import QnnRobustError
 
-    if config.stash[options_key].gate and not is_worker(config):
-        with usage_errors():
-            session_of(config).load()
-        return
     try:
         session_of(config).load()
     except QnnRobustError as error:

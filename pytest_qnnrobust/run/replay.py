@@ -18,7 +18,7 @@ from pytest_qnnrobust.attacks.presets import DIRECTLY
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
 from pytest_qnnrobust.gate import baseline
-from pytest_qnnrobust.gate.thresholds import strictest
+from pytest_qnnrobust.gate.thresholds import is_below, strictest
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.results import provenance
 from pytest_qnnrobust.results.document import Results
@@ -98,8 +98,8 @@ def run(
     lines, passed = [_line(outcome, options_of_run.alpha)], True
     if session.cache is not None and session.cache.hits:
         lines.append("read from the cache, as far as it was there; --no-cache computes it again")
-    threshold = strictest(options_of_run.min_accuracy, outcome.id)
-    if threshold is not None and outcome.accuracy < threshold.accuracy:
+    threshold = strictest(thresholds, outcome.id)
+    if threshold and is_below(outcome, thresholds, session.gathered.sequential.values()):
         required = f"required {threshold.accuracy:g}"
         lines.append(f"BELOW --min-accuracy: {outcome.accuracy:.4f}, {required}")
         passed = False
