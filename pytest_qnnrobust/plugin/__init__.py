@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_qnnrobust import options
-from pytest_qnnrobust.plugin.fixtures import PARAMETERS
+from pytest_qnnrobust.plugin import fixtures
 from pytest_qnnrobust.plugin.reporter import WORKEROUTPUT, Reporter, shell_command, write_reports
 from pytest_qnnrobust.plugin.stash import (
     is_worker,
@@ -26,8 +26,6 @@ from pytest_qnnrobust.plugin.suite import (
     suite_argument,
     suite_modules,
 )
-
-pytest_plugins = ("pytest_qnnrobust.plugin.fixtures",)
 
 FINISHED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
 MARKERS = (
@@ -64,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.args = [str(path) for path in suite_modules(config)] or config.args
     else:
         config.args = [suite_argument(arg, config.invocation_params.dir) for arg in config.args]
+    # Not by `pytest_plugins`: this module has imported them, which pytest warns of.
+    config.pluginmanager.register(fixtures, "qnnrobust-fixtures")
     if not is_worker(config):
         config.pluginmanager.register(Reporter(config), "qnnrobust-reporter")
 
@@ -106,7 +106,7 @@ def pytest_pycollect_makemodule(
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for fixture, values in PARAMETERS.items():
+    for fixture, values in fixtures.PARAMETERS.items():
         if fixture in metafunc.fixturenames and not _is_parametrized(metafunc, fixture):
             metafunc.parametrize(fixture, values(metafunc.config), indirect=True)
 
