@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -43,6 +44,8 @@ class Interpreters:
         return output[:n]
 
     def _interpreter(self, size: int, input_shape: tuple[int, ...]) -> Any:
+        # TensorFlow imports Keras unless an older one is asked for: a third of the start.
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
         import tensorflow as tf
 
         if size in self._interpreters:
