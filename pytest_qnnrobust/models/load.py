@@ -11,13 +11,13 @@ from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.float_graph import FloatGraphModel
 from pytest_qnnrobust.models.integer import IntegerModel
 from pytest_qnnrobust.models.lazy import FileFacts, LazyModel
+from pytest_qnnrobust.options.values import RUNTIMES, SCALE_ARITHMETIC
 from pytest_qnnrobust.tflite.flatbuffer import MAX_FILE_BYTES, read_graph
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.plan import INTEGER_WIDTHS, check_signature
 from pytest_qnnrobust.types import Runtime
 
 KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
-RUNTIMES = ("tflm", "litert", "litert-builtin")
 PART = 1 << 20
 """Bytes of a file that are read at a time for its digest."""
 
@@ -56,7 +56,7 @@ def load_checked(
     """
     if runtime not in RUNTIMES:
         raise expected(f"runtime to be one of {', '.join(RUNTIMES)}", runtime=runtime)
-    if scale_arithmetic not in ("double", "float"):
+    if scale_arithmetic not in SCALE_ARITHMETIC:
         raise expected("scale_arithmetic to be double or float", scale_arithmetic=scale_arithmetic)
     file = Path(path)
     content = content_digest(file)

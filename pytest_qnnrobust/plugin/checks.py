@@ -149,7 +149,7 @@ def require_accuracy(session: Session, outcome: Outcome) -> None:
         _require_decided(session, record)
         return
     threshold = thresholds.strictest(session.options.min_accuracy, outcome.id)
-    if threshold is not None and outcome.accuracy < threshold.accuracy:
+    if threshold and thresholds.is_below(outcome, [threshold], ()):
         interval = outcome.interval(1 - session.options.alpha)
         pytest.fail(
             f"{outcome.id}: accuracy {outcome.accuracy:.3f} [{interval.low:.3f}, "

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.evaluation.cells import Outcome
+
+Read = TypeVar("Read", "Outcome", "Example")
 
 SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).parent / "schemas" / f"results-{SCHEMA_VERSION}.json"
@@ -200,10 +202,10 @@ class Results:
         return cls(
             data=DataRecord(**data) if data else None,
             models=tuple(ModelRecord(**model) for model in values.pop("models")),
-            outcomes=tuple(_outcome(outcome, where) for outcome in values.pop("outcomes")),
+            outcomes=_each(Outcome, "id", "whole values", values.pop("outcomes"), where),
             verdicts=tuple(map(_verdict, values.pop("verdicts"))),
             findings=tuple(values.pop("findings")),
-            examples=tuple(_example(example, where) for example in values.pop("examples")),
+            examples=_each(Example, "cell", "whole images", values.pop("examples"), where),
             sequential=tuple(SequentialRecord(**record) for record in values.pop("sequential", ())),
             comparison=None
             if comparison is None
@@ -266,20 +268,19 @@ def _pixels(packed: Mapping[str, Any]) -> NDArray[np.uint8]:
     return np.array(np.frombuffer(content, np.uint8).reshape(packed["shape"]))
 
 
-def _example(values: Mapping[str, Any], where: str) -> Example:
-    try:
-        return Example.from_json(values)
-    except ValueError as error:
-        rule = f"whole images in {where}"
-        raise expected(rule, cell=values.get("cell"), reason=error, error=DataError) from None
+def _each(
+    kind: type[Read], named: str, rule: str, records: list[dict[str, Any]], where: str
+) -> tuple[Read, ...]:
+    """The records as objects of `kind`; a DataError has the `rule` and what the record names."""
 
+    def read(values: dict[str, Any]) -> Read:
+        try:
+            return kind.from_json(values)
+        except (DataError, ValueError) as error:
+            cell = values.get(named)
+            raise expected(f"{rule} in {where}", cell=cell, reason=error, error=DataError) from None
 
-def _outcome(values: Mapping[str, Any], where: str) -> Outcome:
-    try:
-        return Outcome.from_json(values)
-    except DataError as error:
-        rule = f"whole values in {where}"
-        raise expected(rule, cell=values.get("id"), reason=error, error=DataError) from None
+    return tuple(map(read, records))
 
 
 def _validate(values: Any, where: str) -> None:
