@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -95,6 +96,12 @@ def on_digits(run: Run, digits: str) -> Run:
         return run(*plain, *args)
 
     return start
+
+
+@pytest.fixture
+def gate(on_digits: Run, request: pytest.FixtureRequest) -> Run:
+    """`gate(*args)`: the same with GATE, the settings that all tests of a module share."""
+    return partial(on_digits, *request.module.GATE)
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ FAST = ("--qnn-samples=40", "--qnn-eps=0.05", "-k", "test_direct and int8")
 
 
 @pytest.fixture
-def gate(run, digits):
-    """`gate(*args, model=INT8, attack="square-linf")`: one cell on forty digits."""
+def one_cell(run, digits):
+    """`one_cell(*args, model=INT8, attack="square-linf")`: one cell on forty digits."""
 
     def start(*args: object, model=INT8, attack: str = "square-linf") -> pytest.RunResult:
         named = (f"--qnn-int8={model}", f"--qnn-data={digits}", f"--qnn-attack={attack}")
@@ -30,17 +30,17 @@ def gate(run, digits):
 
 
 @pytest.fixture
-def recorded(gate, pytester):
+def recorded(one_cell, pytester):
     """A baseline of Square-Linf on the int8 digits network, and its values."""
-    result = gate("--qnn-update")
+    result = one_cell("--qnn-update")
     assert result.ret == 0
     assert "wrote" in summary(result)
     return json.loads((pytester.path / "kept.json").read_text())
 
 
-def test_a_run_like_the_recorded_one_passes(gate, recorded, pytester) -> None:
+def test_a_run_like_the_recorded_one_passes(one_cell, recorded, pytester) -> None:
     before = (pytester.path / "kept.json").read_bytes()
-    result = gate()
+    result = one_cell()
     assert result.ret == 0
     assert "kept.jsonof20" in "".join(summary(result).split())  # A long path is wrapped.
     assert ": 2 kept" in summary(result)
@@ -50,8 +50,8 @@ def test_a_run_like_the_recorded_one_passes(gate, recorded, pytester) -> None:
     assert "--qnn-update" in recorded["command"]
 
 
-def test_a_broken_model_fails_with_the_reason_and_the_cure(gate, recorded, tmp_path) -> None:
-    result = gate(model=broken_int8(tmp_path / "digits_int8.tflite"))
+def test_a_broken_model_fails_with_the_reason_and_the_cure(one_cell, recorded, tmp_path) -> None:
+    result = one_cell(model=broken_int8(tmp_path / "digits_int8.tflite"))
     assert result.ret == 1
     text = summary(result)
     assert "WORSE: int8-clean clean. now" in text
@@ -61,31 +61,31 @@ def test_a_broken_model_fails_with_the_reason_and_the_cure(gate, recorded, tmp_p
 
 
 def test_a_range_from_a_bad_calibration_is_tested_in_the_recorded_domain(
-    gate, recorded, tmp_path
+    one_cell, recorded, tmp_path
 ) -> None:
     narrow = scaled_input(tmp_path / "digits_int8.tflite", 0.3)
-    result = gate(model=narrow)
+    result = one_cell(model=narrow)
     assert result.ret == 1
     text = summary(result)
     assert "WORSE: int8-clean clean. now" in text
     assert "allowed -2 points" in text
     assert "inputs in 0..1: as the baseline records" in " ".join(result.outlines)
-    accepted = gate("--qnn-update", model=narrow)
+    accepted = one_cell("--qnn-update", model=narrow)
     assert "inputs in 0..0.3: what the int8 input" in " ".join(accepted.outlines)
 
 
-def test_another_usual_domain_is_other_data(gate, recorded, tmp_path) -> None:
-    result = gate("--qnn-eps=20", model=scaled_input(tmp_path / "digits_int8.tflite", 255.0))
+def test_another_usual_domain_is_other_data(one_cell, recorded, tmp_path) -> None:
+    result = one_cell("--qnn-eps=20", model=scaled_input(tmp_path / "digits_int8.tflite", 255.0))
     assert result.ret == 1
     stale = "STALE: int8-square-linf-direct. other data: inputs in 0..255, recorded with 0..1"
     assert stale in summary(result)
 
 
 def test_an_inconclusive_cell_says_how_many_samples_would_settle_it(
-    gate, recorded, tmp_path
+    one_cell, recorded, tmp_path
 ) -> None:
     dimmed = scaled_input(tmp_path / "digits_int8.tflite", 0.9)
-    text = summary(gate("--qnn-fail-if=accuracy:-10pt", model=dimmed))
+    text = summary(one_cell("--qnn-fail-if=accuracy:-10pt", model=dimmed))
     line = text[text.index("INCONCLUSIVE: int8-square-linf-direct accuracy") :]
     assert re.search(r"allowed -10 points; about [\d,]+ would settle it", line)
 
@@ -100,47 +100,47 @@ def scaled_input(path: Path, factor: float) -> Path:
     return path
 
 
-def test_accepting_records_the_run(gate, recorded, tmp_path) -> None:
+def test_accepting_records_the_run(one_cell, recorded, tmp_path) -> None:
     broken = broken_int8(tmp_path / "digits_int8.tflite")
-    result = gate("--qnn-update", model=broken)
+    result = one_cell("--qnn-update", model=broken)
     assert result.ret == 0
     assert "ACCEPTED: int8-square-linf-direct accuracy (worse). recorded anew" in summary(result)
-    assert gate(model=broken).ret == 0
+    assert one_cell(model=broken).ret == 0
 
 
-def test_new_and_vanished_cells_fail_unless_they_are_allowed(gate, recorded, pytester) -> None:
-    more = gate(attack="square-linf,noise")
+def test_new_and_vanished_cells_fail_unless_they_are_allowed(one_cell, recorded, pytester) -> None:
+    more = one_cell(attack="square-linf,noise")
     assert more.ret == 1
     assert "NEW: int8-noise-direct. not in the baseline" in summary(more)
-    assert gate("--qnn-allow=new", attack="square-linf,noise").ret == 0
-    other = gate(attack="noise")
+    assert one_cell("--qnn-allow=new", attack="square-linf,noise").ret == 0
+    other = one_cell(attack="noise")
     assert other.ret == 1
     assert "VANISHED: int8-square-linf-direct. in the baseline, not" in summary(other)
-    assert gate("--qnn-update-new", attack="square-linf,noise").ret == 0
+    assert one_cell("--qnn-update-new", attack="square-linf,noise").ret == 0
     values = json.loads((pytester.path / "kept.json").read_text())
     assert len(values["outcomes"]) == 2
     assert values["created"] == recorded["created"]
-    assert gate(attack="square-linf,noise").ret == 0
+    assert one_cell(attack="square-linf,noise").ret == 0
 
 
-def test_other_settings_and_data_are_named(gate, recorded) -> None:
-    seed = gate("--qnn-seed=1")
+def test_other_settings_and_data_are_named(one_cell, recorded) -> None:
+    seed = one_cell("--qnn-seed=1")
     assert seed.ret == 1
     assert "STALE: int8-square-linf-direct. other seed: 1, recorded with 0" in summary(seed)
-    fewer = gate("--qnn-samples=30")
+    fewer = one_cell("--qnn-samples=30")
     assert "other data: 30 samples of" in summary(fewer)
-    assert gate("--qnn-samples=30", "--qnn-allow=stale,vanished").ret == 0
+    assert one_cell("--qnn-samples=30", "--qnn-allow=stale,vanished").ret == 0
 
 
 @pytest.mark.parametrize(("expires", "code"), [("2999-01-01", 0), ("2001-01-01", 1)])
 def test_a_suppression_holds_until_its_day(
-    gate, recorded, pytester, tmp_path, expires: str, code: int
+    one_cell, recorded, pytester, tmp_path, expires: str, code: int
 ) -> None:
     (pytester.path / "known.ini").write_text(
         f"[int8-*]\nowner = ml\nreason = new head, ticket 7\nexpires = {expires}\n"
     )
     broken = broken_int8(tmp_path / "digits_int8.tflite")
-    result = gate("--qnn-suppressions=known.ini", model=broken)
+    result = one_cell("--qnn-suppressions=known.ini", model=broken)
     assert result.ret == code
     text = summary(result)
     if code:
@@ -160,8 +160,8 @@ def test_a_suppression_holds_until_its_day(
         (("--qnn-suppressions=none.ini", "--qnn-update"), "an ini file of suppressions"),
     ],
 )
-def test_a_mistake_is_one_line(gate, args, message: str) -> None:
-    result = gate(*((args,) if isinstance(args, str) else args))
+def test_a_mistake_is_one_line(one_cell, args, message: str) -> None:
+    result = one_cell(*((args,) if isinstance(args, str) else args))
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert message in result.stderr.str()
 
@@ -173,9 +173,9 @@ def test_an_update_needs_a_file(run) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"schema_version": 7}'])
-def test_a_damaged_baseline_costs_no_attack(gate, pytester, content: str) -> None:
+def test_a_damaged_baseline_costs_no_attack(one_cell, pytester, content: str) -> None:
     (pytester.path / "kept.json").write_text(content)
-    result = gate()
+    result = one_cell()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "kept.json" in result.stderr.str()
     assert "collected" not in result.stdout.str()
@@ -185,20 +185,20 @@ def test_a_damaged_baseline_costs_no_attack(gate, pytester, content: str) -> Non
     "text",
     ["[a]\nowner = x\nreason = y\n", "[a]\nowner=x\nreason=y\nexpires=soon\n", "no section"],
 )
-def test_a_bad_suppression_is_one_line(gate, pytester, text: str) -> None:
+def test_a_bad_suppression_is_one_line(one_cell, pytester, text: str) -> None:
     (pytester.path / "known.ini").write_text(text)
-    result = gate("--qnn-suppressions=known.ini", "--qnn-update")
+    result = one_cell("--qnn-suppressions=known.ini", "--qnn-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "known.ini" in result.stderr.str()
     assert len([line for line in result.stderr.lines if line.strip()]) == 1
 
 
 def test_a_report_is_written_with_what_became_of_the_cells(
-    gate, recorded, pytester, monkeypatch
+    one_cell, recorded, pytester, monkeypatch
 ) -> None:
     job = pytester.path / "job.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(job))
-    result = gate("--qnn-report=out", attack="square-linf,noise")
+    result = one_cell("--qnn-report=out", attack="square-linf,noise")
     assert result.ret == 1
     folder = pytester.path / "out"
     values = json.loads((folder / "results.json").read_text())
@@ -213,8 +213,8 @@ def test_a_report_is_written_with_what_became_of_the_cells(
     assert job.read_text().startswith("# Robustness: failed")
 
 
-def test_a_report_that_cannot_be_written_is_one_line(gate, recorded, pytester) -> None:
+def test_a_report_that_cannot_be_written_is_one_line(one_cell, recorded, pytester) -> None:
     (pytester.path / "file").write_text("")
-    result = gate("--qnn-report=file/out")
+    result = one_cell("--qnn-report=file/out")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "expected --qnn-report to be a folder that can be written" in summary(result)

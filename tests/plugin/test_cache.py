@@ -13,8 +13,8 @@ INT8 = demo_path("digits_int8.tflite")
 
 
 @pytest.fixture
-def gate(cold, digits):
-    """`gate(*args)`: noise and Square-Linf on the int8 digits network, one shard each."""
+def two_cells(cold, digits):
+    """`two_cells(*args)`: noise and Square-Linf on the int8 digits network, one shard each."""
 
     def start(*args: object) -> pytest.RunResult:
         named = (f"--qnn-int8={INT8}", f"--qnn-data={digits}", "--qnn-samples=20")
@@ -28,47 +28,47 @@ def entries() -> dict[str, int]:
     return {path.name: path.stat().st_size for path in Path("kept").glob("*.npz")}
 
 
-def test_no_cache_neither_reads_nor_writes(gate, pytester: pytest.Pytester) -> None:
+def test_no_cache_neither_reads_nor_writes(two_cells, pytester: pytest.Pytester) -> None:
     pytester.makeini("[pytest]\nqnn_cache_dir = kept\n")
-    assert gate("--qnn-no-cache").ret == 0
+    assert two_cells("--qnn-no-cache").ret == 0
     assert not Path("kept").exists()
-    assert gate().ret == 0
+    assert two_cells().ret == 0
     before = {path: path.stat().st_mtime_ns for path in Path("kept").glob("*.npz")}
     assert len(before) == 2
-    assert gate("--qnn-no-cache").ret == 0
+    assert two_cells("--qnn-no-cache").ret == 0
     assert {path: path.stat().st_mtime_ns for path in Path("kept").glob("*.npz")} == before
 
 
-def test_a_run_leaves_no_more_than_the_size(gate) -> None:
-    assert gate("--qnn-cache-dir=kept").ret == 0
+def test_a_run_leaves_no_more_than_the_size(two_cells) -> None:
+    assert two_cells("--qnn-cache-dir=kept").ret == 0
     sizes = entries()
     assert len(sizes) == 2
     assert not list(Path("kept/locks").iterdir())
     limit = max(sizes.values())
-    assert gate("--qnn-cache-dir=kept", f"--qnn-cache-size={limit}").ret == 0
+    assert two_cells("--qnn-cache-dir=kept", f"--qnn-cache-size={limit}").ret == 0
     assert len(entries()) == 1
     assert sum(entries().values()) <= limit
 
 
 @pytest.mark.nightly
 def test_a_limit_in_the_ini_file_holds_with_workers(
-    gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    two_cells, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("xdist")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     pytester.makeini("[pytest]\nqnn_cache_dir = kept\nqnn_cache_size = 1\n")
-    assert gate("-n2").ret == 0
+    assert two_cells("-n2").ret == 0
     assert Path("kept/locks").is_dir()
     assert not entries()
 
 
-def test_a_damaged_entry_changes_no_report(gate) -> None:
-    first = gate("--qnn-cache-dir=kept", "--qnn-report=a")
+def test_a_damaged_entry_changes_no_report(two_cells) -> None:
+    first = two_cells("--qnn-cache-dir=kept", "--qnn-report=a")
     for path in Path("kept").glob("*.npz"):
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
-    second = gate("--qnn-cache-dir=kept", "--qnn-baseline=a/results.json")
+    second = two_cells("--qnn-cache-dir=kept", "--qnn-baseline=a/results.json")
     assert first.ret == second.ret == 0
     assert ": 3 kept" in summary(second)
 
@@ -81,8 +81,8 @@ def test_a_damaged_entry_changes_no_report(gate) -> None:
         (("--qnn-cache-dir=digits40.npz",), "--qnn-cache-dir to be a folder that can be written"),
     ],
 )
-def test_a_mistake_is_one_line(gate, args, message: str) -> None:
-    result = gate(*args)
+def test_a_mistake_is_one_line(two_cells, args, message: str) -> None:
+    result = two_cells(*args)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     errors = [line for line in result.errlines if line.strip()]
     assert len(errors) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,12 @@ import pytest
 from tests.helpers.digits import FLOAT, INT8, INT16, broken_int8
 from tests.plugin.conftest import summary
 
-FAST = (
+GATE = (
     "--qnn-samples=30",
     "--qnn-eps=0.02",
     "--qnn-attack=square-linf,deepfool",
     "-m=qnn_defended",
 )
-
-
-@pytest.fixture
-def gate(on_digits):
-    """`gate(*args)`: the tests of defended networks."""
-    return partial(on_digits, *FAST)
 
 
 def test_a_defense_that_holds_is_judged_at_every_width(gate) -> None:

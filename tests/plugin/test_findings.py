@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-import pytest
-
 from pytest_qnnrobust.demo import demo_path
 from tests.plugin.conftest import summary
 
 FLOAT, INT8 = (demo_path(name) for name in ("digits_float.keras", "digits_int8.tflite"))
-
-
-@pytest.fixture
-def gate(on_digits):
-    """`gate(*args)`: the suite, on forty digits."""
-    return partial(on_digits, "--qnn-samples=40", "--qnn-eps=0.1")
+GATE = ("--qnn-samples=40", "--qnn-eps=0.1")
+FEW = ("--qnn-samples=12",)
 
 
 def test_a_finding_that_does_not_hold_is_reported_and_fails_nothing(gate) -> None:
@@ -34,7 +26,7 @@ def test_a_finding_fails_where_it_is_asked_to(gate) -> None:
 
 
 def test_observations_of_the_other_papers_are_judged(gate) -> None:
-    result = gate("-m", "qnn_observation", "--qnn-attack=fgsm,jsma,boundary", "-k", "int8")
+    result = gate("-m", "qnn_observation", *FEW, "--qnn-attack=fgsm,jsma,boundary", "-k", "int8")
     text = summary(result)
     assert result.ret == 0
     for name in (
@@ -49,5 +41,5 @@ def test_observations_of_the_other_papers_are_judged(gate) -> None:
 
 
 def test_zeros_of_measured_gradients_are_compared(gate) -> None:
-    text = summary(gate("-k", "more_zeros"))
+    text = summary(gate("-k", "more_zeros", *FEW))
     assert "T2 zeros in the gradient int8 >= int16 >= float32" in text

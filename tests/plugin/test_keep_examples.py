@@ -14,17 +14,13 @@ from pytest_qnnrobust.results import kept_examples
 INT8 = demo_path("digits_int8.tflite")
 FLOAT = demo_path("digits_float.keras")
 CELLS = ("int8-fgsm-direct", "int8-fgsm-transfer", "int8-noise-direct", "int8-noise-transfer")
-
-
-@pytest.fixture
-def gate(on_digits):
-    """`gate(*args)`: noise and FGSM, direct and by transfer, on the int8 digits network."""
-    which = ("--qnn-attack=noise,fgsm", "--qnn-eps=0.2", "--qnn-samples=20")
-
-    def start(*args: object) -> pytest.RunResult:
-        return on_digits(*which, "-k", "(test_direct or test_transfer) and int8", *args)
-
-    return start
+GATE = (
+    "--qnn-attack=noise,fgsm",
+    "--qnn-eps=0.2",
+    "--qnn-samples=20",
+    "-k",
+    "(test_direct or test_transfer) and int8",
+)
 
 
 def test_examples_are_what_the_attacked_model_saw(gate, digits) -> None:

@@ -21,8 +21,8 @@ LIMIT = "--qnn-fail-if=accuracy:-12pt,clean:-12pt"
 
 
 @pytest.fixture
-def gate(run, pytester):
-    """`gate(*args, model=INT8, eps=0.05)`: Square-Linf on the int8 network and 160 digits."""
+def square(run, pytester):
+    """`square(*args, model=INT8, eps=0.05)`: Square-Linf on the int8 network and 160 digits."""
     with np.load(demo_path("digits.npz")) as data:
         np.savez(pytester.path / "digits160.npz", x=data["x"][:160], y=data["y"][:160])
 
@@ -44,12 +44,12 @@ def written(pytester):
 
 @pytest.mark.parametrize(("least", "eps", "code"), [(0.5, 0.05, 0), (0.5, 0.2, 1)])
 def test_the_same_verdict_of_a_threshold_comes_with_fewer_samples(
-    gate, written, least, eps, code
+    square, written, least, eps, code
 ) -> None:
     threshold = f"--qnn-min-accuracy={least}"
-    assert gate(threshold, eps=eps).ret == code
+    assert square(threshold, eps=eps).ret == code
     whole = written().cells[CELL]
-    result = gate(threshold, SEQUENTIAL, eps=eps)
+    result = square(threshold, SEQUENTIAL, eps=eps)
     assert result.ret == code
     part = written().cells[CELL]
     assert len(part) <= 50 < len(whole) == 160
@@ -61,39 +61,39 @@ def test_the_same_verdict_of_a_threshold_comes_with_fewer_samples(
     assert said + "level 0.05 over 3 claims" in summary(result)
 
 
-def test_a_cell_near_its_threshold_runs_to_the_end_and_is_inconclusive(gate, written) -> None:
-    gate()
+def test_a_cell_near_its_threshold_runs_to_the_end_and_is_inconclusive(square, written) -> None:
+    square()
     accuracy = written().cells[CELL].accuracy
     near = f"--qnn-min-accuracy={accuracy - 0.01:.3f}"
-    assert gate(near).parseoutcomes()["passed"] == 1
-    result = gate(near, SEQUENTIAL)
+    assert square(near).parseoutcomes()["passed"] == 1
+    result = square(near, SEQUENTIAL)
     assert result.ret == 0
     assert result.parseoutcomes()["skipped"] == 1
     (record,) = written().sequential
     assert (record.value, record.attacked, record.decided) == ("undecided", 160, None)
     assert "attacked all 160: accuracy >= 0." in summary(result)
-    strict = gate(near, SEQUENTIAL, "--qnn-inconclusive=fail")
+    strict = square(near, SEQUENTIAL, "--qnn-inconclusive=fail")
     assert strict.ret == 1
-    assert gate(near, SEQUENTIAL, "--qnn-inconclusive=pass").parseoutcomes()["passed"] == 1
+    assert square(near, SEQUENTIAL, "--qnn-inconclusive=pass").parseoutcomes()["passed"] == 1
 
 
 def test_against_a_baseline_a_cell_stops_and_is_compared_on_what_it_has(
-    gate, written, pytester, tmp_path
+    square, written, pytester, tmp_path
 ) -> None:
     baseline = "--qnn-baseline=kept.json"
-    assert gate(baseline, "--qnn-update", SEQUENTIAL).ret == 0
+    assert square(baseline, "--qnn-update", SEQUENTIAL).ret == 0
     before = document.read(pytester.path / "kept.json")
     assert len(before.cells[CELL]) == 160
     assert not before.sequential
-    unchanged = gate(baseline, SEQUENTIAL, LIMIT)
+    unchanged = square(baseline, SEQUENTIAL, LIMIT)
     assert unchanged.ret == 0
     kept, text = written(), summary(unchanged)
     assert len(kept.cells[CELL]) < 160
     assert {one.status for one in kept.comparison} == {"kept"}
     assert re.search(r"stopped after \d+ of 160: a loss of at most 12 points holds \(any", text)
     broken = broken_int8(tmp_path / "digits_int8.tflite")
-    full = gate(baseline, LIMIT, model=broken)
-    early = gate(baseline, SEQUENTIAL, LIMIT, model=broken)
+    full = square(baseline, LIMIT, model=broken)
+    early = square(baseline, SEQUENTIAL, LIMIT, model=broken)
     assert full.ret == early.ret == 1
     assert len(written().cells[CELL]) == 25
     for result in (full, early):
@@ -102,10 +102,10 @@ def test_against_a_baseline_a_cell_stops_and_is_compared_on_what_it_has(
     assert "first 25 of 160 samples, anytime-valid" in summary(early)
 
 
-def test_a_run_without_the_option_takes_no_shorter_cell(gate, pytester) -> None:
+def test_a_run_without_the_option_takes_no_shorter_cell(square, pytester) -> None:
     """A document in which a cell has fewer samples is stale unless the cell was watched."""
-    gate("--qnn-baseline=kept.json", "--qnn-update")
-    gate("--qnn-min-accuracy=0.5", SEQUENTIAL)
+    square("--qnn-baseline=kept.json", "--qnn-update")
+    square("--qnn-min-accuracy=0.5", SEQUENTIAL)
     path = pytester.path / "out" / "results.json"
     values = json.loads(path.read_text())
     assert values["sequential"][0]["about"] == "threshold"
@@ -114,11 +114,11 @@ def test_a_run_without_the_option_takes_no_shorter_cell(gate, pytester) -> None:
     assert main(["compare", str(pytester.path / "kept.json"), str(path)]) == 1
 
 
-def test_other_claims_get_every_sample_and_the_verdict_stays(gate, written) -> None:
+def test_other_claims_get_every_sample_and_the_verdict_stays(square, written) -> None:
     """Masked gradients are judged on whole cells; the order of the tests does not matter."""
     tests = "(test_direct or test_transfer or weaker_than_a_transferred_one) and int8"
     tests += " and (square or not weaker)"
-    result = gate("--qnn-min-accuracy=0.5", SEQUENTIAL, tests=tests)
+    result = square("--qnn-min-accuracy=0.5", SEQUENTIAL, tests=tests)
     found = written()
     assert result.ret == 0
     assert {len(one) for one in found.outcomes} == {160}
@@ -128,15 +128,15 @@ def test_other_claims_get_every_sample_and_the_verdict_stays(gate, written) -> N
 
 
 @pytest.mark.nightly
-def test_workers_stop_where_one_process_does(gate, written, monkeypatch) -> None:
+def test_workers_stop_where_one_process_does(square, written, monkeypatch) -> None:
     pytest.importorskip("xdist")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     args = ("--qnn-min-accuracy=0.5", "--qnn-baseline=kept.json", SEQUENTIAL, LIMIT)
     tests = "(test_direct or test_transfer) and int8"
-    gate("--qnn-baseline=kept.json", "--qnn-update", tests=tests)
-    one = gate(*args, tests=tests)
+    square("--qnn-baseline=kept.json", "--qnn-update", tests=tests)
+    one = square(*args, tests=tests)
     alone = written()
-    two = gate(*args, "-n2", tests=tests)
+    two = square(*args, "-n2", tests=tests)
     together = written()
     assert one.ret == two.ret == 0
     assert report(one) == report(two)
@@ -146,56 +146,56 @@ def test_workers_stop_where_one_process_does(gate, written, monkeypatch) -> None
         np.testing.assert_array_equal(outcome.adv_label, together.cells[cell].adv_label)
 
 
-def test_finished_prefixes_are_read_from_the_cache(gate, written, pytester) -> None:
+def test_finished_prefixes_are_read_from_the_cache(square, written, pytester) -> None:
     args = ("--qnn-min-accuracy=0.5", SEQUENTIAL, "--qnn-cache-dir=kept")
-    gate(*args)
+    square(*args)
     first = {path.name for path in (pytester.path / "kept").glob("*.npz")}
     stopped = len(written().cells[CELL])
-    gate(*args, "--qnn-alpha=0.0001")
+    square(*args, "--qnn-alpha=0.0001")
     longer = len(written().cells[CELL])
     found = {path.name for path in (pytester.path / "kept").glob("*.npz")}
     assert longer > stopped
     assert first < found
 
 
-def test_the_page_and_the_summary_say_where_a_cell_stopped(gate, pytester) -> None:
-    gate("--qnn-min-accuracy=0.5", SEQUENTIAL)
+def test_the_page_and_the_summary_say_where_a_cell_stopped(square, pytester) -> None:
+    square("--qnn-min-accuracy=0.5", SEQUENTIAL)
     for name in ("report.html", "summary.md"):
         text = (pytester.path / "out" / name).read_text()
         assert "Sequential tests" in text
         assert "stopped after 25 of 160: accuracy " in text
 
 
-def test_samples_that_stand_by_class_are_refused(gate, pytester) -> None:
+def test_samples_that_stand_by_class_are_refused(square, pytester) -> None:
     with np.load(demo_path("digits.npz")) as data:
         order = np.argsort(data["y"], kind="stable")
         np.savez(pytester.path / "digits160.npz", x=data["x"][order], y=data["y"][order])
-    assert gate("--qnn-min-accuracy=0.5").ret == 0
-    result = gate("--qnn-min-accuracy=0.5", SEQUENTIAL)
+    assert square("--qnn-min-accuracy=0.5").ret == 0
+    result = square("--qnn-min-accuracy=0.5", SEQUENTIAL)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "expected samples in random order for --qnn-sequential" in result.stderr.str()
 
 
-def test_a_run_that_is_held_to_nothing_is_a_mistake(gate) -> None:
-    result = gate(SEQUENTIAL)
+def test_a_run_that_is_held_to_nothing_is_a_mistake(square) -> None:
+    result = square(SEQUENTIAL)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "give --qnn-min-accuracy or --qnn-baseline" in result.stderr.str()
 
 
-def test_the_ini_key_asks_for_it(gate, written, pytester) -> None:
+def test_the_ini_key_asks_for_it(square, written, pytester) -> None:
     pytester.makeini("[pytest]\nqnn_sequential = true\nqnn_min_accuracy = 0.5\n")
-    assert gate().ret == 0
+    assert square().ret == 0
     assert len(written().cells[CELL]) == 25
 
 
-def test_few_samples_are_watched_and_what_cannot_be_divided_is_not(gate, written) -> None:
-    few = gate("--qnn-min-accuracy=0.85", SEQUENTIAL, "--qnn-samples=20")
+def test_few_samples_are_watched_and_what_cannot_be_divided_is_not(square, written) -> None:
+    few = square("--qnn-min-accuracy=0.85", SEQUENTIAL, "--qnn-samples=20")
     (record,) = written().sequential
     assert few.ret == 0
     assert (record.value, record.attacked, record.planned) == ("undecided", 20, 20)
-    assert gate("--qnn-min-accuracy=0.2", SEQUENTIAL, "--qnn-time-budget=600").ret == 0
+    assert square("--qnn-min-accuracy=0.2", SEQUENTIAL, "--qnn-time-budget=600").ret == 0
     assert written().sequential == ()
     assert len(written().cells[CELL]) == 160
-    gate("--qnn-min-accuracy=0.2", SEQUENTIAL, "--qnn-attack=uap", "--qnn-samples=40")
+    square("--qnn-min-accuracy=0.2", SEQUENTIAL, "--qnn-attack=uap", "--qnn-samples=40")
     assert written().sequential == ()
     assert [len(one) for one in written().outcomes] == [40]

@@ -14,8 +14,8 @@ SELECTED = "--qnn-attack=fgsm,square-linf,noise", "--qnn-samples=9", "--qnn-eps=
 
 
 @pytest.fixture
-def gate(on_digits, pytester):
-    """`gate(folder, *args)`: the whole run or a part of it, reported into `folder`."""
+def reported(on_digits, pytester):
+    """`reported(folder, *args)`: the whole run or a part of it, reported into `folder`."""
 
     def start(folder: str, *args: str) -> pytest.RunResult:
         here = ("-q", f"--qnn-report={folder}", "-k", "not int16 and not law")
@@ -28,9 +28,9 @@ def merge(pytester: pytest.Pytester, *arguments: str) -> int:
     return cli.main(["merge", *arguments, "--output=merged"])
 
 
-def test_the_parts_together_are_the_whole(gate, pytester, capsys) -> None:
-    whole = gate("whole")
-    parts = [gate(f"part{i}", f"--qnn-shard={i}/3") for i in (1, 2, 3)]
+def test_the_parts_together_are_the_whole(reported, pytester, capsys) -> None:
+    whole = reported("whole")
+    parts = [reported(f"part{i}", f"--qnn-shard={i}/3") for i in (1, 2, 3)]
     assert whole.ret == 0
     assert [part.ret for part in parts] == [0, 0, 0]
     passed = [part.parseoutcomes().get("passed", 0) for part in parts]
@@ -45,9 +45,9 @@ def test_the_parts_together_are_the_whole(gate, pytester, capsys) -> None:
     }  # fmt: skip
 
 
-def test_a_merged_run_is_recorded_and_compared(gate, pytester, capsys) -> None:
+def test_a_merged_run_is_recorded_and_compared(reported, pytester, capsys) -> None:
     for i in (1, 2):
-        gate(f"part{i}", f"--qnn-shard={i}/2")
+        reported(f"part{i}", f"--qnn-shard={i}/2")
     parts = ("part1/results.json", "part2/results.json")
     assert merge(pytester, *parts, "--baseline=kept.json", "--update") == 0
     assert merge(pytester, *parts, "--baseline=kept.json") == 0
@@ -60,8 +60,8 @@ def test_a_merged_run_is_recorded_and_compared(gate, pytester, capsys) -> None:
     assert merge(pytester, *parts, "--baseline=kept.json", "--allow=new") == 0
 
 
-def test_a_failed_part_fails_the_whole(gate, pytester, capsys) -> None:
-    codes = [gate(f"part{i}", f"--qnn-shard={i}/2", "--qnn-min-accuracy=int8-fgsm-direct:1")
+def test_a_failed_part_fails_the_whole(reported, pytester, capsys) -> None:
+    codes = [reported(f"part{i}", f"--qnn-shard={i}/2", "--qnn-min-accuracy=int8-fgsm-direct:1")
              for i in (1, 2)]  # fmt: skip
     assert sorted(int(part.ret) for part in codes) == [0, 1]
     assert merge(pytester, "part1/results.json", "part2/results.json") == 1
@@ -69,10 +69,10 @@ def test_a_failed_part_fails_the_whole(gate, pytester, capsys) -> None:
 
 
 @pytest.fixture
-def two_parts(gate, pytester) -> list[str]:
+def two_parts(reported, pytester) -> list[str]:
     """The results of the clean tests alone, in two parts."""
     for i in (1, 2):
-        assert gate(f"part{i}", f"--qnn-shard={i}/2", "-k", "clean or fgsm-direct").ret == 0
+        assert reported(f"part{i}", f"--qnn-shard={i}/2", "-k", "clean or fgsm-direct").ret == 0
     return ["part1/results.json", "part2/results.json"]
 
 
@@ -96,20 +96,20 @@ def test_what_is_not_one_whole_run_is_refused(two_parts, pytester, capsys) -> No
 
 
 @pytest.mark.parametrize("value", ["0/2", "3/2", "2", "1/0", "a/b"])
-def test_a_bad_part_is_one_line(gate, value) -> None:
-    result = gate("out", f"--qnn-shard={value}")
+def test_a_bad_part_is_one_line(reported, value) -> None:
+    result = reported("out", f"--qnn-shard={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert f"expected I/N with 1 <= I <= N such as 2/3, got '{value}'" in result.stderr.str()
 
 
-def test_more_parts_than_there_is_to_share(gate) -> None:
-    result = gate("out", "--qnn-shard=3/90")
+def test_more_parts_than_there_is_to_share(reported) -> None:
+    result = reported("out", "--qnn-shard=3/90")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "expected --qnn-shard I/N with N <= " in result.stderr.str() + result.stdout.str()
 
 
-def test_a_part_is_not_held_to_a_baseline(gate) -> None:
-    result = gate("out", "--qnn-shard=1/2", "--qnn-baseline=kept.json", "--qnn-update")
+def test_a_part_is_not_held_to_a_baseline(reported) -> None:
+    result = reported("out", "--qnn-shard=1/2", "--qnn-baseline=kept.json", "--qnn-update")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "give the baseline to `qnnrobust merge`" in result.stderr.str()
 

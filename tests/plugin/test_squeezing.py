@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from pytest_qnnrobust.demo import demo_path
 from tests.plugin.conftest import summary
 
 FLOAT, INT8 = (demo_path(name) for name in ("digits_float.keras", "digits_int8.tflite"))
-FAST = ("--qnn-samples=40", "--qnn-eps=0.1", "--qnn-attack=square-linf,jsma", "-m=qnn_squeezed")
-
-
-@pytest.fixture
-def gate(on_digits):
-    """`gate(*args)`: the tests of squeezing."""
-    return partial(on_digits, *FAST)
+GATE = ("--qnn-samples=40", "--qnn-eps=0.1", "--qnn-attack=square-linf,jsma", "-m=qnn_squeezed")
 
 
 def test_squeezing_is_judged_as_the_literature_does_and_honestly(gate) -> None:

@@ -35,8 +35,8 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def gate(digits: str):
-    """`gate(run, *args)`: FGSM, and what the suite asks beside attacks, on 8 digits."""
+def few(digits: str):
+    """`few(run, *args)`: FGSM, and what the suite asks beside attacks, on 8 digits."""
 
     def start(run, *args: object) -> pytest.RunResult:
         common = (f"--qnn-data={digits}", "--qnn-samples=8", "--qnn-attack=fgsm")
@@ -73,9 +73,9 @@ def apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
         ),
     ],
 )
-def test_everything_cached_needs_no_tensorflow(run, gate, apart, models) -> None:
-    assert gate(run, *models, "--qnn-report=cold").ret == 0
-    result, imported = gate(apart, *models, "--qnn-report=warm")
+def test_everything_cached_needs_no_tensorflow(run, few, apart, models) -> None:
+    assert few(run, *models, "--qnn-report=cold").ret == 0
+    result, imported = few(apart, *models, "--qnn-report=warm")
     assert result.ret == 0
     assert imported == {""}
     cold, warm = (json.loads(Path(name, "results.json").read_text()) for name in ("cold", "warm"))
@@ -86,61 +86,61 @@ def test_everything_cached_needs_no_tensorflow(run, gate, apart, models) -> None
 
 
 @pytest.mark.nightly
-def test_a_cold_run_imports_it(gate, apart) -> None:
-    _, imported = gate(apart, f"--qnn-int8={INT8}", "-k", "test_clean_accuracy_is and int8")
+def test_a_cold_run_imports_it(few, apart) -> None:
+    _, imported = few(apart, f"--qnn-int8={INT8}", "-k", "test_clean_accuracy_is and int8")
     assert "tensorflow" in imported.pop()
 
 
 @pytest.mark.nightly
-def test_a_float_tflite_is_given_no_second_dry_run(run, gate, apart, tmp_path: Path) -> None:
+def test_a_float_tflite_is_given_no_second_dry_run(run, few, apart, tmp_path: Path) -> None:
     (tmp_path / "m.tflite").write_bytes(convert(FLOAT, "float32"))
     for start in (run, apart):
-        found = gate(start, f"--qnn-model={tmp_path / 'm.tflite'}", "-k", "test_direct")
+        found = few(start, f"--qnn-model={tmp_path / 'm.tflite'}", "-k", "test_direct")
     assert found[0].ret == 0
     assert found[1] == {""}
 
 
 @pytest.mark.nightly
-def test_workers_import_nothing_either(run, gate, apart) -> None:
+def test_workers_import_nothing_either(run, few, apart) -> None:
     pytest.importorskip("xdist")
     args = (f"--qnn-float={FLOAT}", f"--qnn-int8={INT8}", "-k", "float32 or int8")
-    assert gate(run, *args).ret == 0
-    result, imported = gate(apart, *args, "-n2")
+    assert few(run, *args).ret == 0
+    result, imported = few(apart, *args, "-n2")
     assert result.ret == 0
     assert imported == {""}
     assert len(list(Path("imported").iterdir())) == 3
 
 
-def test_another_file_at_the_same_path_is_loaded_and_asked(run, gate, model: Path) -> None:
+def test_another_file_at_the_same_path_is_loaded_and_asked(run, few, model: Path) -> None:
     which = (f"--qnn-float={model}", "-k", "test_direct and float32")
-    assert gate(run, *which, "--qnn-report=first").ret == 0
+    assert few(run, *which, "--qnn-report=first").ret == 0
     shutil.copy(demo_path("digits_pgd_float.keras"), model)
-    assert gate(run, *which, "--qnn-report=second").ret == 0
-    assert gate(run, *which, "--qnn-report=plain", "--qnn-no-cache").ret == 0
+    assert few(run, *which, "--qnn-report=second").ret == 0
+    assert few(run, *which, "--qnn-report=plain", "--qnn-no-cache").ret == 0
     first, second, plain = (measured(Path(name)) for name in ("first", "second", "plain"))
     assert second["outcomes"] == plain["outcomes"] != first["outcomes"]
     content = hashlib.sha256(model.read_bytes()).hexdigest()
     assert second["models"][0]["digest"].startswith(content)
 
 
-def test_a_broken_file_ends_the_run_as_ever(run, gate, model: Path) -> None:
+def test_a_broken_file_ends_the_run_as_ever(run, few, model: Path) -> None:
     which = (f"--qnn-float={model}", "-k", "test_direct and float32")
     for start, content in ((run, None), (run, model.read_bytes()[:-99])):
         if content is not None:
             model.write_bytes(content)
-        result = gate(start, *which)
+        result = few(start, *which)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     errors = [line for line in result.errlines if line.strip()]
     assert len(errors) == 1
     assert "mine.keras is not a readable Keras model" in errors[0]
 
 
-def test_damaged_entries_of_every_kind_are_made_again(run, gate, model: Path) -> None:
+def test_damaged_entries_of_every_kind_are_made_again(run, few, model: Path) -> None:
     which = (f"--qnn-float={model}", f"--qnn-int8={INT8}", "-k", "float32 or law or int16")
-    assert gate(run, *which, "--qnn-report=first").ret == 0
+    assert few(run, *which, "--qnn-report=first").ret == 0
     written = {path.name for path in Path("kept").glob("*.npz")}
     for path in Path("kept").glob("*.npz"):
         path.write_bytes(path.read_bytes()[:-1] + b"?")
-    assert gate(run, *which, "--qnn-report=second").ret == 0
+    assert few(run, *which, "--qnn-report=second").ret == 0
     assert {path.name for path in Path("kept").glob("*.npz")} == written
     assert measured(Path("first")) == measured(Path("second"))
