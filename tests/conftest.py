@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import pytest
 
+from pytest_qnnrobust.compute.processors import share_processors
 from tests.helpers.examples import NIGHTLY, PULL_REQUEST
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ for profile, examples in (("pull-request", PULL_REQUEST), ("nightly", NIGHTLY)):
         profile, max_examples=examples, derandomize=True, deadline=None
     )
 
+ENGINE = Path(__file__).parent / "tflite"
+NEVER = 1 << 62
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -34,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    share_processors(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
     if config.getoption("--hypothesis-profile", None) is None:
         hypothesis.settings.load_profile("nightly" if runs_nightly(config) else "pull-request")
 
@@ -64,6 +69,20 @@ def shared() -> Path:
     if not (SHARED / "models").is_dir():
         pytest.skip(f"no real models: {SHARED} is absent")
     return SHARED
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_xla(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave out XLA, which compiles for seconds what a test then asks a few times.
+
+    tests/tflite has it, and proves the same integers with and without it.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if ENGINE not in request.path.parents:
+            from pytest_qnnrobust.tflite import compiled
+
+            patch.setattr(compiled, "FUSE_FROM", NEVER)
+        yield
 
 
 @pytest.fixture(scope="session")

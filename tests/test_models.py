@@ -17,9 +17,8 @@ from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.models.lazy import FileFacts
 from pytest_qnnrobust.tflite import fixed_point
 from pytest_qnnrobust.tflite.builder import GraphBuilder
+from tests.helpers import digits
 from tests.tflite.tflm import run_tflm
-
-FILES = ("digits_int8.tflite", "digits_int16.tflite", "digits_float.keras")
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +26,9 @@ def digit_data() -> qnn.Data:
     return qnn.load_data("digits")
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_contract(name: str, digit_data: qnn.Data) -> None:
-    model = qnn.load_model(demo_path(name)).with_bounds(*digit_data.bounds)
+@pytest.mark.parametrize("width", digits.FILES)
+def test_contract(width: str, digit_data: qnn.Data) -> None:
+    model = digits.network(width)
     x, y = digit_data.x[:300], digit_data.y[:300]
     scores = model.evaluate(x)
     assert scores.labels.dtype == np.int64
@@ -44,7 +43,7 @@ def test_contract(name: str, digit_data: qnn.Data) -> None:
 
 
 def test_the_device_decides_on_its_output_and_ties_go_to_the_lowest_class() -> None:
-    model = qnn.load_model(demo_path("digits_int8.tflite"))
+    model = digits.network("int8")
     x = np.random.default_rng(0).uniform(0, 1, (500, *model.input_shape)).astype(np.float32)
     output = model.predict(x)
     best = output.max(axis=1, keepdims=True)
@@ -53,7 +52,7 @@ def test_the_device_decides_on_its_output_and_ties_go_to_the_lowest_class() -> N
 
 
 def test_input_grid_is_the_quantize_operator_of_tflm() -> None:
-    grid = qnn.load_model(demo_path("digits_int8.tflite")).grid
+    grid = digits.network("int8").grid
     assert grid is not None
     rng = np.random.default_rng(1)
     ties = (np.arange(-140, 140) + 0.5) * grid.scale
@@ -69,12 +68,12 @@ def test_input_grid_is_the_quantize_operator_of_tflm() -> None:
 
 
 @pytest.mark.parametrize("runtime", ["litert", "litert-builtin"])
-@pytest.mark.parametrize("width", ["int8", "int16"])
+@pytest.mark.parametrize("width", ["int8", pytest.param("int16", marks=pytest.mark.nightly)])
 def test_litert_is_near_the_device_and_says_what_it_is(
     runtime: str, width: str, digit_data: qnn.Data
 ) -> None:
     path = demo_path(f"digits_{width}.tflite")
-    phone, device = qnn.load_model(path, runtime=runtime), qnn.load_model(path)
+    phone, device = qnn.load_model(path, runtime=runtime), digits.network(width)
     assert phone.runtime == runtime
     assert device.runtime == "tflm"
     agree = phone.classify(digit_data.x[:200]) == device.classify(digit_data.x[:200])
@@ -83,14 +82,14 @@ def test_litert_is_near_the_device_and_says_what_it_is(
 
 
 def test_older_firmware_derives_other_multipliers() -> None:
-    path = demo_path("digits_int8.tflite")
-    double, single = (qnn.load_model(path, scale_arithmetic=kind) for kind in ("double", "float"))
+    double = digits.network("int8")
+    single = qnn.load_model(digits.INT8, scale_arithmetic="float")
     x = np.random.default_rng(2).uniform(0, 1, (64, *double.input_shape)).astype(np.float32)
     assert np.abs(double.logits(x) - single.logits(x)).max() < 1
 
 
 def test_gradients_do_not_depend_on_the_batch(digit_data: qnn.Data) -> None:
-    model = qnn.load_model(demo_path("digits_int8.tflite"))
+    model = digits.network("int8")
     x, y = digit_data.x[:40], digit_data.y[:40]
     whole = model.loss_gradient(x, y).gradient
     parts = [model.loss_gradient(x[i : i + 7], y[i : i + 7]).gradient for i in range(0, 40, 7)]

@@ -10,6 +10,7 @@ import pytest
 
 import pytest_qnnrobust as qnn
 from pytest_qnnrobust.quantizers import AffineQuantizer, Function, QuantizerLawError
+from tests.helpers.examples import examples
 from tests.quantizers import broken
 from tests.quantizers.broken import Affine, Stochastic
 from tests.quantizers.failures import failures
@@ -30,7 +31,7 @@ AFFINE = [
 
 @pytest.mark.parametrize("quantizer", AFFINE, ids=str)
 def test_our_arithmetic_keeps_every_law_that_applies(quantizer: AffineQuantizer) -> None:
-    report = qnn.check_quantizer(quantizer, max_examples=50)
+    report = qnn.check_quantizer(quantizer, max_examples=examples(50))
     assert len(report.held) >= 10
     assert ("per-axis" in report.held) == (quantizer.quantized_dimension is not None)
     assert ("symmetric" in report.held) == quantizer.symmetric
@@ -85,7 +86,7 @@ def test_broken_quantizer_is_named_by_the_laws_it_breaks(
 
 @pytest.mark.parametrize("quantizer", [Affine(0.1, 3), Stochastic(0.1, 3)])
 def test_the_same_without_the_mistake_keeps_them(quantizer: Affine) -> None:
-    assert failures(quantizer, max_examples=50) == {}
+    assert failures(quantizer, max_examples=examples(50)) == {}
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,7 @@ def test_a_rounding_holds_where_it_is_claimed(name: str, function: Any) -> None:
     wrong = "round-trip" if name == "floor" else "halves"
     assert set(failures(quantizer, max_examples=40)) == {wrong}
     quantizer.rounding = name  # type: ignore[attr-defined]
-    assert failures(quantizer, max_examples=40) == {}
+    assert failures(quantizer, max_examples=examples(40)) == {}
     quantizer.rounding = None  # type: ignore[attr-defined]
     assert set(failures(quantizer, max_examples=40)) == ({wrong} if name == "floor" else set())
 

@@ -20,6 +20,7 @@ from pytest_qnnrobust.quantizers import (
     create,
     dorefa_weights,
 )
+from tests.helpers.examples import examples
 
 BITS = (1, 2, 4, 8, 12, 16)
 ADAPTERS = {"Function", "KerasAbsMax", "KerasFakeQuant"}
@@ -84,14 +85,14 @@ STOCHASTIC: dict[str, tuple[Any, set[str]]] = {
 
 @pytest.mark.parametrize(("quantizer", "laws"), DETERMINISTIC.values(), ids=DETERMINISTIC)
 def test_deterministic(quantizer: Any, laws: set[str]) -> None:
-    assert laws <= {*qnn.check_quantizer(quantizer, max_examples=25).held}
+    assert laws <= {*qnn.check_quantizer(quantizer, max_examples=examples(25)).held}
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize(("quantizer", "laws"), STOCHASTIC.values(), ids=STOCHASTIC)
 def test_stochastic(quantizer: Any, laws: set[str], seed: int) -> None:
     """Those that are biased by design do not pass for unbiased, and miss no other law."""
-    report = qnn.check_quantizer(quantizer, max_examples=25, seed=seed)
+    report = qnn.check_quantizer(quantizer, max_examples=examples(25), seed=seed)
     assert {*report.held} == laws
     if "unbiased" not in laws:
         assert report.skipped["unbiased"] == "biased, as it claims (unbiased = False)"

@@ -46,7 +46,9 @@ class _FoundError(Exception):
     pass
 
 
-@pytest.mark.parametrize("operator", ["LOGISTIC", "CONCATENATION"])
+@pytest.mark.parametrize(
+    "operator", [pytest.param("LOGISTIC", marks=pytest.mark.nightly), "CONCATENATION"]
+)
 def test_a_graph_with_one_bad_operator_shrinks_to_that_operator(operator: str) -> None:
     found = find(qst.tflite_graphs(), lambda graph: operator in graph.names)
     assert found.names == (operator,)

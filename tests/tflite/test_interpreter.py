@@ -35,11 +35,16 @@ def probes(interpreter: Interpreter, images: np.ndarray, count: int, seed: int =
     return np.concatenate([images, extremes, hot.reshape(10, *shape), noise]).astype(tensor.dtype)
 
 
+@pytest.fixture(scope="module")
+def compiled_demo() -> dict[str, Interpreter]:
+    """The demo's integer models, which these tests trace and compile once."""
+    return {name: Interpreter(read_graph(demo_path(name).read_bytes())) for name in DEMO}
+
+
 @pytest.mark.parametrize("name", DEMO)
-def test_demo_models_equal_tflm(name: str) -> None:
-    data = demo_path(name).read_bytes()
-    graph = read_graph(data)
-    compiled, reference = Interpreter(graph), Interpreter(graph, engine="reference")
+def test_demo_models_equal_tflm(compiled_demo: dict[str, Interpreter], name: str) -> None:
+    data, compiled = demo_path(name).read_bytes(), compiled_demo[name]
+    reference = Interpreter(read_graph(data), engine="reference")
     q = probes(compiled, np.empty((0, *compiled.input_shape)), 200)
     oracle = run_tflm(data, [q])
     np.testing.assert_array_equal(compiled.invoke(q), oracle)
@@ -47,9 +52,11 @@ def test_demo_models_equal_tflm(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DEMO)
-def test_every_activation_is_the_same_in_both_engines(name: str) -> None:
-    graph = read_graph(demo_path(name).read_bytes())
-    compiled, reference = Interpreter(graph), Interpreter(graph, engine="reference")
+def test_every_activation_is_the_same_in_both_engines(
+    compiled_demo: dict[str, Interpreter], name: str
+) -> None:
+    compiled = compiled_demo[name]
+    reference = Interpreter(read_graph(demo_path(name).read_bytes()), engine="reference")
     wanted = [step.output for step in compiled.plan.steps]
     q = probes(compiled, np.empty((0, *compiled.input_shape)), 70)
     for ours, theirs in zip(compiled.tensors(q, wanted), reference.tensors(q, wanted), strict=True):
@@ -57,8 +64,10 @@ def test_every_activation_is_the_same_in_both_engines(name: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 64, 65, 300])
-def test_any_batch_size_gives_the_same_integers(size: int) -> None:
-    interpreter = Interpreter(read_graph(demo_path(DEMO[0]).read_bytes()))
+def test_any_batch_size_gives_the_same_integers(
+    compiled_demo: dict[str, Interpreter], size: int
+) -> None:
+    interpreter = compiled_demo[DEMO[0]]
     q = probes(interpreter, np.empty((0, *interpreter.input_shape)), 300)
     whole = interpreter.invoke(q)
     part = interpreter.invoke(q[:size])

@@ -49,7 +49,7 @@ def compiled(forms: dict[str, Lowered], arrays: dict[str, list[Any]], fuse: bool
         return {name: apply(form, inputs[name]) for name, form in forms.items()}
 
     inputs = {name: [tf.constant(array) for array in arrays[name]] for name in forms}
-    outputs = tf.function(run, jit_compile=fuse)(inputs)
+    outputs = tf.function(run, jit_compile=fuse, autograph=False)(inputs)
     return {name: output.numpy() for name, output in outputs.items()}
 
 

@@ -21,7 +21,7 @@ def test_a_mutation_of_the_arithmetic_is_killed(mutation: Mutation) -> None:
     assert examples_until_found(mutation) is not None
 
 
-@pytest.mark.parametrize("prove", [requantization, bounds])
+@pytest.mark.parametrize("prove", [requantization, pytest.param(bounds, marks=pytest.mark.nightly)])
 def test_the_arithmetic_as_it_is_passes(prove: Property) -> None:
     """And conformance: test_generated_graphs.py."""
     prove()

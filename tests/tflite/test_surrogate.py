@@ -14,6 +14,7 @@ from pytest_qnnrobust.errors import UnsupportedOperatorError
 from pytest_qnnrobust.models.convert import convert
 from pytest_qnnrobust.models.load import load_model
 from pytest_qnnrobust.tflite.surrogate import OPERATORS, FloatTwin
+from tests.helpers import digits
 from tests.tflite.cases import CASES
 from tests.tflite.run_case import one_operator, run_kernel
 
@@ -82,7 +83,7 @@ def test_straight_through_forward_is_the_integer_graph(
     width: str, digit_samples: tuple[np.ndarray, np.ndarray]
 ) -> None:
     x, y = digit_samples
-    model = load_model(demo_path(f"digits_{width}.tflite")).with_bounds(0, 1)
+    model = digits.network(width)
     assert model.grid is not None
     straight = model.loss_gradient(x, y)
     np.testing.assert_array_equal(straight.logits, model.logits(x))
@@ -94,7 +95,7 @@ def test_gradients_point_where_finite_differences_of_the_twin_do(
     width: str, digit_samples: tuple[np.ndarray, np.ndarray]
 ) -> None:
     x, y = digit_samples
-    twin = load_model(demo_path(f"digits_{width}.tflite")).surrogate
+    twin = digits.network(width).surrogate
     gradient = twin.loss_gradient(x, y, "margin").gradient
     step = 2e-4
     direction = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
@@ -108,7 +109,7 @@ def test_jacobian_rows_are_gradients_of_logits(
     digit_samples: tuple[np.ndarray, np.ndarray],
 ) -> None:
     x, y = digit_samples
-    model = load_model(demo_path("digits_int8.tflite"))
+    model = digits.network("int8")
     logits, jacobian = model.jacobian(x[:4])
     order = np.argsort(logits, axis=1)
     rows = np.arange(4)
