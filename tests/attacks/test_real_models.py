@@ -7,6 +7,7 @@ import pytest
 
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.models.load import load_model
+from tests.attacks import laws
 
 SETTINGS = {
     "square-linf": {"max_iter": 8},
@@ -32,7 +33,7 @@ SETTINGS = {
 SAMPLES = 12
 
 
-@pytest.fixture(scope="module", params=["int8", "int16"])
+@pytest.fixture(scope="module", params=laws.DTYPES)
 def target(request, shared):
     model = load_model(shared / "models" / f"cifar_resnet_{request.param}.tflite", bounds=(0, 1))
     data = np.load(shared / "data" / "cifar10_test.npz")
