@@ -23,7 +23,7 @@ from pytest_qnnrobust.statistics.sequential import (
 )
 from tests.helpers.examples import examples
 
-REPEATS, N = 2000, 300
+REPEATS, N = examples(2000), 300
 SLACK = 3 * np.sqrt(0.05 * 0.95 / REPEATS)
 """Three standard errors of a rate of 0.05 over the repeats."""
 

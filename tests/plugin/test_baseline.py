@@ -15,7 +15,7 @@ from tests.helpers.digits import broken_int8
 from tests.plugin.conftest import summary
 
 INT8 = demo_path("digits_int8.tflite")
-FAST = ("--qnn-samples=40", "--qnn-eps=0.05", "-k", "test_direct and int8")
+FAST = ("--qnn-samples=40", "--qnn-eps=0.05", "robustness_tests/test_direct.py", "-k", "int8")
 
 
 @pytest.fixture

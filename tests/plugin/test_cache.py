@@ -18,8 +18,8 @@ def two_cells(cold, digits):
 
     def start(*args: object) -> pytest.RunResult:
         named = (f"--qnn-int8={INT8}", f"--qnn-data={digits}", "--qnn-samples=20")
-        which = ("--qnn-attack=noise,square-linf", "--qnn-eps=0.05", "-k", "test_direct and int8")
-        return cold(*named, *which, *args)
+        which = ("robustness_tests/test_direct.py", "-k", "int8", "--qnn-eps=0.05")
+        return cold(*named, *which, "--qnn-attack=noise,square-linf", *args)
 
     return start
 

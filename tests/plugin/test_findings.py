@@ -7,11 +7,12 @@ from tests.plugin.conftest import summary
 
 FLOAT, INT8 = (demo_path(name) for name in ("digits_float.keras", "digits_int8.tflite"))
 GATE = ("--qnn-samples=40", "--qnn-eps=0.1")
+ANGLE = ("robustness_tests/test_takeaways.py", "-k", "point_elsewhere and int8")
 FEW = ("--qnn-samples=12",)
 
 
 def test_a_finding_that_does_not_hold_is_reported_and_fails_nothing(gate) -> None:
-    result = gate("-k", "point_elsewhere and int8")
+    result = gate(*ANGLE)
     assert result.ret == 0
     result.assert_outcomes(xfailed=1)
     text = summary(result)
@@ -20,7 +21,10 @@ def test_a_finding_that_does_not_hold_is_reported_and_fails_nothing(gate) -> Non
 
 
 def test_a_finding_fails_where_it_is_asked_to(gate) -> None:
-    result = gate("-k", "point_elsewhere and int8", "--qnn-findings=fail")
+    result = gate(
+        *ANGLE,
+        "--qnn-findings=fail",
+    )
     assert result.ret == 1
     assert "VIOLATED: T4 int8 gradient misaligned with float32" in summary(result)
 

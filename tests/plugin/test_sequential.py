@@ -17,6 +17,7 @@ from tests.plugin.spread import ROOT, report
 INT8 = demo_path("digits_int8.tflite")
 CELL = "int8-square-linf-direct"
 SEQUENTIAL = "--qnn-sequential"
+DIRECT = ("robustness_tests/test_direct.py", "-k", "int8")
 LIMIT = "--qnn-fail-if=accuracy:-12pt,clean:-12pt"
 
 
@@ -26,10 +27,10 @@ def square(run, pytester):
     with np.load(demo_path("digits.npz")) as data:
         np.savez(pytester.path / "digits160.npz", x=data["x"][:160], y=data["y"][:160])
 
-    def start(*args: object, model=INT8, eps=0.05, tests="test_direct and int8"):
+    def start(*args: object, model=INT8, eps=0.05, tests=DIRECT):
         return run(
             f"--qnn-int8={model}", "--qnn-data=digits160.npz", "--qnn-samples=160",
-            "--qnn-attack=square-linf", f"--qnn-eps={eps}", "--qnn-report=out", "-q", "-k", tests,
+            "--qnn-attack=square-linf", f"--qnn-eps={eps}", "--qnn-report=out", "-q", *tests,
             *args,
         )  # fmt: skip
 
@@ -118,7 +119,7 @@ def test_other_claims_get_every_sample_and_the_verdict_stays(square, written) ->
     """Masked gradients are judged on whole cells; the order of the tests does not matter."""
     tests = "(test_direct or test_transfer or weaker_than_a_transferred_one) and int8"
     tests += " and (square or not weaker)"
-    result = square("--qnn-min-accuracy=0.5", SEQUENTIAL, tests=tests)
+    result = square("--qnn-min-accuracy=0.5", SEQUENTIAL, tests=("-k", tests))
     found = written()
     assert result.ret == 0
     assert {len(one) for one in found.outcomes} == {160}
@@ -133,10 +134,10 @@ def test_workers_stop_where_one_process_does(square, written, monkeypatch) -> No
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     args = ("--qnn-min-accuracy=0.5", "--qnn-baseline=kept.json", SEQUENTIAL, LIMIT)
     tests = "(test_direct or test_transfer) and int8"
-    square("--qnn-baseline=kept.json", "--qnn-update", tests=tests)
-    one = square(*args, tests=tests)
+    square("--qnn-baseline=kept.json", "--qnn-update", tests=("-k", tests))
+    one = square(*args, tests=("-k", tests))
     alone = written()
-    two = square(*args, "-n2", tests=tests)
+    two = square(*args, "-n2", tests=("-k", tests))
     together = written()
     assert one.ret == two.ret == 0
     assert report(one) == report(two)

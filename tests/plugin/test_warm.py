@@ -135,6 +135,7 @@ def test_a_broken_file_ends_the_run_as_ever(run, few, model: Path) -> None:
     assert "mine.keras is not a readable Keras model" in errors[0]
 
 
+@pytest.mark.nightly
 def test_damaged_entries_of_every_kind_are_made_again(run, few, model: Path) -> None:
     which = (f"--qnn-float={model}", f"--qnn-int8={INT8}", "-k", "float32 or law or int16")
     assert few(run, *which, "--qnn-report=first").ret == 0

@@ -207,7 +207,10 @@ def network(weights: str, activations: str) -> Any:
 
 @pytest.fixture(
     scope="module",
-    params=["dorefa:2 dorefa:2", "stochastic-ternary affine:8"],
+    params=[
+        "dorefa:2 dorefa:2",
+        pytest.param("stochastic-ternary affine:8", marks=pytest.mark.nightly),
+    ],
 )
 def trained(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
