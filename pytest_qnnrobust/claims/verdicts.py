@@ -20,6 +20,11 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.statistics import paired
+from pytest_qnnrobust.statistics.discordance import (
+    difference_interval,
+    discordance,
+    paired_proportion_test,
+)
 
 Value = Literal["holds", "violated", "inconclusive"]
 Unit = Literal[
@@ -34,6 +39,8 @@ Unit = Literal[
 ]
 
 
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
+"""Relative size of a difference of two distances that is rounding."""
 MAX_REPORTED_SAMPLES = 1_000_000
 """Largest number of samples that a verdict names as settling its claim."""
 
@@ -118,11 +125,11 @@ def accuracy_at_least(
     Each is a label and bool (N,), right or not. `parts` is the number of parts of the whole claim,
     of which this is one.
     """
-    pairs = paired.discordance(first[1], second[1])
-    holds = paired.paired_proportion_test(pairs, "greater", -rule.margin)
-    violated = paired.paired_proportion_test(pairs, "less", -rule.margin)
+    pairs = discordance(first[1], second[1])
+    holds = paired_proportion_test(pairs, "greater", -rule.margin)
+    violated = paired_proportion_test(pairs, "less", -rule.margin)
     value, p_value = _decide(holds, violated, rule, parts)
-    interval = paired.difference_interval(pairs, rule.level)
+    interval = difference_interval(pairs, rule.level)
     statement = (
         f"{first[0]} {_percent(first[1])} against {second[0]} {_percent(second[1])}, difference "
         f"{100 * pairs.difference:+.1f} points [{100 * interval.low:+.1f}, "
@@ -176,6 +183,8 @@ def distance_at_least(
     if a.shape != b.shape:
         raise expected("distances of the same samples", first=a.shape, second=b.shape)
     shifted = a - (1 - rule.margin) * b
+    # Norms of float32 inputs: what differs by less than their rounding is equal.
+    shifted[np.abs(shifted) <= ROUNDING * np.maximum(np.abs(a), np.abs(b))] = 0.0
     holds = paired.signed_rank_test(shifted, "greater")
     violated = paired.signed_rank_test(shifted, "less")
     value, p_value = _decide(holds, violated, rule, parts)

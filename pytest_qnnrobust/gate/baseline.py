@@ -29,6 +29,7 @@ from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.options.values import Limits, Loss
 from pytest_qnnrobust.results.document import DataRecord, Results, SequentialRecord
 from pytest_qnnrobust.statistics import paired, sequential
+from pytest_qnnrobust.statistics.discordance import discordance
 
 Mask = NDArray[np.bool_]
 Status = Literal["kept", "worse", "inconclusive", "new", "vanished", "stale"]
@@ -214,7 +215,7 @@ def _compare_watched(
     bounds = sequential.confidence_sequence(sequential.gains(before[:n], now), level)
     low, high = (2 * float(side[-1]) - 1 for side in bounds)
     interval = paired.Interval(low, high, level)
-    effect = paired.discordance(now, before[:n]).difference
+    effect = discordance(now, before[:n]).difference
     statement = (
         f"now {100 * np.mean(now):.1f} % against recorded {100 * np.mean(before[:n]):.1f} %, "
         f"difference {100 * effect:+.1f} points [{100 * interval.low:+.1f}, "
