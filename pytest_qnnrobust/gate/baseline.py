@@ -8,6 +8,7 @@ at the cell's own share of the level.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,15 +26,20 @@ from pytest_qnnrobust.claims.verdicts import (
     p_text,
 )
 from pytest_qnnrobust.data.domain import span
+from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.options.values import Limits, Loss
 from pytest_qnnrobust.results.document import DataRecord, Results, SequentialRecord
 from pytest_qnnrobust.statistics import paired, sequential
 from pytest_qnnrobust.statistics.discordance import discordance
 
+CellParts = tuple[str, str, str]
+"""(model, attack, mode) of a cell, which are joined to its id."""
 Mask = NDArray[np.bool_]
 Status = Literal["kept", "worse", "inconclusive", "new", "vanished", "stale"]
 
+VARIABLE = ("target", "source", "runtime", "gradient", "settings", "seed")
+"""Fields in which two outcomes of one id can differ."""
 SAME_SETTINGS = ("settings", "seed", "runtime", "mode", "gradient")
 """Fields, beside the samples, that two outcomes of a cell must share to be comparable."""
 
@@ -69,9 +75,9 @@ def compare(
     watched = {record.cell: record for record in current.sequential if record.about == "baseline"}
     other_data = other_samples(recorded.data, current.data)
     compared: list[CellComparison] = []
+    before, now = named(recorded, current)
     if not other_data:
-        compared += _compare_clean(recorded, current, limits, rule, watched)
-    before, now = recorded.cells, current.cells
+        compared += _compare_clean(before, now, limits, rule, watched)
     for cell in sorted(before.keys() | now.keys()):
         if cell not in before:
             compared.append(CellComparison(cell, "new", "not in the baseline"))
@@ -106,9 +112,45 @@ def comparisons(recorded: Results) -> int:
     return len(recorded.outcomes) + distances + len(clean)
 
 
+def check_limits(limits: Limits, cells: Iterable[CellParts]) -> None:
+    """Raise QnnRobustError for a limit that none of the cells can be held to."""
+    cells = list(cells)
+    names: dict[Loss, set[str]] = {
+        "accuracy": {"-".join(parts) for parts in cells},
+        "clean": {f"{model}-clean" for model, _, _ in cells},
+        "distance": {"-".join(parts) for parts in cells if minimizes_distance(parts[1])},
+    }
+    for limit in limits.rules:
+        if limit.pattern and not any(limit.pattern in name for name in names[limit.loss]):
+            rule = "--qnn-fail-if to fit a cell, such as int8-square-linf-direct:accuracy:-3pt"
+            if limit.loss == "distance":
+                rule = "--qnn-fail-if distance to fit an attack without a budget, such as deepfool"
+            raise expected(rule, cell=limit.pattern, loss=limit.loss)
+
+
+def named(*runs: Results) -> list[dict[str, Outcome]]:
+    """The outcomes of each run by name: their ids, with what differs where an id has several."""
+    several = set()
+    for run in runs:
+        ids = [outcome.id for outcome in run.outcomes]
+        several |= {cell for cell in ids if ids.count(cell) > 1}
+    variants: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for outcome in (outcome for run in runs for outcome in run.outcomes if outcome.id in several):
+        for field in VARIABLE:
+            variants[outcome.id][field].add(str(getattr(outcome, field)))
+
+    def name(outcome: Outcome) -> str:
+        differing = [field for field, seen in variants[outcome.id].items() if len(seen) > 1]
+        return " ".join(
+            [outcome.id, *(f"{field}={getattr(outcome, field)}" for field in differing)]
+        )
+
+    return [{name(outcome): outcome for outcome in run.outcomes} for run in runs]
+
+
 def _compare_clean(
-    recorded: Results,
-    current: Results,
+    recorded: Mapping[str, Outcome],
+    current: Mapping[str, Outcome],
     limits: Limits,
     rule: Rule,
     watched: Mapping[str, SequentialRecord],
@@ -118,8 +160,8 @@ def _compare_clean(
     The samples are those of its longest cell; of several such cells, one that was not watched.
     """
     best: dict[tuple[str, str], tuple[int, bool, str]] = {}
-    for cell, now in sorted(current.cells.items()):
-        before, rank = recorded.cells.get(cell), (len(now), cell not in watched)
+    for cell, now in sorted(current.items()):
+        before, rank = recorded.get(cell), (len(now), cell not in watched)
         if before is not None and _begins(before, now, cell in watched):
             key = now.defense, now.width
             if key not in best or rank > best[key][:2]:
@@ -127,7 +169,7 @@ def _compare_clean(
     compared = []
     for key, (_, unwatched, cell) in best.items():
         name = "-".join(filter(None, (*key, "clean")))
-        right = recorded.cells[cell].clean_correct, current.cells[cell].clean_correct
+        right = recorded[cell].clean_correct, current[cell].clean_correct
         if unwatched:
             compared.append(_compare_accuracy(name, "clean", *right, limits, rule))
         else:

@@ -109,6 +109,12 @@ def judge_comparisons(
             problems.append(line)
         elif options.inconclusive == "warn":
             warnings.append(line)
+    names = [cell.cell for cell in compared]
+    warnings += [
+        f"the suppression of {suppression.pattern} fits no cell"
+        for suppression in suppressed
+        if names and not any(map(suppression.fits, names))
+    ]
     return Gate(tuple(records), (*problems, *expired), tuple(warnings))
 
 
@@ -119,7 +125,8 @@ def update_baseline(held_to: HeldTo, current: Results, options: Options) -> Path
     plain = replace(current, comparison=None)
     if options.update_new and held_to.results is not None:
         before = held_to.results
-        new = [outcome for outcome in current.outcomes if outcome.id not in before.cells]
+        recorded, measured = baseline.named(before, current)
+        new = [outcome for name, outcome in measured.items() if name not in recorded]
         plain = replace(before, outcomes=(*before.outcomes, *new))
     document.write(options.baseline, plain)
     return options.baseline

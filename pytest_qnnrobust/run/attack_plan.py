@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from pytest_qnnrobust import attacks, demo
 from pytest_qnnrobust.attacks import ArtAttack, ArtBudgetAttack, Attack, FixedBudgetAttack
-from pytest_qnnrobust.attacks.registry import attack_id
+from pytest_qnnrobust.attacks.registry import ART, attack_id
 from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation.cells import MODES
 from pytest_qnnrobust.options import Options
@@ -86,12 +86,14 @@ class AttackPlan:
             rule = f"--qnn-profile to be one of {', '.join(attacks.PROFILES)}"
             raise expected(rule, profile=self.options.profile)
         for name in self.ids:
-            if not attacks.is_known(name):
+            if name.startswith(ART):
+                attacks.create(name)
+            elif not attacks.is_known(name):
                 available = ", ".join(attacks.available())
                 rule = f"--qnn-attack to be among {available}, or art:NAME"
                 raise expected(rule, attack=name)
             attacks.preset(name, self.options.profile)
-        cells = self._possible_cells()
+        cells = ["-".join(parts) for parts in self.possible_cells()]
         for threshold in self.options.min_accuracy:
             if not any(threshold.pattern in cell for cell in cells):
                 rule = "--qnn-min-accuracy to name a cell such as int8-square-linf-direct"
@@ -103,9 +105,9 @@ class AttackPlan:
             cure = f"the inputs are in {self.bounds}"
             raise expected(f"--qnn-eps to be in (0, {self.span:g}]", eps=self.eps, cure=cure)
 
-    def _possible_cells(self) -> list[str]:
-        """The ids of all cells that a run with these options could have."""
+    def possible_cells(self) -> list[tuple[str, str, str]]:
+        """(model, attack, mode) of all cells that a run with these options could have."""
         squeezed = [f"{SQUEEZED}-"] if self.options.squeeze else []
         defenses = ["", *squeezed, *(f"{files.name}-" for files in self.options.defended)]
         parts = product(defenses, WIDTHS, self.ids, MODES)
-        return [f"{defense}{width}-{name}-{mode}" for defense, width, name, mode in parts]
+        return [(f"{defense}{width}", name, mode) for defense, width, name, mode in parts]

@@ -19,6 +19,7 @@ from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cached_model import cached
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
 from pytest_qnnrobust.evaluation.evaluator import Elsewhere, Evaluator
+from pytest_qnnrobust.gate.baseline import check_limits
 from pytest_qnnrobust.gate.gate import Gate, HeldTo, judge, read_held_to, update_baseline
 from pytest_qnnrobust.gate.stopping import Stopping, require_random_order
 from pytest_qnnrobust.gate.thresholds import cells_below
@@ -223,7 +224,11 @@ class Session:
     @cached_property
     def held_to(self) -> HeldTo:
         """The baseline and the suppressions; QnnRobustError on a bad file."""
-        return read_held_to(self.options)
+        held_to = read_held_to(self.options)
+        recorded = held_to.results.outcomes if held_to.results else ()
+        cells = [("-".join(filter(None, (o.defense, o.width))), o.attack, o.mode) for o in recorded]
+        check_limits(self.options.fail_if, [*AttackPlan(self.options).possible_cells(), *cells])
+        return held_to
 
     def _recorded_domain(self) -> tuple[float, float] | None:
         """The input domain of the run that this one is compared with, if there is one."""
