@@ -23,5 +23,6 @@ def test_transfer(
     qnn_session: Session,
 ) -> None:
     """The cell is measured, and its accuracy obeys the threshold."""
+    checks.require_reachable_budget(qnn_model, qnn_attack)
     outcome = qnn_evaluate(qnn_model, qnn_attack, mode="transfer", stop=True)
     checks.require_accuracy(qnn_session, outcome)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import validation
 from pytest_qnnrobust.attacks.geometry import grids
-from pytest_qnnrobust.attacks.geometry.grids import whole_steps
 from pytest_qnnrobust.attacks.result import AttackResult, Recorder
 from pytest_qnnrobust.attacks.settings import check_settings, positive, required
 from pytest_qnnrobust.attacks.streams import Streams
@@ -101,18 +100,22 @@ class Attack(ABC):
                 recorder.exhausted[attacked[start:]] = True
                 break
             watch = _watcher(progress, type(self).__name__, start, len(rows), len(attacked))
-            target = self._target(model, recorder.clean[rows], y[rows], query_budget, deadline)
-            target.on_progress = watch
             recorder.exhausted[rows] = True
-            try:
-                with one_blas_thread():
-                    recorder.interrupted = self._attack(target, Streams(seed, index[rows]))
-                    self._grade(target, rows, recorder)
-                if watch is not None:
-                    watch(1.0)
-            except KeyboardInterrupt:
-                recorder.interrupted = True
-            recorder.model_seconds += target.model_seconds
+            while len(rows) and not recorder.interrupted:
+                target = self._target(model, recorder.clean[rows], y[rows], query_budget, deadline)
+                target.on_progress = watch
+                over = np.arange(len(rows))
+                try:
+                    with one_blas_thread():
+                        over = self._attack(target, Streams(seed, index[rows]), recorder)
+                        self._grade(target.alone(over), rows[over], recorder)
+                except KeyboardInterrupt:
+                    recorder.interrupted = True
+                recorder.model_seconds += target.model_seconds
+                # A sample's spent budget ends the attack on all of them: the others start anew.
+                rows = np.delete(rows, over)
+            if watch is not None and not recorder.interrupted:
+                watch(1.0)
         return recorder.result()
 
     @abstractmethod
@@ -157,17 +160,21 @@ class Attack(ABC):
     def _grade(self, target: Target, rows: Rows, recorder: Recorder) -> None:
         """Seal the proposals, score them on the model and record them for samples `rows`."""
 
-    def _attack(self, target: Target, streams: Streams) -> bool:
-        """Run on one batch; true when the user interrupted it."""
+    def _attack(self, target: Target, streams: Streams, recorder: Recorder) -> Rows:
+        """Run on one batch; the samples that it is over for, all but those that others cut off.
+
+        A universal attack has one budget for the whole batch. Ctrl-C is noted in `recorder`.
+        """
         try:
             if target.eps > 0:
                 self.run(target, target.x, target.y, streams)
         except OutOfBudgetError:
-            return False
+            if target.exhausted.any() and not self.universal:
+                return np.flatnonzero(target.exhausted)
         except KeyboardInterrupt:
             target.exhausted[:] = True
-            return True
-        return False
+            recorder.interrupted = True
+        return target.all_rows
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -241,10 +248,17 @@ def _watcher(
 
 
 def out_of_reach(model: Model, attack: Attack) -> str:
-    """Explain that an Linf budget below one input step can change nothing; else ""."""
-    eps = getattr(attack, "eps", None)
-    if model.grid is None or eps is None or cast(Any, attack).norm != np.inf:
+    """Explain why a budget says nothing of robustness on `model`; "" where it does.
+
+    In Linf one below an input step can change nothing. One beyond the distance of any two inputs
+    holds every input there is.
+    """
+    eps, norm = getattr(attack, "eps", None), getattr(attack, "norm", None)
+    if eps is None or norm is None:
         return ""
-    if whole_steps(eps, model.grid) > 0:
+    diameter = _diameter(model, norm)
+    if eps > diameter * (1 + grids.BUDGET_TOLERANCE):
+        return f"eps={eps:.4g} is more than any two inputs are apart ({diameter:.4g})"
+    if model.grid is None or norm != np.inf or grids.whole_steps(eps, model.grid) > 0:
         return ""
     return f"eps={eps:.3g} is less than one {model.width} input step ({model.grid.scale:.3g})"

@@ -207,6 +207,15 @@ class Target:
         part.gradients[:] = self.gradients[rows]
         return part
 
+    def alone(self, rows: Rows) -> Target:
+        """A target of samples `rows` only, with what was proposed for them, to be graded."""
+        if len(rows) == len(self):
+            return self
+        part = self.part(rows)
+        part.proposals[:] = self.proposals[rows]
+        part.exhausted[:] = self.exhausted[rows]
+        return part
+
     def absorb(self, part: Target, rows: Rows) -> None:
         """Take over what `part`, made of samples `rows`, has spent; not what it proposes."""
         self.queries[rows] = part.queries

@@ -108,7 +108,7 @@ def integer_graph(models: Mapping[str, Model]) -> tuple[str, Workload]:
 
 
 def require_reachable_budget(model: Model, attack: Attack) -> None:
-    """Skip an Linf attack whose budget is less than one input step: it could change nothing."""
+    """Skip an attack whose budget says nothing of robustness: below an input step, or no limit."""
     reason = out_of_reach(model, attack)
     if reason:
         pytest.skip(reason)

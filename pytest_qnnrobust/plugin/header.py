@@ -13,6 +13,18 @@ def lines(session: Session) -> list[str]:
     return [f"qnnrobust: {line}" for line in (*_models(session), *_attacked(session))]
 
 
+def budget(session: Session) -> str:
+    """The Linf budget of the run in input units, and in steps of each quantized input."""
+    eps = session.attacks.eps or 0.0
+    grids = {
+        width: subject.model.grid
+        for width, subject in session.subjects.given.items()
+        if subject.model.grid is not None
+    }
+    steps = [f" = {eps / grid.scale:.4g} {width} steps" for width, grid in grids.items()]
+    return f"{eps:.4g}" + "".join(steps)
+
+
 def _models(session: Session) -> list[str]:
     options, lines = session.options, []
     for width, subject in session.subjects.given.items():
@@ -29,7 +41,7 @@ def _attacked(session: Session) -> list[str]:
     options, data = session.options, session.subjects.data
     if data is None:
         return [NO_DATA]
-    eps = f"eps {session.attacks.eps:.4g}, " if session.attacks.eps else ""
+    eps = f"eps {budget(session)}, " if session.attacks.eps else ""
     attacked = min(session.attacks.samples, len(data))
     lines = [
         f"{len(data)} samples of {Path(data.name).name}, {data.domain}",

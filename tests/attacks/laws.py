@@ -90,3 +90,14 @@ def stops_at_its_budget(attack: Attack, budget: int = 37) -> None:
     assert (result.queries + result.gradients <= budget).all()
     assert result.exhausted.all()
     assert np.isfinite(result.x_adv).all()
+
+
+def every_sample_has_its_own_budget(attack: Attack, budget: int) -> None:
+    """A sample comes out as if it were attacked alone, whatever the others have spent."""
+    model, x, y = problem((4, 4, 1), 2, samples=8)
+    whole = attack(model, x, y, query_budget=budget)
+    for batch_size in (1, 3):
+        again = attack(model, x, y, query_budget=budget, batch_size=batch_size)
+        np.testing.assert_array_equal(again.x_adv, whole.x_adv)
+        np.testing.assert_array_equal(again.queries, whole.queries)
+        np.testing.assert_array_equal(again.exhausted, whole.exhausted)

@@ -143,6 +143,12 @@ def test_eight_of_255_hold_eight_steps_of_a_pixel_grid():
     assert grids.whole_steps(7.99 / 255, grid) == 7
 
 
+@pytest.mark.parametrize(("text", "steps"), [("0.0078431", 2), ("0.0313", 7), ("0.031372", 8)])
+def test_a_budget_of_whole_steps_may_be_written_with_a_few_digits(text, steps):
+    grid = grid_for("int8", BOUNDS)
+    assert grids.whole_steps(float(text), grid) == steps
+
+
 def test_bounds_that_float32_cannot_hold_are_narrowed():
     low, high = balls.float32_bounds((0.1, 0.3))
     assert 0.1 <= float(low) < 0.1 + 1e-8

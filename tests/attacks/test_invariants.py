@@ -156,3 +156,9 @@ def test_a_budget_of_eight_pixel_steps_is_eight_steps():
     moved = model.grid.quantize(result.x_adv).astype(int) - model.grid.quantize(x)
     assert np.abs(moved).max() == 8
     np.testing.assert_allclose(result.linf, 8 * model.grid.scale, rtol=1e-12)
+
+
+@pytest.mark.parametrize("budget", [7, 60, 400])
+@pytest.mark.parametrize("name", [n for n in attacks.NAMES if n not in ("uap", *SLOW)])
+def test_every_sample_has_its_own_budget(name, budget):
+    laws.every_sample_has_its_own_budget(attacks.create(name, **QUICK.get(name, {})), budget)

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_qnnrobust import attacks
 from pytest_qnnrobust.errors import AttackError, DataError
-from tests.attacks.linear import LinearModel, problem
+from tests.attacks.linear import LinearModel, problem, quantized_problem
 
 
 def test_a_subclass_with_another_default_keeps_the_checks():
@@ -240,6 +240,13 @@ def test_a_call_that_does_not_fit_the_model_is_one_clear_line(change, error, tex
     with pytest.raises(error, match=text) as caught:
         attacks.FGSM()(model, **arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [255.0, 1e30, -1.5])
+def test_pixels_for_a_quantized_model_of_another_domain_are_refused(value):
+    model, x, y = quantized_problem("int8", (4,), bounds=(-1.0, 1.0), samples=2)
+    with pytest.raises(DataError, match=r"x in \[.*with_bounds"):
+        attacks.FGSM()(model, np.full_like(x, value), y)
 
 
 def test_a_budget_beyond_the_domain_is_refused():

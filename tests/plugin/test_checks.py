@@ -23,7 +23,7 @@ def session(x_adv: np.ndarray) -> Any:
 
 
 def model(grid: InputGrid | None = None) -> Any:
-    return SimpleNamespace(bounds=(0.0, 0.6), grid=grid, width="int8")
+    return SimpleNamespace(bounds=(0.0, 0.6), grid=grid, width="int8", input_shape=(4,))
 
 
 @pytest.mark.parametrize("grid", [None, GRID])
@@ -56,3 +56,10 @@ def test_budget_below_one_step_is_skipped(eps: float, skipped: bool) -> None:
         return
     with pytest.raises(pytest.skip.Exception, match="less than one int8 input step"):
         checks.require_reachable_budget(model(GRID), attack)
+
+
+@pytest.mark.parametrize("grid", [None, GRID])
+def test_a_budget_that_holds_every_input_is_skipped(grid: InputGrid | None) -> None:
+    attack = attacks.create("square-l1", eps=2.5)
+    with pytest.raises(pytest.skip.Exception, match=r"more than any two inputs are apart \(2.4\)"):
+        checks.require_reachable_budget(model(grid), attack)

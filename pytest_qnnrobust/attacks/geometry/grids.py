@@ -20,9 +20,13 @@ BUDGET_TOLERANCE = 1e-6
 """Relative slack of a budget on a quantized input: 8/255 has to hold 8 steps of float32(1/255)."""
 
 
+STEP_TOLERANCE = 1e-3
+"""Part of a step that an Linf budget may lack of a whole number of them: 2/255 written 0.00784."""
+
+
 def whole_steps(eps: float, grid: InputGrid) -> int:
-    """Number of input LSBs that fit into `eps`."""
-    return int(eps / grid.scale * (1 + BUDGET_TOLERANCE))
+    """Number of input LSBs that fit into `eps`, an Linf budget."""
+    return int(eps / grid.scale + STEP_TOLERANCE)
 
 
 def project_to_grid(
