@@ -4,6 +4,7 @@ from pytest_qnnrobust.options.declarations import OPTIONS, Options, names_that_m
 from pytest_qnnrobust.options.resolve import (
     INCONCLUSIVE,
     add_options,
+    flags_about_a_gate,
     from_command,
     from_config,
     from_json,
@@ -14,6 +15,7 @@ __all__ = [
     "OPTIONS",
     "Options",
     "add_options",
+    "flags_about_a_gate",
     "from_command",
     "from_config",
     "from_json",

@@ -211,8 +211,8 @@ class Options:
         metavar="EPS",
         group="attacks",
         matters="outcome",
-        help="perturbation budget of the fixed-budget attacks in model input units, such as "
-        "8/255; default: the profile's",
+        help="Linf budget, in model input units such as 8/255, of the attacks that have one "
+        "(fgsm, pgd, square-linf, ...; others keep the profile's); default: the profile's",
     )
     samples: int | None = option(
         "--qnn-samples",

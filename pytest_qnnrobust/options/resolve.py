@@ -65,6 +65,13 @@ def from_config(config: pytest.Config) -> Options:
     return _checked(Options(**values, gate=gate))
 
 
+def flags_about_a_gate(config: pytest.Config) -> list[str]:
+    """The flags of the command line that say what to test, how hard, and what to require."""
+    groups = ("models and data", "attacks", "gate")
+    options = [option for option in OPTIONS if option.group in groups]
+    return [option.flag for option in options if config.getoption(option.key) is not None]
+
+
 def _sources(config: pytest.Config) -> list[_Source]:
     """The places to look in, the one that wins first."""
     here = config.invocation_params.dir

@@ -22,6 +22,10 @@ GRADIENTS = ("straight-through", "surrogate", "finite-difference")
 DIGITS = "digits"
 """The data source that stands for the embedded test digits."""
 
+LONGEST_NUMBER = 60
+"""Characters of a number, or of a fraction of two."""
+
+_LONG_EXPONENT = re.compile(r"[eE][-+]?\d{4}")
 OBJECT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.]*")
 
@@ -126,9 +130,13 @@ def parse_object(text: str) -> str:
 def parse_number(text: str) -> float:
     """A finite number, also as a fraction: `0.03`, `8/255`."""
     try:
+        # An exponent of many digits would be written out, for seconds or without end.
+        if len(text) > LONGEST_NUMBER or _LONG_EXPONENT.search(text):
+            raise OverflowError
         return float(Fraction(text.strip()))
-    except (ValueError, ZeroDivisionError) as error:
-        rule = f"expected a number such as 0.03 or 8/255, got {text!r}"
+    except (ValueError, ZeroDivisionError, OverflowError) as error:
+        shown = text if len(text) <= LONGEST_NUMBER else f"{text[:LONGEST_NUMBER]}..."
+        rule = f"expected a number such as 0.03 or 8/255, got {shown!r}"
         raise argparse.ArgumentTypeError(rule) from error
 
 
@@ -190,7 +198,7 @@ def parse_jobs(text: str) -> int:
 
 def parse_shard(text: str) -> tuple[int, int]:
     """`2/3`: the second of three parts."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     if match:
         part, parts = int(match[1]), int(match[2])
         if 1 <= part <= parts:
@@ -204,7 +212,7 @@ def parse_seed(text: str) -> int:
 
 def parse_size(text: str) -> int:
     """Bytes: `2G`, `500M`, `1.5g`, `4096`; K, M, G and T are powers of 1024."""
-    match = _SIZE.fullmatch(text.strip().upper())
+    match = _SIZE.fullmatch(text.strip().upper()) if len(text) <= LONGEST_NUMBER else None
     size = int(Fraction(match[1]) * 1024 ** UNITS.index(match[2])) if match else 0
     if size < 1:
         raise argparse.ArgumentTypeError(f"expected a size such as 2G or 500M, got {text!r}")

@@ -129,6 +129,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Say that the model is missing where flags are about a gate and nothing else was collected."""
+    config = session.config
+    chosen, asked = config.stash[options_key], options.flags_about_a_gate(config)
+    narrowed = config.getoption("keyword") or config.getoption("markexpr") or is_worker(config)
+    if asked and not (session.items or chosen.gate or chosen.quantizer or narrowed):
+        cure = "add --qnn-model FILE, or --qnn-demo"
+        raise pytest.UsageError(f"{asked[0]} is about a gate, and no model is given; {cure}")
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     config = session.config
     run = config.stash.get(session_key, None)

@@ -182,3 +182,14 @@ def test_bad_value_in_a_toml_file(
 def test_bad_value_in_an_ini_file(refused, pytester: pytest.Pytester, line: str, rule: str) -> None:
     path = pytester.makeini(f"[pytest]\n{line}\n")
     assert refused() == f"ERROR: {line.split()[0]} in {path}: {rule}"
+
+
+def test_a_forgotten_model_is_named(run, digits) -> None:
+    result = run(f"--qnn-data={digits}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --qnn-data is about a gate, and no model is given; *"])
+
+
+def test_own_tests_need_no_model_for_the_data(pytester: pytest.Pytester, run, digits) -> None:
+    pytester.makepyfile("def test_mine(qnn_data): assert len(qnn_data.x) == 40")
+    run(f"--qnn-data={digits}").assert_outcomes(passed=1)
