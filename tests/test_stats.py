@@ -80,7 +80,7 @@ def test_p_is_the_worst_case_over_the_rates_that_are_allowed(bound: float) -> No
         low, high = max(searched.low, -bound), min(searched.high, 1 - 1e-9)
         worst = 0.0
         if low <= high:
-            rates = np.linspace(low, high, 2001)[:, None]
+            rates = np.linspace(low, high, 401)[:, None]
             given_c = np.clip(rates + bound, 0, 1 - rates) / (1 - rates)
             chances = binom.pmf(c, n, rates) * binom.pmf(b, n - c, given_c)
             worst = chances[:, limits >= limit - 1e-7].sum(axis=1).max()
@@ -235,19 +235,19 @@ def test_power_at_the_detectable_difference() -> None:
     rng = np.random.default_rng(0)
     n, rate = 400, 0.2
     d = paired.detectable_difference(n, rate, alpha=0.05, power=0.8)
-    draws = rng.multinomial(n, [(rate + d) / 2, (rate - d) / 2, 1 - rate], size=1000)
+    draws = rng.multinomial(n, [(rate + d) / 2, (rate - d) / 2, 1 - rate], size=300)
     p = [paired_proportion_test(Discordance(n, b, c), "greater") for b, c, _ in draws]
-    assert 0.72 <= np.mean(np.array(p) <= 0.05) <= 0.88
+    assert 0.7 <= np.mean(np.array(p) <= 0.05) <= 0.9
 
 
 @pytest.mark.parametrize(("margin", "rate"), [(0.0, 0.05), (0.0, 0.3), (0.05, 0.1), (0.02, 0.3)])
 def test_false_alarm_rate_at_the_boundary(margin: float, rate: float) -> None:
-    # 2,000 repeats at the worst true difference, -margin; 3 standard errors of 0.05 are 0.015.
+    # 500 repeats at the worst true difference, -margin; 3 standard errors of 0.05 are 0.03.
     rng = np.random.default_rng(1)
     n = 200
-    draws = rng.multinomial(n, [(rate - margin) / 2, (rate + margin) / 2, 1 - rate], size=2000)
+    draws = rng.multinomial(n, [(rate - margin) / 2, (rate + margin) / 2, 1 - rate], size=500)
     p = [paired_proportion_test(Discordance(n, b, c), "less", -margin) for b, c, _ in draws]
-    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 0.015
+    assert np.mean(np.array(p) <= 0.05) <= 0.05 + 0.03
 
 
 def test_superiority_counts_pairs() -> None:

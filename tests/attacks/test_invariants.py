@@ -27,7 +27,7 @@ QUICK = {
     "fab": {"max_iter": 4},
     "fab-t": {"max_iter": 4, "targets": 2},
     "jsma": {"max_iter": 20},
-    "cw-l0": {"max_iter": 4, "polish_steps": 3},
+    "cw-l0": {"max_iter": 2, "polish_steps": 2},
     "cw-l2": {"max_iter": 4, "binary_search_steps": 3, "polish_steps": 3},
     "cw-linf": {"max_iter": 4, "polish_steps": 3},
     "ead": {"max_iter": 6, "binary_search_steps": 3, "polish_steps": 3},
@@ -158,7 +158,7 @@ def test_a_budget_of_eight_pixel_steps_is_eight_steps():
     np.testing.assert_allclose(result.linf, 8 * model.grid.scale, rtol=1e-12)
 
 
-@pytest.mark.parametrize("budget", [7, 60, 400])
+@pytest.mark.parametrize("budget", [7, 60, pytest.param(400, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", [n for n in attacks.NAMES if n not in ("uap", *SLOW)])
 def test_every_sample_has_its_own_budget(name, budget):
     laws.every_sample_has_its_own_budget(attacks.create(name, **QUICK.get(name, {})), budget)

@@ -13,7 +13,7 @@ GATE = (
     "--qnn-samples=30",
     "--qnn-eps=0.02",
     "--qnn-attack=square-linf,deepfool",
-    "-m=qnn_defended",
+    "robustness_tests/test_defended.py",
 )
 
 

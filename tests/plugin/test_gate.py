@@ -138,7 +138,7 @@ def test_junit_carries_the_cells(pytester: pytest.Pytester, run, digits) -> None
 
 
 def test_demo_is_green(run) -> None:
-    result = run("--qnn-demo", "--qnn-samples=8", "--qnn-attack=noise,square-linf,deepfool")
+    result = run("--qnn-demo", "--qnn-samples=8", "--qnn-attack=noise,deepfool")
     outcomes = result.parseoutcomes()
     assert result.ret == 0
     assert "failed" not in outcomes

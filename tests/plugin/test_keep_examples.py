@@ -18,8 +18,10 @@ GATE = (
     "--qnn-attack=noise,fgsm",
     "--qnn-eps=0.2",
     "--qnn-samples=20",
+    "robustness_tests/test_direct.py",
+    "robustness_tests/test_transfer.py",
     "-k",
-    "(test_direct or test_transfer) and int8",
+    "int8",
 )
 
 

@@ -64,8 +64,12 @@ def apart(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     "models",
     [
-        pytest.param((f"--qnn-float={FLOAT}", f"--qnn-int8={INT8}"), id="int16 derived"),
-        pytest.param((f"--qnn-model={INT8}",), id="float derived", marks=pytest.mark.nightly),
+        pytest.param((f"--qnn-model={INT8}",), id="float derived"),
+        pytest.param(
+            (f"--qnn-float={FLOAT}", f"--qnn-int8={INT8}"),
+            id="int16 derived",
+            marks=pytest.mark.nightly,
+        ),
         pytest.param(
             (f"--qnn-model={INT8}", "--qnn-runtime=litert-builtin"),
             id="phone",

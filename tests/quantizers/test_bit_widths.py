@@ -27,6 +27,7 @@ def test_first_and_last_layer_are_not_quantized(bits: int | None) -> None:
     assert names == ["float", *[inner] * 4, "float"]
 
 
+@pytest.mark.nightly
 def test_resnet20_has_twenty_weight_layers_and_loads(tmp_path: Path) -> None:
     network = resnet20(2)
     kernels = [layer for layer in network.layers if hasattr(layer, "kernel")]
