@@ -67,7 +67,9 @@ def test_input_grid_is_the_quantize_operator_of_tflm() -> None:
     np.testing.assert_array_equal(grid.snap(grid.snap(x)), grid.snap(x))
 
 
-@pytest.mark.parametrize("runtime", ["litert", "litert-builtin"])
+@pytest.mark.parametrize(
+    "runtime", [pytest.param("litert", marks=pytest.mark.nightly), "litert-builtin"]
+)
 @pytest.mark.parametrize("width", ["int8", pytest.param("int16", marks=pytest.mark.nightly)])
 def test_litert_is_near_the_device_and_says_what_it_is(
     runtime: str, width: str, digit_data: qnn.Data

@@ -202,6 +202,7 @@ def test_gradients_may_come_from_elsewhere(run, digits) -> None:
         result.assert_outcomes(passed=1, deselected=result.parseoutcomes()["deselected"])
 
 
+@pytest.mark.nightly
 def test_the_budget_of_the_run_is_that_of_an_attack_of_art(run, digits) -> None:
     pytest.importorskip("art")
     args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=6", "--qnn-eps=0.1")

@@ -79,6 +79,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return run
 
 
+@pytest.mark.nightly
 def test_tables_and_resumption(small: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = small()
     text = (folder / "mnist-a.md").read_text()
@@ -100,6 +101,7 @@ def test_tables_and_resumption(small: Any, monkeypatch: pytest.MonkeyPatch) -> N
     assert (folder / "mnist-a.md").read_text() == text
 
 
+@pytest.mark.nightly
 def test_a_network_is_trained_once(tmp_path: Path) -> None:
     (x, y), _ = bit_widths.digits()
     task = replace(bit_widths.TASKS["mnist-a"], epochs=1)

@@ -128,7 +128,7 @@ def test_penalty_is_differentiable_in_the_weights(projections: int | None) -> No
     assert (ends[0] - ends[1]) / (2 * step) == pytest.approx(slope, rel=0.02)
 
 
-@pytest.mark.parametrize("scope", ["network", "layers"])
+@pytest.mark.parametrize("scope", ["network", pytest.param("layers", marks=pytest.mark.nightly)])
 def test_training_with_it_lowers_the_norm(scope: str) -> None:
     import keras
 

@@ -280,6 +280,7 @@ class TestFiles:
             qnn.load_model(path)
         assert "\n" not in str(error.value)
 
+    @pytest.mark.nightly
     def test_a_new_process_loads_it_without_importing_the_layers_first(self, saved: Path) -> None:
         code = "import sys, pytest_qnnrobust as q; print(q.load_model(sys.argv[1]).classes)"
         command = [sys.executable, "-c", code, str(saved)]
