@@ -8,7 +8,7 @@ at the cell's own share of the level.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -130,20 +130,14 @@ def check_limits(limits: Limits, cells: Iterable[CellParts]) -> None:
 
 def named(*runs: Results) -> list[dict[str, Outcome]]:
     """The outcomes of each run by name: their ids, with what differs where an id has several."""
-    several = set()
-    for run in runs:
-        ids = [outcome.id for outcome in run.outcomes]
-        several |= {cell for cell in ids if ids.count(cell) > 1}
-    variants: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for outcome in (outcome for run in runs for outcome in run.outcomes if outcome.id in several):
-        for field in VARIABLE:
-            variants[outcome.id][field].add(str(getattr(outcome, field)))
+    counts = [Counter(outcome.id for outcome in run.outcomes) for run in runs]
 
     def name(outcome: Outcome) -> str:
-        differing = [field for field, seen in variants[outcome.id].items() if len(seen) > 1]
-        return " ".join(
-            [outcome.id, *(f"{field}={getattr(outcome, field)}" for field in differing)]
-        )
+        if all(count[outcome.id] < 2 for count in counts):
+            return outcome.id
+        alike = [other for run in runs for other in run.outcomes if other.id == outcome.id]
+        differing = [f for f in VARIABLE if len({getattr(other, f) for other in alike}) > 1]
+        return " ".join([outcome.id, *(f"{f}={getattr(outcome, f)}" for f in differing)])
 
     return [{name(outcome): outcome for outcome in run.outcomes} for run in runs]
 

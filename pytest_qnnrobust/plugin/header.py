@@ -13,9 +13,8 @@ def lines(session: Session) -> list[str]:
     return [f"qnnrobust: {line}" for line in (*_models(session), *_attacked(session))]
 
 
-def budget(session: Session) -> str:
-    """The Linf budget of the run in input units, and in steps of each quantized input."""
-    eps = session.attacks.eps or 0.0
+def _budget(session: Session, eps: float) -> str:
+    """An Linf budget in input units, and in steps of each quantized input."""
     grids = {
         width: subject.model.grid
         for width, subject in session.subjects.given.items()
@@ -41,11 +40,12 @@ def _attacked(session: Session) -> list[str]:
     options, data = session.options, session.subjects.data
     if data is None:
         return [NO_DATA]
-    eps = f"eps {budget(session)}, " if session.attacks.eps else ""
+    eps = session.attacks.eps
+    budget = f"eps {_budget(session, eps)}, " if eps else ""
     attacked = min(session.attacks.samples, len(data))
     lines = [
         f"{len(data)} samples of {Path(data.name).name}, {data.domain}",
-        f"profile {options.profile}, {attacked} samples attacked, {eps}seed {options.seed}",
+        f"profile {options.profile}, {attacked} samples attacked, {budget}seed {options.seed}",
     ]
     if options.shard is not None:
         lines.append(

@@ -13,8 +13,6 @@ Alternative = Literal["greater", "less"]
 
 EXACT_RANKS = 300
 """Differences up to which every assignment of signs is counted: 300 take 40 ms."""
-
-
 SORTED_PAIRS = 500
 """Values whose pairwise means are made and sorted; of more, single ones are searched for."""
 

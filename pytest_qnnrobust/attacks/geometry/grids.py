@@ -19,7 +19,6 @@ FIRST = 512
 BUDGET_TOLERANCE = 1e-6
 """Relative slack of a budget on a quantized input: 8/255 has to hold 8 steps of float32(1/255)."""
 
-
 STEP_TOLERANCE = 1e-3
 """Part of a step that an Linf budget may lack of a whole number of them: 2/255 written 0.00784."""
 
