@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +80,22 @@ class TestSources:
         np.testing.assert_array_equal(x, (IMAGES / 255).astype(np.float32))
         np.testing.assert_array_equal(y, LABELS)
         assert (x.dtype, y.dtype, data.name, len(data)) == (np.float32, np.int64, "d.npz", 6)
+
+    @pytest.mark.parametrize("kind", ["<u1", "<f2", ">f4", "<f8"])
+    @pytest.mark.parametrize("order", ["C", "F"])
+    @pytest.mark.parametrize("limit", [None, 4, 99])
+    def test_npz_of_any_layout(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, order: Any, limit: Any
+    ) -> None:
+        monkeypatch.setattr("pytest_qnnrobust.data.npz.PART", 64)
+        x = IMAGES if kind == "<u1" else IMAGES / 255
+        y = np.asarray(np.eye(3)[LABELS], order=order)
+        np.savez_compressed(tmp_path / "d.npz", x=np.asarray(x, kind, order=order), y=y)
+        found, labels = load_data(tmp_path / "d.npz", limit=limit)
+        expected = x.astype(kind).astype(np.float32) if kind != "<u1" else (x / 255)
+        np.testing.assert_array_equal(found, expected.astype(np.float32)[:limit])
+        np.testing.assert_array_equal(labels, LABELS[:limit])
+        assert found.flags.c_contiguous
 
     def test_digits(self) -> None:
         data = load_data("digits", limit=20)
@@ -423,11 +442,60 @@ class TestBadSources:
         (tmp_path / "d.npz").write_bytes(content)
         assert self.refusal(tmp_path / "d.npz").startswith("d.npz cannot be read: ")
 
+    @pytest.mark.parametrize("limit", [None, 1])
+    def test_damage_anywhere(self, tmp_path: Path, limit: int | None) -> None:
+        np.savez(tmp_path / "d.npz", x=IMAGES, y=LABELS)
+        content = bytearray((tmp_path / "d.npz").read_bytes())
+        content[content.index(IMAGES[-1].tobytes())] ^= 1
+        (tmp_path / "d.npz").write_bytes(content)
+        assert self.refusal(tmp_path / "d.npz", limit).startswith("d.npz cannot be read: Bad CRC")
+
+    def test_labels_for_other_samples_than_those_that_are_used(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "d.npz", x=IMAGES, y=LABELS[:5])
+        assert self.refusal(tmp_path / "d.npz", 2) == (
+            "expected one label for each of 6 samples, got data='d.npz', shape=(5,)"
+        )
+
+    @pytest.mark.parametrize(
+        ("shape", "reason"),
+        [("(7, 4, 4, 3)", "an array is shorter than its header says"), ("(-6, 4, 4, 3)", "shape")],
+    )
+    def test_header_that_lies(self, tmp_path: Path, shape: str, reason: str) -> None:
+        np.savez(tmp_path / "honest.npz", x=IMAGES, y=np.zeros(7, int))
+        with (
+            zipfile.ZipFile(tmp_path / "honest.npz") as honest,
+            zipfile.ZipFile(tmp_path / "d.npz", "w") as lying,
+        ):
+            for name in honest.namelist():
+                content = honest.read(name)
+                lying.writestr(name, content.replace(b"(6, 4, 4, 3)", shape.encode()))
+        message = self.refusal(tmp_path / "d.npz")
+        assert message.startswith("d.npz cannot be read: ")
+        assert reason in message
+
+    def test_labels_that_fill_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pytest_qnnrobust.data.sources.MAX_LABEL_BYTES", 1 << 20)
+        np.savez_compressed(tmp_path / "d.npz", x=IMAGES, y=np.zeros((6, 1 << 18)))
+        assert self.refusal(tmp_path / "d.npz") == (
+            "expected at most 1 MiB of labels, got data='d.npz', bytes=12582912; "
+            "save the class of each sample: y of shape (N,)"
+        )
+
     def test_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pytest_qnnrobust.data.sources.MAX_BYTES", 1 << 20)
         np.savez_compressed(tmp_path / "d.npz", x=np.zeros((2048, 1024), np.uint8), y=LABELS)
         message = self.refusal(tmp_path / "d.npz")
         assert message.startswith("expected at most 1 MiB of uncompressed data, got data='d.npz'")
+        assert message.endswith("; save the samples that are to be used: x[:N], y[:N]")
+
+    def test_samples_that_fill_memory_as_float32(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pytest_qnnrobust.data.sources.MAX_BYTES", 1 << 20)
+        x = np.zeros((6, 1 << 17), np.uint8)
+        np.savez_compressed(tmp_path / "d.npz", x=x, y=LABELS)
+        assert "at most 1 MiB" in self.refusal(tmp_path / "d.npz")
+        assert len(load_data(tmp_path / "d.npz", limit=2)) == 2
 
     @pytest.mark.parametrize(
         ("body", "message"),
@@ -494,11 +562,51 @@ class TestBadSources:
             "expected 8-bit grey or colour images, got file='a/0.png', mode='I;16'"
         )
 
-    def refusal(self, source: Any) -> str:
+    def refusal(self, source: Any, limit: int | None = None) -> str:
         with pytest.raises(DataError) as error:
-            load_data(source)
+            load_data(source, limit=limit)
         assert "\n" not in str(error.value)
         return str(error.value)
+
+
+PEAK = """
+import resource, sys
+from pytest_qnnrobust.data.samples import load_data
+
+def peak():
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+small, large, limit = sys.argv[1:]
+load_data(small)
+before = peak()
+data = load_data(large, limit=int(limit))
+data.digest
+print((peak() - before) / data.x.nbytes)
+"""
+"""Prints how many times the bytes of the samples that are used are taken at once."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is in kilobytes on Linux")
+@pytest.mark.parametrize(("kind", "limit"), [("u1", 32), ("u1", 8), ("f4", 32), ("f8", 32)])
+def test_no_more_memory_than_twice_the_samples_that_are_used(
+    tmp_path: Path, kind: str, limit: int
+) -> None:
+    x = np.zeros((32, 512, 512), kind)
+    np.savez_compressed(tmp_path / "large.npz", x=x, y=np.zeros(32, int))
+    np.savez(tmp_path / "small.npz", x=x[:2, :2], y=np.zeros(2, int))
+    files = [str(tmp_path / name) for name in ("small.npz", "large.npz")]
+    child = [sys.executable, "-c", PEAK, *files, str(limit)]
+    run = subprocess.run(child, capture_output=True, text=True, check=True)
+    assert float(run.stdout) < 2
+
+
+def test_arrays_of_the_caller_stay_as_they_are() -> None:
+    x = np.full((2, 4, 4, 3), 0.5, np.float32)
+    x[0, 0, 0, 0] = 7
+    data = load_data((x, [0, 1]), model=int8(1 / 255, -128))
+    assert (data.x.max(), x.max()) == (1, 7)
+    x[:] = 0
+    assert data.x.min() == 0.5
 
 
 def test_data_is_frozen() -> None:

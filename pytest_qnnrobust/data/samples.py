@@ -44,8 +44,8 @@ class Data:
     def digest(self) -> str:
         """SHA-256 of the values and shapes of x and y, on which cached results depend."""
         content = hashlib.sha256(f"{self.x.shape}".encode())
-        content.update(np.ascontiguousarray(self.x, "<f4").tobytes())
-        content.update(np.ascontiguousarray(self.y, "<i8").tobytes())
+        content.update(_bytes(self.x, "<f4"))
+        content.update(_bytes(self.y, "<i8"))
         return content.hexdigest()
 
     def first(self, n: int) -> Data:
@@ -73,7 +73,7 @@ def load_data(
     into `domain` (low, high); floats are taken to be in model units, and the few that lie outside
     of the domain are clipped to it. y holds the class of each sample, or one-hot rows. `recorded`
     is the domain of a run that this one is compared with (see `resolve_domain`). `limit` keeps the
-    first samples.
+    first samples, and memory for those alone is taken: nothing is asked of the others.
 
     Raises DataError, one line, for a source that cannot be read or does not fit the models.
     """
@@ -83,8 +83,8 @@ def load_data(
     shape = models[0].input_shape if models else None
     channels = shape[-1] if shape is not None and len(shape) == 3 else None
     raw = read_source(source, channels, limit)
-    x = _fit_shape(_check_samples(raw), raw.name, models)[:limit]
-    y = _check_labels(raw, models)[:limit]
+    x = _fit_shape(_check_finite(raw), raw.name, models)
+    y = _check_labels(raw, models)
     resolved = resolve_domain(models, x, y, domain, recorded)
     bounds = resolved.bounds
     if x.dtype == np.uint8:
@@ -93,27 +93,13 @@ def load_data(
     return Data(x, y, raw.name, bounds, f"{note}, {resolved}")
 
 
-def _check_samples(raw: Raw) -> NDArray[Any]:
-    """x as uint8 or float32, finite and not empty."""
+def _check_finite(raw: Raw) -> NDArray[Any]:
+    """x, uint8 or finite float32."""
     x = raw.x
-    if x.ndim < 2:
-        raise expected("x of shape (N, ...)", data=raw.name, shape=x.shape, error=DataError)
-    if len(x) == 0 or x.size == 0:
-        raise expected("at least one sample", data=raw.name, shape=x.shape, error=DataError)
-    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
-        cure = "convert pixels to uint8, or inputs in model units to float32"
-        raise expected(
-            "x of dtype uint8 or float",
-            data=raw.name,
-            dtype=str(x.dtype),
-            cure=cure,
-            error=DataError,
-        )
     if x.dtype == np.uint8:
         return x
-    with np.errstate(over="ignore"):
-        x = x.astype(np.float32)
-    finite = np.isfinite(x.reshape(len(x), -1)).all(axis=1)
+    # Sample by sample, as all that is done to floats here: masks of everything would fill memory.
+    finite = np.array([np.isfinite(sample).all() for sample in x])
     if not finite.all():
         raise expected(
             "finite values in x",
@@ -151,18 +137,10 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _check_labels(raw: Raw, models: Sequence[Model]) -> NDArray[np.int64]:
     """Labels int64 (N,) from integers (N,) or (N, 1), or from one-hot rows (N, classes)."""
-    y = _numeric_labels(raw)
+    y = _whole_labels(raw)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    one_hot = y.ndim == 2
-    if y.ndim not in (1, 2) or len(y) != len(raw.x):
-        raise expected(
-            f"one label for each of {len(raw.x)} samples",
-            data=raw.name,
-            shape=y.shape,
-            error=DataError,
-        )
-    if one_hot:
+    if y.ndim == 2:
         if not (np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all()):
             rule = "labels of shape (N,), or one-hot rows of one 1 and zeros"
             raise expected(rule, data=raw.name, shape=y.shape, error=DataError)
@@ -181,10 +159,8 @@ def _check_labels(raw: Raw, models: Sequence[Model]) -> NDArray[np.int64]:
     return y
 
 
-def _numeric_labels(raw: Raw) -> NDArray[Any]:
+def _whole_labels(raw: Raw) -> NDArray[Any]:
     y = raw.y
-    if not np.issubdtype(y.dtype, np.number) or np.issubdtype(y.dtype, np.complexfloating):
-        raise expected("integer labels", data=raw.name, dtype=str(y.dtype), error=DataError)
     if np.issubdtype(y.dtype, np.floating) and not (np.isfinite(y) & (y == np.round(y))).all():
         value = float(y[~(np.isfinite(y) & (y == np.round(y)))][0])
         raise expected("integer labels", data=raw.name, label=value, error=DataError)
@@ -194,7 +170,7 @@ def _numeric_labels(raw: Raw) -> NDArray[Any]:
 def _clip(x: NDArray[np.float32], domain: Domain, name: str) -> tuple[NDArray[np.float32], str]:
     """x limited to the domain, and what was done in words; many values outside are an error."""
     low, high = domain.bounds
-    outside = int(np.count_nonzero((x < low) | (x > high)))
+    outside = sum(int(np.count_nonzero((sample < low) | (sample > high))) for sample in x)
     if outside == 0:
         return x, "floats as they are"
     if outside > MAX_OUTSIDE * x.size:
@@ -206,4 +182,9 @@ def _clip(x: NDArray[np.float32], domain: Domain, name: str) -> tuple[NDArray[np
             cure=f"scale them, or give pixels as uint8; {OVERRIDE}",
             error=DataError,
         )
-    return np.clip(x, low, high), f"floats, {outside} of {x.size} values clipped"
+    return np.clip(x, low, high, out=x), f"floats, {outside} of {x.size} values clipped"
+
+
+def _bytes(array: NDArray[Any], dtype: str) -> memoryview:
+    """The bytes of an array, without a copy where it is contiguous and of this dtype."""
+    return np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data

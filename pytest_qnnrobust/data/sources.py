@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import sys
@@ -11,16 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust.data import npz
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import DataError, expected
 
 MAX_BYTES = 1 << 31
-"""Uncompressed size that data may have, in the file and as float32 (2 GiB)."""
+"""Uncompressed size that a file may have, and the samples that are used as float32 (2 GiB)."""
+
+MAX_LABEL_BYTES = 1 << 28
+"""Size that the labels which are used may have: 256 MiB, one-hot rows of thousands of classes."""
 
 MAX_PIXELS = 1 << 24
 """Pixels of one image: a small file can claim any number and fill the memory when decoded."""
@@ -32,58 +37,99 @@ SOURCES = "an .npz file with keys x and y, a folder of class folders, module:fun
 
 
 class Raw(NamedTuple):
-    """Samples and labels as they were stored, and the name to report."""
+    """Samples, uint8 or float32 that nobody else holds, labels as they were, the name to report."""
 
     x: NDArray[Any]
     y: NDArray[Any]
     name: str
 
 
-def read_source(source: Any, channels: int | None, limit: int | None) -> Raw:
-    """Read `source` (see `data.load_data`); `channels` of the model decides grey or colour images.
+class Form(Protocol):
+    """What is known of an array before it is read."""
 
-    Raises DataError, one line, for a source that is missing or cannot be read.
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+
+def read_source(source: Any, channels: int | None, limit: int | None) -> Raw:
+    """Read the first `limit` samples of `source` (see `data.load_data`), or all.
+
+    `channels` of the model decides grey or colour images. Raises DataError, one line, for a source
+    that is missing or cannot be read, and for arrays that are no samples with a label each.
     """
     if isinstance(source, tuple) and len(source) == 2:
-        return Raw(np.asarray(source[0]), np.asarray(source[1]), "arrays")
+        return _of_arrays(*source, "arrays", limit)
     if not isinstance(source, str | Path):
         raise expected(f"data to be {SOURCES}", type=type(source).__name__, error=DataError)
     path = Path(source)
     if path.is_dir():
         return read_folder(path, channels, limit)
     if path.is_file():
-        return read_npz(path)
+        return read_npz(path, limit)
     if str(source) == "digits":
-        return read_npz(demo_path("digits.npz"))._replace(name="digits")
+        return read_npz(demo_path("digits.npz"), limit)._replace(name="digits")
     if FUNCTION.fullmatch(str(source)):
-        return read_function(str(source))
+        return read_function(str(source), limit)
     raise expected(f"data to be {SOURCES}", data=str(source), cure="no such file", error=DataError)
 
 
-def read_npz(path: Path) -> Raw:
-    """Arrays x and y of an `.npz` file; no pickle is ever loaded."""
+def _of_arrays(x: Any, y: Any, name: str, limit: int | None) -> Raw:
+    x, y = np.asarray(x), np.asarray(y)
+    _check_form(name, x, y)
+    x, y = x[:limit], y[:limit]
+    if x.dtype == np.uint8:
+        return Raw(x, y, name)
+    with np.errstate(over="ignore"):
+        return Raw(np.array(x, np.float32), y, name)
+
+
+def _check_form(name: str, x: Form, y: Form) -> None:
+    """Raise DataError unless x is samples of pixels or floats, and y a label for each."""
+    if len(x.shape) < 2:
+        raise expected("x of shape (N, ...)", data=name, shape=x.shape, error=DataError)
+    if math.prod(x.shape) == 0:
+        raise expected("at least one sample", data=name, shape=x.shape, error=DataError)
+    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
+        cure = "convert pixels to uint8, or inputs in model units to float32"
+        raise expected(
+            "x of dtype uint8 or float", data=name, dtype=str(x.dtype), cure=cure, error=DataError
+        )
+    if not np.issubdtype(y.dtype, np.number) or np.issubdtype(y.dtype, np.complexfloating):
+        raise expected("integer labels", data=name, dtype=str(y.dtype), error=DataError)
+    if len(y.shape) not in (1, 2) or y.shape[0] != x.shape[0]:
+        rule = f"one label for each of {x.shape[0]} samples"
+        raise expected(rule, data=name, shape=y.shape, error=DataError)
+
+
+def read_npz(path: Path, limit: int | None) -> Raw:
+    """Arrays x and y of an `.npz` file, the first `limit` of them; no pickle is ever loaded."""
     if not zipfile.is_zipfile(path):
         cure = "save it with numpy.savez"
         raise expected("an .npz file", file=path.name, cure=cure, error=DataError)
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        _check_size(size, path.name)
-        # A pickle runs code of the file: an array of objects is refused instead.
-        with np.load(path, allow_pickle=False) as arrays:
-            if not {"x", "y"} <= set(arrays.files):
-                keys = sorted(arrays.files)[:10]
+            _check_size(sum(member.file_size for member in archive.infolist()), path.name)
+            arrays = npz.headers(archive, ("x", "y"))
+            if len(arrays) < 2:
+                keys = sorted(name.removesuffix(npz.SUFFIX) for name in archive.namelist())[:10]
                 raise expected("keys x and y", file=path.name, keys=keys, error=DataError)
-            x, y = np.asarray(arrays["x"]), np.asarray(arrays["y"])
-            _check_size(4 * x.size, path.name)
-            return Raw(x, y, path.name)
+            x, y = arrays["x"], arrays["y"]
+            _check_form(path.name, x, y)
+            n = min(limit or x.shape[0], x.shape[0])
+            _check_size(4 * n * math.prod(x.shape[1:]), path.name)
+            _check_labels_size(n * math.prod(y.shape[1:]) * y.dtype.itemsize, path.name)
+            kind = np.uint8 if x.dtype == np.uint8 else np.float32
+            return Raw(x.first(n, kind), y.first(n, y.dtype), path.name)
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"{path.name} cannot be read: {_first_line(error)}") from None
 
 
-def read_function(source: str) -> Raw:
+def read_function(source: str, limit: int | None) -> Raw:
     """Call `module:function`, importable from the working directory, which returns (x, y)."""
     module, _, name = source.partition(":")
     try:
@@ -97,7 +143,7 @@ def read_function(source: str) -> Raw:
         raise expected(
             f"{source} to return (x, y)", returned=type(result).__name__, error=DataError
         )
-    return Raw(np.asarray(result[0]), np.asarray(result[1]), source)
+    return _of_arrays(*result, source, limit)
 
 
 def read_folder(root: Path, channels: int | None, limit: int | None) -> Raw:
@@ -208,7 +254,15 @@ def _working_directory_importable() -> Iterator[None]:
 def _check_size(size: int, name: str) -> None:
     if size > MAX_BYTES:
         rule = f"at most {MAX_BYTES >> 20} MiB of uncompressed data"
-        raise expected(rule, data=name, bytes=size, error=DataError)
+        cure = "save the samples that are to be used: x[:N], y[:N]"
+        raise expected(rule, data=name, bytes=size, cure=cure, error=DataError)
+
+
+def _check_labels_size(size: int, name: str) -> None:
+    if size > MAX_LABEL_BYTES:
+        rule = f"at most {MAX_LABEL_BYTES >> 20} MiB of labels"
+        cure = "save the class of each sample: y of shape (N,)"
+        raise expected(rule, data=name, bytes=size, cure=cure, error=DataError)
 
 
 def _first_line(error: BaseException) -> str:
