@@ -26,6 +26,10 @@ class UnsupportedOperatorError(ModelFileError):
     """A graph that uses an operator, width or option which no kernel here implements."""
 
 
+class FileChangedError(QnnRobustError):
+    """A file that is not what it was at an earlier read of the same run, or in another process."""
+
+
 class DataError(QnnRobustError):
     """Test data that cannot be read or does not fit the model."""
 

@@ -16,6 +16,7 @@ from tests.helpers.examples import NIGHTLY, PULL_REQUEST
 
 if TYPE_CHECKING:
     from pytest_qnnrobust.models import Model
+    from pytest_qnnrobust.models.files import ModelFile
 
 pytest_plugins = ["pytester"]
 
@@ -88,19 +89,18 @@ def _no_xla(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def models_compiled_once() -> Iterator[None]:
     """Sessions of one process share what TensorFlow traced of a file, which takes seconds."""
-    from pytest_qnnrobust.models.load import content_digest
     from pytest_qnnrobust.run import subjects
 
     load = subjects.load_checked
     models: dict[tuple[str, ...], Model] = {}
 
-    def load_once(path: Path, *, runtime: str, scale_arithmetic: str, facts: Any) -> Model:
+    def load_once(file: ModelFile, *, runtime: str, scale_arithmetic: str, facts: Any) -> Model:
         settings = {"runtime": runtime, "scale_arithmetic": scale_arithmetic, "facts": facts}
         if runtime != "tflm":
-            return load(path, **settings)
-        key = (content_digest(Path(path)), Path(path).name, scale_arithmetic)
+            return load(file, **settings)
+        key = (file.digest, file.path.name, scale_arithmetic)
         if key not in models:
-            models[key] = load(path, **settings)
+            models[key] = load(file, **settings)
             for name, value in vars(type(models[key])).items():
                 if isinstance(value, cached_property) and name != "surrogate":
                     getattr(models[key], name)  # Copies share what the first of them has.

@@ -346,7 +346,7 @@ class TestBadFiles:
         with pytest.raises(ModelFileError) as error:
             load_keras(tmp_path / "m.keras")
         path = tmp_path / "m.keras"
-        assert str(error.value) == f"expected a model file, got file='{path}'; no such file"
+        assert str(error.value) == f"expected a model file, got path='{path}'; no such file"
 
     def test_weights_alone(self, tmp_path: Path) -> None:
         save(tmp_path / "m.h5", lambda k: [k.Dense(2)]).save_weights(tmp_path / "m.weights.h5")

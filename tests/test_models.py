@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import pytest_qnnrobust as qnn
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.errors import ModelFileError, UnsupportedOperatorError
+from pytest_qnnrobust.errors import FileChangedError, ModelFileError, UnsupportedOperatorError
 from pytest_qnnrobust.models import load
+from pytest_qnnrobust.models.files import read_model_file
 from pytest_qnnrobust.models.grid import InputGrid
 from pytest_qnnrobust.models.lazy import FileFacts
 from pytest_qnnrobust.tflite import fixed_point
@@ -157,12 +160,16 @@ def test_a_file_of_known_facts_is_loaded_at_the_first_question(
     path = tmp_path / "m.keras"
     path.write_bytes(b"no network at all")
     facts = FileFacts((8, 8, 1), 10, (0.0, 1.0))
-    model = load.load_checked(path, runtime="tflm", scale_arithmetic="double", facts=facts)
+    file = read_model_file(path)
+    model = load.load_checked(file, runtime="tflm", scale_arithmetic="double", facts=facts)
     assert (model.width, model.input_shape, model.classes) == ("float32", (8, 8, 1), 10)
     with pytest.raises(ModelFileError, match="not a readable Keras model"):
         model.classify(digit_data.x)
     path.write_bytes(demo_path("digits_float.keras").read_bytes())
-    with pytest.raises(ModelFileError, match="stays as it is while the tests run"):
+    with pytest.raises(FileChangedError, match="stays as it is while the tests run"):
+        model.classify(digit_data.x)
+    path.unlink()
+    with pytest.raises(FileChangedError, match="now='no file that can be read'; start again"):
         model.classify(digit_data.x)
 
 
@@ -170,7 +177,8 @@ def test_a_lazy_model_answers_as_the_one_that_was_loaded(digit_data: qnn.Data) -
     path = demo_path("digits_float.keras")
     whole = qnn.load_model(path)
     facts = FileFacts(whole.input_shape, whole.classes, whole.bounds)
-    model = load.load_checked(path, runtime="tflm", scale_arithmetic="double", facts=facts)
+    file = read_model_file(path)
+    model = load.load_checked(file, runtime="tflm", scale_arithmetic="double", facts=facts)
     assert model.digest == whole.digest
     assert (model.runtime, model.differentiable) == (whole.runtime, whole.differentiable)
     assert (model.gradient_source, model.grid) == (whole.gradient_source, whole.grid)
@@ -180,6 +188,30 @@ def test_a_lazy_model_answers_as_the_one_that_was_loaded(digit_data: qnn.Data) -
         np.testing.assert_array_equal(found, own)
     gradient = model.with_bounds(0, 2).loss_gradient(x, y).gradient
     np.testing.assert_array_equal(gradient, whole.loss_gradient(x, y).gradient)
+
+
+@pytest.mark.parametrize("name", ["digits_int8.tflite", "digits_float.keras"])
+def test_a_file_replaced_while_it_is_read_is_the_one_that_its_digest_names(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digit_data: qnn.Data
+) -> None:
+    path, other = tmp_path / name, tmp_path / "other"
+    path.write_bytes(demo_path(name).read_bytes())
+    other.write_bytes(demo_path(name.replace("digits", "digits_pgd")).read_bytes())
+    opened = Path.open
+
+    def open_and_replace(self: Path, *args: Any, **options: Any) -> Any:
+        file = opened(self, *args, **options)
+        if self == path and other.exists():
+            other.replace(path)
+        return file
+
+    monkeypatch.setattr(Path, "open", open_and_replace)
+    model = qnn.load_model(path)
+    whole = demo_path(name)
+    assert not other.exists()
+    assert str(model.digest).startswith(hashlib.sha256(whole.read_bytes()).hexdigest())
+    x = digit_data.x[:4]
+    np.testing.assert_array_equal(model.predict(x), digits.network(model.width).predict(x))
 
 
 def test_an_unsupported_operator_lists_the_supported_ones(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import DataError, ModelFileError, expected
+from pytest_qnnrobust.models.files import ModelFile
 from pytest_qnnrobust.models.keras_files import load_network
 from pytest_qnnrobust.types import INTEGER_WIDTHS
 
@@ -43,7 +44,7 @@ def convert(
     """
     if width not in WIDTHS:
         raise expected(f"width to be one of {', '.join(WIDTHS)}", width=width)
-    network = load_network(source) if isinstance(source, str | Path) else source
+    network = load_network(source) if isinstance(source, str | Path | ModelFile) else source
     input_shape = tuple(network.inputs[0].shape[1:])
     if width != "float32":
         calibration = _check_calibration(calibration, input_shape)

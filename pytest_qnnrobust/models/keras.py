@@ -13,6 +13,7 @@ import numpy as np
 from pytest_qnnrobust.errors import ModelFileError, expected
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.differentiable import Differentiable
+from pytest_qnnrobust.models.files import ModelFile, read_model_file
 from pytest_qnnrobust.models.keras_files import load_network
 from pytest_qnnrobust.tflite.plan import MAX_ACTIVATION
 from pytest_qnnrobust.types import Float, Labels
@@ -27,10 +28,10 @@ ROOT_NAME = f"[A-Za-z0-9.]{SCOPE_NAME}"
 """The same for the outermost scope, the network's own."""
 
 
-def load_keras(path: str | Path) -> KerasModel:
+def load_keras(source: str | Path | ModelFile) -> KerasModel:
     """Load a `.keras` or `.h5` classifier. Raises ModelFileError, one line, for anything else."""
-    path = Path(path)
-    return KerasModel(path.stem, load_network(path))
+    file = source if isinstance(source, ModelFile) else read_model_file(source)
+    return KerasModel(file.path.stem, load_network(file))
 
 
 class KerasModel(Model):

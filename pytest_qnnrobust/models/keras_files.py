@@ -12,6 +12,7 @@ import importlib
 import io
 import json
 import math
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +21,8 @@ from typing import Any
 
 from pytest_qnnrobust.errors import ModelFileError, expected
 from pytest_qnnrobust.models.child import Child, ChildError
-
-MAX_BYTES = 1 << 29
-"""Uncompressed size that a model file may claim (512 MiB)."""
+from pytest_qnnrobust.models.files import MAX_KERAS_BYTES as MAX_BYTES
+from pytest_qnnrobust.models.files import ModelFile, read_model_file
 
 READ_WITHIN = 60.0
 """Seconds in which an HDF5 file has to be read."""
@@ -61,23 +61,23 @@ OWN_CLASSES = frozenset(
 NO_CODE = "a model file never runs code here: rebuild the model from Keras's own layers"
 
 
-def load_network(path: str | Path) -> Any:
+def load_network(source: str | Path | ModelFile) -> Any:
     """Read a `.keras` or `.h5` file as an uncompiled Keras model (of tf_keras for Keras-2 files).
 
     Raises ModelFileError, one line, for a file that is missing, malformed, oversized, needs code
     of its own (Lambda, custom object) or needs tf-keras where that is not installed.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise expected("a model file", file=str(path), cure="no such file", error=ModelFileError)
-    if path.suffix == ".keras":
-        config, version = _read_archive(path)
-    elif path.suffix in (".h5", ".hdf5"):
-        config, version = _read_hdf5(path)
+    file = source if isinstance(source, ModelFile) else read_model_file(source)
+    name = file.path.name
+    if file.path.suffix == ".keras":
+        config, version = _read_archive(file.content, name)
+    elif file.path.suffix in (".h5", ".hdf5"):
+        config, version = _read_hdf5(file.content, name)
     else:
-        raise expected("a .keras or .h5 file", file=path.name, error=ModelFileError)
-    check_config(config, path.name)
-    return _load(path, version)
+        raise expected("a .keras or .h5 file", file=name, error=ModelFileError)
+    check_config(config, name)
+    with _copied(file) as path:
+        return _load(path, version)
 
 
 def check_config(config: Any, file: str) -> None:
@@ -153,37 +153,36 @@ def _is_keras_class(module: str | None, name: str) -> bool:
     return any(isinstance(kind, type) and issubclass(kind, bases) for kind in candidates)
 
 
-def _read_archive(path: Path) -> tuple[Any, str]:
+def _read_archive(content: bytes, file: str) -> tuple[Any, str]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = {member.filename for member in archive.infolist()}
             # zipfile reads no more of a member than the size that it claims: claims are enough.
             total = sum(member.file_size for member in archive.infolist())
-            _check_size(total, path.name)
+            _check_size(total, file)
             if names != MEMBERS or len(archive.infolist()) != len(MEMBERS):
-                raise _malformed(path.name, f"its members are not {', '.join(sorted(MEMBERS))}")
+                raise _malformed(file, f"its members are not {', '.join(sorted(MEMBERS))}")
             config = json.loads(archive.read("config.json"))
             version = str(json.loads(archive.read("metadata.json"))["keras_version"])
-            _dry_run_hdf5(archive.read("model.weights.h5"), path.name)
+            _dry_run_hdf5(archive.read("model.weights.h5"), file)
     except ModelFileError:
         raise
     except Exception as error:
-        raise _malformed(path.name, error) from None
+        raise _malformed(file, error) from None
     return config, version
 
 
-def _read_hdf5(path: Path) -> tuple[Any, str]:
+def _read_hdf5(content: bytes, name: str) -> tuple[Any, str]:
     import h5py
 
-    _check_size(path.stat().st_size, path.name)
-    _dry_run_hdf5(path.read_bytes(), path.name)
+    _dry_run_hdf5(content, name)
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(io.BytesIO(content), "r") as file:
             if "model_config" not in file.attrs:
                 cure = "save the whole model, not its weights alone"
                 raise expected(
                     "an .h5 file with an architecture",
-                    file=path.name,
+                    file=name,
                     cure=cure,
                     error=ModelFileError,
                 )
@@ -192,7 +191,7 @@ def _read_hdf5(path: Path) -> tuple[Any, str]:
     except ModelFileError:
         raise
     except Exception as error:
-        raise _malformed(path.name, error) from None
+        raise _malformed(name, error) from None
     return config, version.decode() if isinstance(version, bytes) else str(version)
 
 
@@ -249,6 +248,19 @@ def _hdf5_items(group: Any, file: str, depth: int = 0) -> Iterator[Any]:
         yield item
         if isinstance(item, h5py.Group):
             yield from _hdf5_items(item, file, depth + 1)
+
+
+@contextmanager
+def _copied(file: ModelFile) -> Iterator[Path]:
+    """A copy of the bytes that were checked: at the path itself may be another file by now."""
+    with tempfile.TemporaryDirectory(prefix="qnnrobust-") as folder:
+        copy = Path(folder) / file.path.name
+        try:
+            copy.write_bytes(file.content)
+        except OSError as error:
+            rule = "room for a copy of the model in the folder of temporary files"
+            raise expected(rule, file=str(copy), reason=error.strerror) from None
+        yield copy
 
 
 def _load(path: Path, version: str) -> Any:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
 from typing import Any, Literal
 
 from pytest_qnnrobust.errors import ModelFileError, expected
 from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.files import KERAS_SUFFIXES, ModelFile, read_model_file
 from pytest_qnnrobust.models.float_graph import FloatGraphModel
 from pytest_qnnrobust.models.integer import IntegerModel
 from pytest_qnnrobust.models.lazy import FileFacts, LazyModel
 from pytest_qnnrobust.options.values import RUNTIMES, SCALE_ARITHMETIC
-from pytest_qnnrobust.tflite.flatbuffer import MAX_FILE_BYTES, read_graph
+from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.plan import INTEGER_WIDTHS, check_signature
 from pytest_qnnrobust.types import Runtime
-
-KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
-PART = 1 << 20
-"""Bytes of a file that are read at a time for its digest."""
 
 
 def load_model(
@@ -42,80 +37,57 @@ def load_model(
     for a graph beyond the kernels that are implemented, and QnnRobustError for another runtime,
     arithmetic or bounds.
     """
-    model = load_checked(path, runtime=runtime, scale_arithmetic=scale_arithmetic)
+    file = read_model_file(path)
+    model = load_checked(file, runtime=runtime, scale_arithmetic=scale_arithmetic)
     return model if bounds is None else model.with_bounds(*bounds)
 
 
 def load_checked(
-    path: Any, *, runtime: str, scale_arithmetic: str, facts: FileFacts | None = None
+    file: ModelFile, *, runtime: str, scale_arithmetic: str, facts: FileFacts | None = None
 ) -> Model:
     """Load a model as `load_model` does, or faster with the `facts` of an earlier check.
 
     With `facts` only what costs little is loaded and checked at once: a Keras network is built at
-    the first question, and no `.tflite` has a dry run on TensorFlow.
+    the first question, from the same bytes or not at all, and no `.tflite` has a dry run on
+    TensorFlow.
     """
     if runtime not in RUNTIMES:
         raise expected(f"runtime to be one of {', '.join(RUNTIMES)}", runtime=runtime)
     if scale_arithmetic not in SCALE_ARITHMETIC:
         raise expected("scale_arithmetic to be double or float", scale_arithmetic=scale_arithmetic)
-    file = Path(path)
-    content = content_digest(file)
-    model = _load_file(file, content, runtime, scale_arithmetic, facts)
-    model.digest = f"{content}-{model.runtime}-{scale_arithmetic}"
+    model = _load_file(file, runtime, scale_arithmetic, facts)
+    model.digest = f"{file.digest}-{model.runtime}-{scale_arithmetic}"
     return model
 
 
-def content_digest(path: Path) -> str:
-    """SHA-256 of a file of any size. Raises ModelFileError, one line, where there is none."""
-    if not path.is_file():
-        raise expected("a model file", path=str(path), error=ModelFileError)
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(PART):
-            digest.update(part)
-    return digest.hexdigest()
-
-
 def _load_file(
-    file: Path, content: str, runtime: str, scale_arithmetic: str, facts: FileFacts | None
+    file: ModelFile, runtime: str, scale_arithmetic: str, facts: FileFacts | None
 ) -> Model:
-    suffix = file.suffix.lower()
-    if suffix in KERAS_SUFFIXES:
-        return _load_keras(file, content, facts)
-    if suffix != ".tflite":
-        raise expected(
-            "a model file that ends in .tflite, .keras or .h5",
-            path=str(file),
-            error=ModelFileError,
-        )
+    if file.path.suffix.lower() in KERAS_SUFFIXES:
+        return _load_keras(file, facts)
     return _load_tflite(file, runtime, scale_arithmetic, dry_run=facts is None)
 
 
-def _load_keras(file: Path, content: str, facts: FileFacts | None) -> Model:
-    def load_unchanged() -> Model:
-        from pytest_qnnrobust.models import keras
-
-        model = keras.load_keras(file)
-        # Perhaps loaded long after its digest was taken, from a file that was replaced since.
-        if content_digest(file) != content:
-            rule = "a model file that stays as it is while the tests run"
-            raise expected(rule, path=str(file), error=ModelFileError)
-        return model
-
-    return LazyModel(file.stem, facts, load_unchanged) if facts else load_unchanged()
+def _load_keras(file: ModelFile, facts: FileFacts | None) -> Model:
+    if facts is None:
+        return _keras_model(file)
+    # The bytes are not kept: they are read again where they are needed, which may be never.
+    path, digest = file.path, file.digest
+    return LazyModel(path.stem, facts, lambda: _keras_model(read_model_file(path, digest)))
 
 
-def _load_tflite(file: Path, runtime: Any, scale_arithmetic: Any, dry_run: bool) -> Model:
-    # Asked before the file is read: one that is too large must not fill the memory first.
-    size = file.stat().st_size
-    if size > MAX_FILE_BYTES:
-        raise ModelFileError(f"expected a model of at most {MAX_FILE_BYTES} bytes, got {size}")
-    data = file.read_bytes()
-    graph = read_graph(data, str(file))
+def _keras_model(file: ModelFile) -> Model:
+    from pytest_qnnrobust.models import keras
+
+    return keras.load_keras(file)
+
+
+def _load_tflite(file: ModelFile, runtime: Any, scale_arithmetic: Any, dry_run: bool) -> Model:
+    graph = read_graph(file.content, str(file.path))
     try:
-        return load_tflite(file.stem, data, graph, runtime, scale_arithmetic, dry_run)
+        return load_tflite(file.path.stem, file.content, graph, runtime, scale_arithmetic, dry_run)
     except ModelFileError as error:
-        raise type(error)(f"{file}: {error}") from None
+        raise type(error)(f"{file.path}: {error}") from None
 
 
 def load_tflite(

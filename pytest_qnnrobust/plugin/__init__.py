@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from pytest_qnnrobust import options
+from pytest_qnnrobust.errors import FileChangedError
 from pytest_qnnrobust.plugin import fixtures
 from pytest_qnnrobust.plugin.reporter import WORKEROUTPUT, Reporter, shell_command, write_reports
 from pytest_qnnrobust.plugin.stash import (
+    end_run,
     is_worker,
     options_key,
     quantizer_key,
@@ -137,6 +139,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if asked and not (session.items or chosen.gate or chosen.quantizer or narrowed):
         cure = "add --qnn-model FILE, or --qnn-demo"
         raise pytest.UsageError(f"{asked[0]} is about a gate, and no model is given; {cure}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """End the run where a file changed: what follows would be numbers of two files."""
+    if call.excinfo is not None and isinstance(call.excinfo.value, FileChangedError):
+        end_run(item.config, call.excinfo.value)
 
 
 @pytest.hookimpl(trylast=True)

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_qnnrobust.errors import FileChangedError
 from pytest_qnnrobust.plugin.stash import (
+    FILES,
+    REFUSAL,
+    end_run,
     options_key,
     session_key,
     session_of,
@@ -42,10 +46,20 @@ class Reporter:
             session_of(self._config).gathered.skipped[report.nodeid] = reason
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        if self._config.stash[options_key].gate:
+            node.workerinput[FILES] = session_of(self._config).subjects.digests
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        values = getattr(node, "workeroutput", {}).get(WORKEROUTPUT)
-        if values:
-            session_of(self._config).gathered.merge(values)
+        output = getattr(node, "workeroutput", {})
+        try:
+            if refusal := output.get(REFUSAL):
+                raise FileChangedError(refusal)
+            if values := output.get(WORKEROUTPUT):
+                session_of(self._config).gathered.merge(values)
+        except FileChangedError as changed:
+            end_run(self._config, changed)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         session = self._config.stash.get(session_key, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 options_key = pytest.StashKey[options.Options]()
 session_key = pytest.StashKey["Session"]()
 quantizer_key = pytest.StashKey[Any]()
+
+FILES, REFUSAL = "qnnrobust files", "qnnrobust refusal"
+"""What the controller of pytest-xdist tells a worker, and a worker tells it: the digests of the
+files that the run began with, and why the run has to end."""
 
 
 def session_of(config: pytest.Config) -> Session:
@@ -42,13 +46,25 @@ def _show_progress(config: pytest.Config, session: Session) -> None:
 
 
 def load(config: pytest.Config) -> None:
-    """Read models and data, where no hook has; a user's mistake ends the run with exit code 4."""
+    """Read models and data, where no hook has; a user's mistake ends the run with exit code 4.
+
+    So do other files than those that the controller of pytest-xdist has read.
+    """
     from pytest_qnnrobust.errors import QnnRobustError
 
     try:
         session_of(config).load()
+        if begun_with := getattr(config, "workerinput", {}).get(FILES):
+            session_of(config).hold_to(begun_with)
     except QnnRobustError as error:
-        pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
+        end_run(config, error)
+
+
+def end_run(config: pytest.Config, error: Exception) -> NoReturn:
+    """End the run with the error's line and exit code 4; a worker has its controller do it."""
+    if is_worker(config):
+        config.workeroutput[REFUSAL] = str(error)  # type: ignore[attr-defined]
+    pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
 
 
 def quantizer(config: pytest.Config) -> Any:

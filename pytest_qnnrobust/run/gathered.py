@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pytest_qnnrobust.claims.verdicts import Verdict
-from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.errors import FileChangedError, expected
 from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.models.files import START_AGAIN
 from pytest_qnnrobust.results import provenance
 from pytest_qnnrobust.results.document import (
     DataRecord,
@@ -74,7 +75,10 @@ class Gathered:
         }
 
     def merge(self, values: Mapping[str, Any]) -> None:
-        """Take in what a worker sent; the order of the workers does not matter."""
+        """Take in what a worker sent; the order of the workers does not matter.
+
+        Raises FileChangedError where it tested another model or other data than one before it.
+        """
         for outcome in map(Outcome.from_json, values["outcomes"]):
             self.keep_outcome(outcome)
         for verdict in map(Verdict.from_json, values["verdicts"]):
@@ -87,8 +91,13 @@ class Gathered:
             record = SequentialRecord(**fields)
             self.sequential[record.name] = record
         if values["data"]:
-            self.data = DataRecord(**values["data"])
-        self.models |= {ModelRecord(**fields) for fields in values["models"]}
+            data = DataRecord(**values["data"])
+            _check_same("data", self.data or data, data)
+            self.data = data
+        before = {(model.defense, model.width): model for model in self.models}
+        for model in [ModelRecord(**fields) for fields in values["models"]]:
+            _check_same(model.name, before.get((model.defense, model.width), model), model)
+            self.models.add(model)
 
     def results(self, command: str, options: dict[str, Any]) -> Results:
         """The document of what was gathered so far."""
@@ -109,3 +118,10 @@ class Gathered:
             examples=tuple(example for _, example in sorted(self.examples.items())),
             sequential=tuple(record for _, record in sorted(self.sequential.items())),
         )
+
+
+def _check_same(name: str, one: DataRecord | ModelRecord, other: DataRecord | ModelRecord) -> None:
+    """Raise FileChangedError where two workers have records of another digest."""
+    if one.digest != other.digest:
+        rule = "every worker to test the same models and data"
+        raise expected(rule, other=name, cure=START_AGAIN, error=FileChangedError)

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks import Attack, AttackResult
 from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.compute.quiet import quiet
-from pytest_qnnrobust.errors import QnnRobustError, expected
+from pytest_qnnrobust.errors import FileChangedError, QnnRobustError, expected
 from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.files import START_AGAIN
 from pytest_qnnrobust.options import Options, names_that_matter_for
 from pytest_qnnrobust.run.session import Session
 
@@ -36,13 +37,14 @@ _alone = threading.Lock()
 class Part:
     """Samples `first` to `last` of one attack, in terms that a worker understands.
 
-    `model` is the session's name for it, `digest` that of its file; `neighbours` workers share the
-    processors of the machine.
+    `model` is the session's name for it, `digest` that of its file, `data` that of the samples;
+    `neighbours` workers share the processors of the machine.
     """
 
     options: Options
     model: str
     digest: str
+    data: str
     attack: Attack
     first: int
     last: int
@@ -50,16 +52,22 @@ class Part:
 
 
 def compute(part: Part) -> AttackResult:
-    """Run a part, in a worker. Raises QnnRobustError where its file of the model is another one."""
+    """Run a part, in a worker. Raises FileChangedError where its model or data are other ones."""
     # Backends such as Dask run a worker's tasks in threads, which share one session.
     with _alone:
         session = _session(part.options, part.neighbours)
         model = session.cells.model_named(part.model)
-        if model.digest != part.digest:
-            cure = "every worker needs the same files at the same paths"
-            raise expected(f"the {part.model} model of this run", model=model.name, cure=cure)
+        _check_same(f"the {part.model} model", part.digest, model.digest or "", model.name)
+        _check_same("the data", part.data, session.data.digest, session.data.name)
         with quiet():
             return session.evaluator.run_here(model, part.attack, np.arange(part.first, part.last))
+
+
+def _check_same(what: str, begun_with: str, here: str, name: str) -> None:
+    if here != begun_with:
+        rule = f"{what} that the run began with"
+        cure = f"every worker needs the same files at the same paths; {START_AGAIN}"
+        raise expected(rule, worker_has=name, cure=cure, error=FileChangedError)
 
 
 @lru_cache(maxsize=1)
@@ -98,10 +106,16 @@ class Workers:
             return None
         backend = type(joblib.parallel.get_active_backend()[0]).__name__
         neighbours = count if backend in OF_THIS_MACHINE else 1
+        data = self._session.data
+        # The input domain may be that of a baseline, which workers are not told of.
+        options = replace(self._options, domain=data.bounds)
         parts = [
-            Part(self._options, name, model.digest, attack, int(i[0]), int(i[-1]) + 1, neighbours)
+            Part(
+                options, name, model.digest, data.digest, attack,
+                int(i[0]), int(i[-1]) + 1, neighbours,
+            )
             for i in np.array_split(index, count)
-        ]
+        ]  # fmt: skip
         return AttackResult.joined(list(self._watched(parts, joblib)))
 
     def _watched(self, parts: list[Part], joblib: Any) -> Iterator[AttackResult]:

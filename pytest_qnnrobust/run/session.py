@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
 from pytest_qnnrobust.claims.verdicts import Rule
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import Data
+from pytest_qnnrobust.errors import FileChangedError, expected
 from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cached_model import cached
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
@@ -24,6 +26,7 @@ from pytest_qnnrobust.gate.gate import Gate, HeldTo, judge, read_held_to, update
 from pytest_qnnrobust.gate.stopping import Stopping, require_random_order
 from pytest_qnnrobust.gate.thresholds import cells_below
 from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.files import START_AGAIN
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.results import example_images, kept_examples, provenance
 from pytest_qnnrobust.results.document import DataRecord, Results
@@ -79,6 +82,14 @@ class Session:
     def subjects(self) -> Subjects:
         self.load()
         return cast(Subjects, self._subjects)
+
+    def hold_to(self, digests: Mapping[str, str]) -> None:
+        """Raise FileChangedError unless the process that began the run read the same files."""
+        here = self.subjects.digests
+        others = [name for name in {**digests, **here} if digests.get(name) != here.get(name)]
+        if others:
+            rule = "every worker to read the files that the run began with"
+            raise expected(rule, other=others, cure=START_AGAIN, error=FileChangedError)
 
     @property
     def attacks(self) -> AttackPlan:

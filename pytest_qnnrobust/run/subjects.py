@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -15,20 +14,20 @@ from pytest_qnnrobust.compute.processors import share_processors
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import Data, load_data
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.errors import ModelFileError, QnnRobustError, expected
+from pytest_qnnrobust.errors import FileChangedError, ModelFileError, QnnRobustError, expected
 from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cache_keys import converted_key, facts_key
 from pytest_qnnrobust.evaluation.cached_model import cached
 from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.models.files import KERAS_SUFFIXES, ModelFile, read_model_file
 from pytest_qnnrobust.models.lazy import FileFacts
-from pytest_qnnrobust.models.load import content_digest, load_checked
+from pytest_qnnrobust.models.load import load_checked
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.options.values import DIGITS, DefendedFiles
 from pytest_qnnrobust.results.document import ModelRecord
 from pytest_qnnrobust.results.provenance import DERIVED, in_order
 from pytest_qnnrobust.types import WIDTHS
 
-KERAS = (".keras", ".h5", ".hdf5")
 CALIBRATION_SAMPLES = 200
 
 CLEAN_SAMPLES = 10_000
@@ -77,7 +76,7 @@ class Subjects:
         self._cache = cache
         self._derived: dict[str, Subject] = {}
         self._absent: dict[str, str] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._files: dict[Path, str] = {}
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         if (workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))) > 1:
             share_processors(workers)
@@ -105,8 +104,21 @@ class Subjects:
         """The derived models that a test asked for, by width."""
         return dict(self._derived)
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """Digests of the models and data that were given, the same in every process of a run."""
+        models = {width: subject.model for width, subject in self.given.items()}
+        for name, defense in self.defenses.items():
+            models |= {f"{name} {width}": model for width, model in defense.models.items()}
+        digests = {f"{name} model": model.digest or "" for name, model in models.items()}
+        data = {"data": self.data, "calibration data": self._calibration_data}
+        return digests | {name: samples.digest for name, samples in data.items() if samples}
+
     def of_width(self, width: str) -> Subject:
-        """The model of this width, given or derived; MissingError says why there is none."""
+        """The model of this width, given or derived; MissingError says why there is none.
+
+        Raises FileChangedError where the file to derive it from is not the one that was read.
+        """
         if width in self.given:
             return self.given[width]
         if width in self._absent:
@@ -115,6 +127,8 @@ class Subjects:
             try:
                 with quiet():
                     self._derived[width] = self._derive(width)
+            except FileChangedError:
+                raise
             except QnnRobustError as error:
                 self._absent[width] = str(error)
                 raise MissingError(str(error)) from error
@@ -157,7 +171,7 @@ class Subjects:
         return {width: given[width] for width in WIDTHS if width in given}
 
     def _read(self, path: Path, width: str | None) -> Subject:
-        model = self._load_model(path)
+        model = self._load_model(self._read_file(path))
         if width is not None and model.width != width:
             flag = "--qnn-" + width.removesuffix("32")
             cure = f"{path.name} belongs to --qnn-{model.width.removesuffix('32')}"
@@ -169,7 +183,7 @@ class Subjects:
         plain = next(iter(self.given.values())).model
         models: dict[str, Model] = {}
         for path in files.paths:
-            model = self._load_model(path).with_bounds(*self.bounds)
+            model = self._load_model(self._read_file(path)).with_bounds(*self.bounds)
             where = f"--qnn-defended {files.name}"
             if model.width in models:
                 rule = f"{where} to have one file for each width"
@@ -181,14 +195,20 @@ class Subjects:
             models[model.width] = model
         return Defense(files.name, {w: models[w] for w in WIDTHS if w in models})
 
-    def _load_model(self, path: Path) -> Model:
+    def _read_file(self, path: Path) -> ModelFile:
+        """Read a model file; FileChangedError where it was read before and was another one."""
+        file = read_model_file(path, self._files.get(path))
+        self._files[path] = file.digest
+        return file
+
+    def _load_model(self, file: ModelFile) -> Model:
         options = self.options
         runtime, scale_arithmetic = options.runtime, options.scale_arithmetic
         key, facts = "", None
         if self._cache is not None:
-            key = facts_key(content_digest(path), path.suffix, runtime, scale_arithmetic)
+            key = facts_key(file.digest, file.path.suffix, runtime, scale_arithmetic)
             facts = self._cache.load_facts(key)
-        model = load_checked(path, runtime=runtime, scale_arithmetic=scale_arithmetic, facts=facts)
+        model = load_checked(file, runtime=runtime, scale_arithmetic=scale_arithmetic, facts=facts)
         if self._cache is not None and facts is None and model.runtime != "tflm":
             facts = FileFacts(model.input_shape, model.classes, model.bounds)
             self._cache.store_facts(key, facts)
@@ -214,16 +234,13 @@ class Subjects:
         if parent is None:
             raise MissingError(f"no {width} model, and none can be derived without a float; {cure}")
         path = self._float_path()
-        if path.suffix.lower() not in KERAS:
+        if path.suffix.lower() not in KERAS_SUFFIXES:
             raise MissingError(f"no {width} model, and {path.name} is not a Keras file; {cure}")
         if self._calibration_data is None:
             raise MissingError(f"no {width} model, and no data to quantize a float with; {cure}")
         inputs = self._calibration_data.x
         content = self._converted(path, width, inputs)
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="qnnrobust-")
-        file = Path(self._folder.name) / f"{path.stem}_{width}.tflite"
-        file.write_bytes(content)
+        file = ModelFile(path.with_name(f"{path.stem}_{width}.tflite"), content)
         model = self._load_model(file).with_bounds(*parent.model.bounds)
         name = Path(self._calibration_data.name).name
         origin = f"{DERIVED}{path.name} quantized on {len(inputs)} samples of {name}"
@@ -234,14 +251,12 @@ class Subjects:
         from pytest_qnnrobust.models.convert import convert
 
         if self._cache is None:
-            return convert(path, cast(Any, width), inputs)
-        digest = content_digest(path)
-        key = converted_key(digest, path.suffix, width, inputs)
+            return convert(self._read_file(path), cast(Any, width), inputs)
+        key = converted_key(self._files[path], path.suffix, width, inputs)
         content = self._cache.load_file(key)
         if content is None:
-            content = convert(path, cast(Any, width), inputs)
-            if content_digest(path) == digest:
-                self._cache.store_file(key, content)
+            content = convert(self._read_file(path), cast(Any, width), inputs)
+            self._cache.store_file(key, content)
         return content
 
     def _float_path(self) -> Path:

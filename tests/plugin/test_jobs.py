@@ -10,7 +10,7 @@ import pytest
 from pytest_qnnrobust import demo
 from pytest_qnnrobust.attacks import create
 from pytest_qnnrobust.demo import demo_path
-from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.errors import FileChangedError
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.options.values import DefendedFiles, Squeezing
 from pytest_qnnrobust.run import jobs
@@ -75,11 +75,17 @@ def test_a_worker_finds_every_model_by_its_name() -> None:
     assert session.cells.name_of(plain[2].surrogate) is None
 
 
-def test_a_worker_refuses_another_file() -> None:
+@pytest.mark.parametrize("other", ["digest", "data"])
+def test_a_worker_refuses_another_file(other: str) -> None:
     options = Options(int8=INT8, data="digits", samples=8)
-    part = jobs.Part(options, "int8", "0" * 64, create("fgsm"), 0, 8, 1)
-    with pytest.raises(QnnRobustError, match="every worker needs the same files"):
-        jobs.compute(part)
+    session = Session(options)
+    files = {
+        "digest": str(session.subject("int8").model.digest),
+        "data": session.data.digest,
+    }
+    part = jobs.Part(options, "int8", **files, attack=create("fgsm"), first=0, last=8, neighbours=1)
+    with pytest.raises(FileChangedError, match="every worker needs the same files"):
+        jobs.compute(replace(part, **{other: "0" * 64}))
 
 
 def test_it_takes_the_place_of_xdist(run, digits) -> None:
