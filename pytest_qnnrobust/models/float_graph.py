@@ -44,7 +44,9 @@ class FloatGraphModel(Model):
 
         specification = tf.TensorSpec((None, *self.input_shape), tf.float32)
         try:
-            logits = tf.function(self._network.function).get_concrete_function(specification)
+            # Autograph would wrap an error in one of its own, and has nothing to do here.
+            traced = tf.function(self._network.function, autograph=False)
+            logits = traced.get_concrete_function(specification)
         except QnnRobustError:
             raise
         except Exception as error:

@@ -12,6 +12,7 @@ from pytest_qnnrobust.models.integer import IntegerModel
 from pytest_qnnrobust.models.lazy import FileFacts, LazyModel
 from pytest_qnnrobust.options.values import RUNTIMES, SCALE_ARITHMETIC
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
+from pytest_qnnrobust.tflite.folding import fold_constants
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.plan import INTEGER_WIDTHS, check_signature
 from pytest_qnnrobust.types import Runtime
@@ -101,20 +102,49 @@ def load_tflite(
     """Make the model of a graph that was read from `data`.
 
     Without `dry_run`, a graph that TensorFlow has to run is tried at the first question only. An
-    integer graph has its dry run on NumPy, always.
+    integer graph has its dry run on NumPy, always. Constants that a float graph computes are
+    folded, be they packed in integers or in float16: it is a float model then.
     Raises ModelFileError where the graph is no classifier of one input and one output.
     """
     check_signature(graph)
+    folded = fold_constants(graph)
     if runtime in ("litert", "litert-builtin"):
         from pytest_qnnrobust.models.litert import LiteRtModel
 
-        phone = LiteRtModel(name, data, graph, runtime)
+        phone = LiteRtModel(name, data, folded, runtime)
         if dry_run:
             phone.dry_run()
         return phone
-    if any(tensor.dtype in INTEGER_WIDTHS for tensor in graph.tensors):
+    if _computes_integers(folded):
+        # As it is in the file: what TFLM does not fold is not to be folded for it.
         return IntegerModel(name, graph, scale_arithmetic)
-    model = FloatGraphModel(name, graph, graph.input, graph.output, "litert")
+    _check_float(folded)
+    model = FloatGraphModel(name, folded, folded.input, folded.output, "litert")
     if dry_run:
         model.dry_run()
     return model
+
+
+def _computes_integers(graph: Graph) -> bool:
+    """Whether an operator, the input or the output has a tensor of int8 or int16."""
+    used = {*graph.inputs, *graph.outputs}
+    for operator in graph.operators:
+        used.update((*operator.inputs, *operator.outputs))
+    return any(graph.tensors[index].dtype in INTEGER_WIDTHS for index in used - {-1})
+
+
+def _check_float(graph: Graph) -> None:
+    """Raise ModelFileError where a graph without int8 and int16 is none of float32 throughout."""
+    cure = "convert with full-integer quantization"
+    for tensor in (graph.input, graph.output):
+        if tensor.dtype != "float32":
+            raise ModelFileError(
+                f"expected float32, int8 or int16 in tensor {tensor.index} ({tensor.name}), "
+                f"got dtype={tensor.dtype}; {cure}"
+            )
+    for operator in graph.operators:
+        if operator.name == "QUANTIZE":
+            raise ModelFileError(
+                f"expected float32 activations, or integers throughout: operator {operator.index} "
+                f"(QUANTIZE) rounds some to {graph.results(operator)[0].dtype}; {cure}"
+            )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 TENSOR_TYPES = {
     "float32": "FLOAT32",
+    "float16": "FLOAT16",
     "int8": "INT8",
     "uint8": "UINT8",
     "int16": "INT16",

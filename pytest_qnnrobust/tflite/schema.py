@@ -94,6 +94,15 @@ OPTIONS: dict[int, tuple[str, tuple[OptionField, ...]]] = {
         ),
     ),
     55: ("ShapeOptions", (OptionField("out_type", "int8", names=TENSOR_TYPES),)),
+    58: (
+        "FakeQuantOptions",
+        (
+            OptionField("min", "float32", 0.0),
+            OptionField("max", "float32", 0.0),
+            OptionField("num_bits", "int32"),
+            OptionField("narrow_range", "bool", False),
+        ),
+    ),
     59: ("PackOptions", (OptionField("values_count", "int32"), OptionField("axis", "int32"))),
     75: ("LeakyReluOptions", (OptionField("alpha", "float32", 0.0),)),
 }

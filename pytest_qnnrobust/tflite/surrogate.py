@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.errors import UnsupportedOperatorError
 from pytest_qnnrobust.tflite.fixed_point import FUSED_ACTIVATIONS
+from pytest_qnnrobust.tflite.folding import FOLDS, real_values
 from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
 from pytest_qnnrobust.tflite.kernels.spatial import pad
 from pytest_qnnrobust.tflite.plan import VALUE_WORK, check_size, check_work
@@ -29,7 +30,8 @@ Apply = Callable[..., Any]
 class FloatTwin:
     """The float twin of a graph from the tensor `start` to the tensor `end`.
 
-    Raises UnsupportedOperatorError at construction for an operator that has no float form here.
+    Raises UnsupportedOperatorError at construction for an operator that has no float form here,
+    and for one that reads what is neither a constant nor computed from `start`.
     """
 
     def __init__(self, graph: Graph, start: Tensor, end: Tensor) -> None:
@@ -43,6 +45,30 @@ class FloatTwin:
                     f"operator {operator.index} ({operator.name}) has no float twin; "
                     f"supported: {', '.join(sorted(OPERATORS))}"
                 )
+        self._check_operands()
+
+    def _check_operands(self) -> None:
+        known = {self.start.index, -1}
+        for operator in self._operators:
+            # What a RESHAPE reads beside its activation is a shape, which the file states too.
+            read = operator.inputs[:1] if OPERATORS[operator.name] is _reshape else operator.inputs
+            for index in read:
+                if index not in known and not self.graph.tensors[index].is_constant:
+                    raise UnsupportedOperatorError(self._computed_elsewhere(operator, index))
+            known.update(operator.outputs)
+        if self.end.index not in known:
+            raise UnsupportedOperatorError(
+                f"no operator computes tensor {self.end.index} ({self.end.name}) from the input"
+            )
+
+    def _computed_elsewhere(self, operator: Operator, index: int) -> str:
+        writers = [f"operator {one.index} ({one.name})" for one in self.graph.operators
+                   if index in one.outputs]  # fmt: skip
+        return (
+            f"operator {operator.index} ({operator.name}) reads tensor {index} "
+            f"({self.graph.tensors[index].name}), which {', '.join(writers)} does not compute from "
+            f"the input; constants are supported there, and {', '.join(FOLDS)} of them"
+        )
 
     def __call__(self, x: Any, exact: Mapping[int, Any] | None = None) -> Any:
         """Real-valued tf.Tensor (n, *input_shape) -> the tensor `end` (n, ...).
@@ -82,19 +108,6 @@ class FloatTwin:
                 f"tensor {index} ({tensor.name}) is computed where a constant is supported"
             )
         return real_values(tensor)
-
-
-def real_values(tensor: Tensor) -> NDArray[np.float32]:
-    """Dequantize a constant along its quantized dimension; anything else as it is."""
-    data = np.asarray(tensor.data)
-    if tensor.quantization is None or data.dtype.kind == "f":
-        return data.astype(np.float32)
-    shape = [1] * data.ndim
-    if tensor.quantization.per_axis:
-        shape[tensor.quantization.quantized_dimension] = -1
-    scale = tensor.quantization.scale.astype(np.float64).reshape(shape)
-    zero_point = tensor.quantization.zero_point.reshape(shape)
-    return np.asarray((data - zero_point) * scale, np.float32)
 
 
 def fused_range(operator: Operator) -> tuple[float | None, float | None]:
@@ -303,10 +316,19 @@ def _pad(twin: FloatTwin, operator: Operator, x: Any) -> Any:
     return tf.pad(x, paddings, constant_values=value)
 
 
-def _concatenation(twin: FloatTwin, operator: Operator, *inputs: Any) -> Any:
+def _concatenation(twin: FloatTwin, operator: Operator, *activations: Any) -> Any:
     import tensorflow as tf
 
-    return tf.concat(inputs, axis=operator.options["axis"])
+    given = iter(activations)
+    samples = tf.shape(activations[0])[0]
+    operands = [
+        # A constant has a batch axis of 1 in the file.
+        tf.repeat(twin.constant(index), samples, axis=0)
+        if twin.graph.tensors[index].is_constant
+        else next(given)
+        for index in operator.inputs
+    ]
+    return tf.concat(operands, axis=operator.options["axis"])
 
 
 def _transpose(twin: FloatTwin, operator: Operator, x: Any) -> Any:
