@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
+import numpy as np
 import pytest
 
 from pytest_qnnrobust import demo
@@ -13,9 +15,13 @@ from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import FileChangedError
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.options.values import DefendedFiles, Squeezing
+from pytest_qnnrobust.results.document import DataRecord
 from pytest_qnnrobust.run import jobs
 from pytest_qnnrobust.run.session import Session
+from pytest_qnnrobust.tflite.builder import GraphBuilder
+from tests.helpers.outcomes import results
 from tests.plugin.spread import ON_DASK, measured
+from tests.tflite.one_operator import fully_connected
 
 INT8 = demo_path("digits_int8.tflite")
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +92,27 @@ def test_a_worker_refuses_another_file(other: str) -> None:
     part = jobs.Part(options, "int8", **files, attack=create("fgsm"), first=0, last=8, neighbours=1)
     with pytest.raises(FileChangedError, match="every worker needs the same files"):
         jobs.compute(replace(part, **{other: "0" * 64}))
+
+
+def test_workers_attack_in_the_input_domain_of_the_baseline(tmp_path: Path) -> None:
+    builder = GraphBuilder()
+    inputs, output = fully_connected("int8", shape=(4,), features=4)(
+        builder, np.random.default_rng(0)
+    )
+    model, data, baseline = (tmp_path / name for name in ("m.tflite", "d.npz", "b.json"))
+    model.write_bytes(builder.build(inputs, [output]))
+    np.savez(data, x=np.arange(64, dtype=np.uint8).reshape(16, 4), y=np.arange(16) % 9)
+    record = DataRecord("d.npz", "0" * 64, 16, 16, -1.0, 2.0, "as recorded")
+    baseline.write_text(results(data=record).to_text())
+    session = Session(Options(int8=model, data=str(data), baseline=baseline))
+    index, noise = np.arange(16), create("noise", eps=0.5)
+    subject = session.subject("int8").model
+    assert subject.bounds == (-1.0, 2.0)
+    with joblib.parallel_config("threading"):
+        found = jobs.Workers(session, 2)(subject, noise, index)
+    assert found is not None
+    alone = session.evaluator.run_here(subject, noise, index)
+    np.testing.assert_array_equal(found.x_adv, alone.x_adv)
 
 
 def test_it_takes_the_place_of_xdist(run, digits) -> None:
