@@ -144,8 +144,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """End the run where a file changed: what follows would be numbers of two files."""
-    if call.excinfo is not None and isinstance(call.excinfo.value, FileChangedError):
-        end_run(item.config, call.excinfo.value)
+    error = call.excinfo.value if call.excinfo else None
+    if "qnn" in item.keywords and isinstance(error, FileChangedError):
+        end_run(item.config, error)
 
 
 @pytest.hookimpl(trylast=True)

@@ -65,7 +65,9 @@ def test_a_keras_file_replaced_before_a_width_is_derived_from_it(replaced) -> No
     ("file", "by", "other"),
     [
         ("digits_int8.tflite", demo_path("digits_pgd_int8.tflite"), "['int8 model']"),
-        ("few.npz", "others.npz", "['data', 'calibration data']"),
+        pytest.param(
+            "few.npz", "others.npz", "['data', 'calibration data']", marks=pytest.mark.nightly
+        ),
     ],
 )
 def test_a_file_replaced_before_the_workers_of_xdist_read_it(replaced, file, by, other) -> None:
