@@ -21,6 +21,8 @@ CASES = [
     ("int16", (6, 4), 12, (0.0, 255.0)),
 ]
 
+NOTHING = "a law of an attack that does nothing says nothing"
+
 DTYPES = ["int8", pytest.param("int16", marks=pytest.mark.nightly)]
 """The grids of an attack's variants: every attack is held to the laws on both as it is."""
 
@@ -33,9 +35,15 @@ def case(dtype, shape, classes, bounds, samples=3):
     return model, x, y
 
 
+def fooled(result, y):
+    """The samples that were right before the attack, and are not behind it."""
+    return result.success & (result.clean_label == y)
+
+
 def honest(attack: Attack, model, x, y):
-    """The result, after checking that it is inside bounds and budget and confirmed."""
+    """The result, after checking that it fools, inside bounds and budget, and is confirmed."""
     result = attack(model, x, y, seed=3)
+    assert fooled(result, y).any(), NOTHING
     clean = x if model.grid is None else model.grid.snap(x)
     span = model.bounds[1] - model.bounds[0]
     np.testing.assert_array_equal(result.adv_label, model.classify(result.x_adv))
@@ -69,7 +77,7 @@ def batches_agree(attack: Attack, model, x, y, sizes=(1, 7, 64), seed=5):
     attack that makes one perturbation for all samples needs all of them.
     """
     whole = attack(model, x, y, seed=seed)
-    assert whole.success.any(), "a law of samples of which none changes says nothing"
+    assert fooled(whole, y).any(), NOTHING
     everything = np.arange(len(x))
     eighths = everything[:: max(1, len(x) // 8)]
     for batch_size in sizes:
@@ -96,6 +104,7 @@ def every_sample_has_its_own_budget(attack: Attack, budget: int) -> None:
     """A sample comes out as if it were attacked alone, whatever the others have spent."""
     model, x, y = problem((4, 4, 1), 2, samples=8)
     whole = attack(model, x, y, query_budget=budget)
+    assert ((whole.queries + whole.gradients > 0) | whole.exhausted).all(), NOTHING
     for batch_size in (1, 3):
         again = attack(model, x, y, query_budget=budget, batch_size=batch_size)
         np.testing.assert_array_equal(again.x_adv, whole.x_adv)

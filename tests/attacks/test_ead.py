@@ -21,7 +21,7 @@ QUICK = {"max_iter": 8, "binary_search_steps": 3, "polish_steps": 4}
 @pytest.mark.parametrize("rule", ["EN", "L1"])
 def test_results_are_honest_on_any_input(rule, setting):
     model, x, y = case(*setting)
-    result = honest(EAD(decision_rule=rule, **QUICK), model, x, y)
+    result = honest(EAD(decision_rule=rule, **QUICK, initial_const=1.0), model, x, y)
     if setting[1] != (1, 1, 1):
         assert result.success.all()
 

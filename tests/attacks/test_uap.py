@@ -67,9 +67,9 @@ def test_it_fools_samples_that_it_was_not_trained_on():
 @pytest.mark.parametrize("inner", INNER)
 @pytest.mark.parametrize("case", laws.CASES)
 def test_results_are_honest(case, inner):
-    model, x, y = laws.case(*case)
+    model, x, y = laws.case(*case, samples=6)
     span = model.bounds[1] - model.bounds[0]
-    attack = UAP(eps=0.05 * span, inner=inner, inner_eps=0.02 * span, inner_iter=2, max_iter=2)
+    attack = UAP(eps=0.4 * span, inner=inner, inner_eps=0.2 * span, inner_iter=3, max_iter=2)
     laws.honest(attack, model, x, y)
 
 
