@@ -16,7 +16,7 @@ from pytest_qnnrobust.attacks.geometry import grids
 from pytest_qnnrobust.attacks.result import AttackResult, Recorder
 from pytest_qnnrobust.attacks.settings import check_settings, positive, required
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import OutOfBudgetError, Rows, Target
+from pytest_qnnrobust.attacks.target import OutOfBudgetError, OutOfTimeError, Rows, Target
 from pytest_qnnrobust.compute.processors import one_blas_thread
 from pytest_qnnrobust.errors import AttackError, expected
 from pytest_qnnrobust.models.base import Model
@@ -75,8 +75,9 @@ class Attack(ABC):
 
         Sample i draws its random numbers from (seed, index[i]); `index` defaults to 0..N-1.
         `query_budget` caps queries plus gradients per sample, `time_budget` is in seconds for the
-        whole call. A sample that a budget, or Ctrl-C, cut short keeps its best proposal and is
-        marked `exhausted`. Samples that are misclassified already are not attacked.
+        whole call, kept within one call of the model. A sample that a budget, or Ctrl-C, cut short
+        keeps its best proposal and is marked `exhausted`. Samples that are misclassified already
+        are not attacked.
         `gradient` and `probe_steps` choose where a white-box attack has its gradients from
         (Model.with_gradient); by default they are the model's own.
 
@@ -168,6 +169,8 @@ class Attack(ABC):
         try:
             if target.eps > 0:
                 self.run(target, target.x, target.y, streams)
+        except OutOfTimeError:
+            target.exhausted[:] = True
         except OutOfBudgetError:
             if target.exhausted.any() and not self.universal:
                 return np.flatnonzero(target.exhausted)

@@ -1,4 +1,4 @@
-"""Parts of a search that attacks share: Adam, the search for a constant, the best point so far."""
+"""Parts of a search that attacks share: Adam, the search for a constant, the best so far."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.target import Mask, Rows
-from pytest_qnnrobust.types import Double, Float
+from pytest_qnnrobust.types import Double, Float, Labels
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 """Adam's constants, as its authors recommend them."""
@@ -176,6 +176,12 @@ class Best:
         self.cost[rows[better]] = cost[better]
         self.preferred[rows[better]] = np.broadcast_to(preferred, better.shape)[better]
         return better
+
+
+def rivals(y: Labels, classes: int) -> Labels:
+    """All classes but the label, in their order, (n, classes - 1)."""
+    places = np.arange(classes - 1)
+    return places + (places >= y[:, None])
 
 
 def column(values: Any) -> Float:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.geometry import balls, grids
+from pytest_qnnrobust.compute.batches import CHUNK
 from pytest_qnnrobust.metrics import flat
 from pytest_qnnrobust.models.base import Gradient, Model, Scores
 from pytest_qnnrobust.models.grid import InputGrid
@@ -18,11 +19,20 @@ from pytest_qnnrobust.types import Bounds, Float, Labels
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-Answer = TypeVar("Answer")
+Answer = tuple[NDArray[Any], ...]
+Weights = Callable[[slice], Float]
+"""`weights(part)`: the weights (n, p, K) of the sums of logits in a part of them."""
+
+SUMS = 16
+"""Sums of the logits that are differentiated in one call: a thousand classes are many calls."""
 
 
 class OutOfBudgetError(Exception):
     """End of a batch that may ask nothing more; the base class grades what was proposed so far."""
+
+
+class OutOfTimeError(Exception):
+    """End of the whole attack at its deadline; no part of an attack may catch it and go on."""
 
 
 class Target:
@@ -36,7 +46,10 @@ class Target:
     the whole batch in order); a sample may appear several times. Once a sample's budget is used
     up, its inputs are no longer evaluated: they come back with the label `y`, scores NaN and
     gradient 0, so that they read as "not adversarial, no better". When that holds for every input
-    of a question, or the time is up, OutOfBudgetError ends the attack on this batch.
+    of a question, OutOfBudgetError ends the attack on this batch.
+
+    A question goes to the model in calls of at most `CHUNK` inputs and `SUMS` gradients of each.
+    Before every call, OutOfTimeError ends the attack if the time is up.
 
     `queries` and `gradients` count what was answered per sample, `model_seconds` the time the
     model took for it.
@@ -103,10 +116,10 @@ class Target:
     def evaluate(self, x: Float, rows: Rows | None = None) -> Scores:
         """Labels and logits of inputs (n, *input_shape); one query each."""
         rows = self.all_rows if rows is None else rows
-        answered = self._charge(self.queries, rows, 1)
+        answered = self._affordable(rows, 1)
         if answered is None:
-            return self._timed(self._model.evaluate, x)
-        scores = self._timed(self._model.evaluate, x[answered])
+            return Scores(*self._ask(self._scores, rows, (self.queries, 1), x))
+        scores = Scores(*self._ask(self._scores, rows[answered], (self.queries, 1), x[answered]))
         labels = self.y[rows]
         labels[answered] = scores.labels
         return Scores(labels, _spread(scores.logits, answered, np.nan))
@@ -133,14 +146,18 @@ class Target:
         return answer
 
     def _loss_gradient(self, x: Float, rows: Rows, loss: str, rival: Labels | None) -> Gradient:
+        def ask(x: Float, y: Labels, wanted: Labels) -> Answer:
+            answer = self._model.loss_gradient(x, y, loss, wanted)
+            return answer.logits, answer.loss, answer.gradient
+
         y = self.y[rows]
         wanted = y if rival is None else rival
-        answered = self._charge_gradients(rows, 1)
+        charge = self._price(1)
+        answered = self._affordable(rows, charge[1])
         if answered is None:
-            return self._timed(self._model.loss_gradient, x, y, loss, wanted)
-        part = self._timed(
-            self._model.loss_gradient, x[answered], y[answered], loss, wanted[answered]
-        )
+            return Gradient(*self._ask(ask, rows, charge, x, y, wanted))
+        asked = (values[answered] for values in (x, y, wanted))
+        part = Gradient(*self._ask(ask, rows[answered], charge, *asked))
         return Gradient(
             _spread(part.logits, answered, np.nan),
             _spread(part.loss, answered, np.nan),
@@ -154,14 +171,40 @@ class Target:
 
         With `weights` (n, m, K), the gradients of m weighted sums of the logits; m gradients each.
         """
+        if weights is None:
+            each = np.eye(self.classes, dtype=np.float32)
+            weights = np.broadcast_to(each, (len(x), *each.shape))
+        sums = weights
+        parts = list(self.slopes(x, rows, sums.shape[1], lambda part: sums[:, part]))
+        logits, slopes = parts[0]
+        if len(parts) > 1:
+            slopes = np.concatenate([part for _, part in parts], axis=1)
+        return logits, slopes
+
+    def slopes(
+        self, x: Float, rows: Rows | None, number: int, weights: Weights
+    ) -> Iterator[tuple[Float, Float]]:
+        """The Jacobian of `number` weighted sums part by part, in order.
+
+        Yields the logits (n, K) and gradients (n, p, *input_shape), p <= SUMS, so that an attack
+        keeps of a thousand classes what it needs, and its time is up between two parts. A sample
+        that cannot pay for all of them is not answered.
+        """
         rows = self.all_rows if rows is None else rows
-        cost = self.classes if weights is None else weights.shape[1]
-        answered = self._charge_gradients(rows, cost)
-        if answered is None:
-            return self._timed(self._model.jacobian, x, weights)
-        chosen = None if weights is None else weights[answered]
-        logits, jacobian = self._timed(self._model.jacobian, x[answered], chosen)
-        return _spread(logits, answered, np.nan), _spread(jacobian, answered, 0.0)
+        answered = self._affordable(rows, self._price(number)[1])
+        # Measured gradients of any number of sums cost the same queries, once.
+        step = number if self._model.gradient_queries else SUMS
+        for start in range(0, number, step):
+            sums = weights(slice(start, start + step))
+            charge = self._price(sums.shape[1])
+            if answered is None:
+                logits, slopes = self._ask(self._model.jacobian, rows, charge, x, sums)
+            else:
+                asked = (rows[answered], charge, x[answered], sums[answered])
+                part, part_slopes = self._ask(self._model.jacobian, *asked)
+                logits = _spread(part, answered, np.nan)
+                slopes = _spread(part_slopes, answered, 0.0)
+            yield logits, slopes
 
     def project(self, x: NDArray[Any], rows: Rows | None = None) -> Float:
         """Project into the eps ball around the clean samples and into the bounds; float32."""
@@ -232,33 +275,57 @@ class Target:
         low, high = grids.integer_bounds(self.bounds, grid)
         return grid.dequantize(np.clip(grid.quantize(x), low, high))
 
-    def _timed(self, ask: Callable[..., Answer], *arguments: Any) -> Answer:
-        started = time.perf_counter()
-        answer = ask(*arguments)
-        self.model_seconds += time.perf_counter() - started
-        return answer
+    def _scores(self, x: Float) -> Answer:
+        scores = self._model.evaluate(x)
+        return scores.labels, scores.logits
 
-    def _charge_gradients(self, rows: Rows, number: int) -> Mask | None:
-        """Count gradients as `_charge` does; as queries, where the model measures them."""
-        if self._model.gradient_queries:
-            return self._charge(self.queries, rows, self._model.gradient_queries)
-        return self._charge(self.gradients, rows, number)
+    def _ask(
+        self,
+        ask: Callable[..., Answer],
+        rows: Rows,
+        charge: tuple[Labels, int],
+        *inputs: NDArray[Any],
+    ) -> Answer:
+        """Ask about inputs of samples `rows`, call by call until the time is up.
 
-    def _charge(self, counter: Labels, rows: Rows, cost: int) -> Mask | None:
-        """Count what can be answered: a mask over `rows`, or None for all of them."""
-        if self._deadline is not None and time.perf_counter() > self._deadline:
-            self.exhausted[:] = True
-            raise OutOfBudgetError
+        `charge` is the counter of what is asked and the price of one input.
+        """
+        counter, price = charge
+        size = max(1, CHUNK // price) if counter is self.queries else CHUNK
+        answers = []
+        for start in range(0, max(len(rows), 1), size):
+            part = slice(start, start + size)
+            self._check_time()
+            counter += price * np.bincount(rows[part], minlength=len(counter))
+            started = time.perf_counter()
+            answers.append(ask(*(values[part] for values in inputs)))
+            self.model_seconds += time.perf_counter() - started
+        if len(answers) == 1:
+            return answers[0]
+        return tuple(map(np.concatenate, zip(*answers, strict=True)))
+
+    def _price(self, number: int) -> tuple[Labels, int]:
+        """The counter and the price of gradients at one input: queries, where they are measured."""
+        measured = self._model.gradient_queries
+        return (self.queries, measured) if measured else (self.gradients, number)
+
+    def _affordable(self, rows: Rows, price: int) -> Mask | None:
+        """What can be answered: a mask over `rows`, or None for all of them."""
+        self._check_time()
         if self.query_budget is None:
-            counter += cost * np.bincount(rows, minlength=len(counter))
             return None
         left = self.query_budget - self.queries - self.gradients
-        answered = (_rank(rows) + 1) * cost <= left[rows]
-        counter += cost * np.bincount(rows[answered], minlength=len(counter))
+        answered = (_rank(rows) + 1) * price <= left[rows]
         self.exhausted[rows[~answered]] = True
         if len(rows) and not answered.any():
             raise OutOfBudgetError
         return answered
+
+    def _check_time(self) -> None:
+        """Raise OutOfTimeError if the time is up."""
+        if self._deadline is not None and time.perf_counter() > self._deadline:
+            self.exhausted[:] = True
+            raise OutOfTimeError
 
 
 def _rank(rows: Rows) -> Rows:

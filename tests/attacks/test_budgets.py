@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from pytest_qnnrobust import attacks
-from tests.attacks.linear import problem
+from pytest_qnnrobust.attacks import target
+from tests.attacks.linear import LinearModel, problem
 
 HARD = {
     "noise": {"eps": 1e-4, "repeats": 50},
@@ -66,6 +71,94 @@ def test_a_time_budget_that_is_over_marks_every_sample():
     result = attacks.create("square-linf", eps=1e-4)(model, x, y, time_budget=1e-9)
     assert result.exhausted.all()
     assert not result.success.any()
+
+
+class Timed(LinearModel):
+    """A linear model of forty classes, each call of which takes a second of `clock`."""
+
+    def __init__(self, model, clock):
+        super().__init__(model.weights, model.bias, model.input_shape, model.bounds)
+        self.clock = clock
+        self.asked = []
+
+    def _call(self, ask, inputs, gradients):
+        self.asked.append((self.clock.now, len(inputs), gradients))
+        self.clock.now += 1
+        return ask()
+
+    def _evaluate(self, x):
+        return self._call(lambda: super(Timed, self)._evaluate(x), x, 0)
+
+    def _loss_gradient(self, x, y, rival, loss):
+        return self._call(lambda: super(Timed, self)._loss_gradient(x, y, rival, loss), x, 1)
+
+    def _jacobian(self, x, weights):
+        gradients = weights.shape[1]
+        return self._call(lambda: super(Timed, self)._jacobian(x, weights), x, gradients)
+
+
+@pytest.fixture
+def timed(monkeypatch):
+    """`timed(**problem)`: a model on a clock that only its answers move, and its samples."""
+
+    def start(**settings):
+        clock = SimpleNamespace(now=0.0)
+        model, x, y = problem((4, 4, 3), 40, **settings)
+        monkeypatch.setattr(time, "perf_counter", lambda: clock.now)
+        return Timed(model, clock), x, y
+
+    return start
+
+
+@pytest.mark.parametrize("name", attacks.NAMES)
+def test_no_question_is_asked_once_the_time_is_up(name, timed):
+    model, x, y = timed(samples=5)
+    attack = attacks.create(name)
+    if isinstance(attack, attacks.FixedBudgetAttack):
+        attack = replace(attack, eps=1e-4)
+    result = attack(model, x, y, time_budget=2.5)
+    late = [moment for moment, _, _ in model.asked if moment > 2.5]
+    assert len(late) <= 1, "the grading alone"
+    assert result.exhausted.all() or name in ("noise", "fgsm"), "which ask once"
+
+
+@pytest.mark.parametrize("name", ["deepfool", "fab"])
+def test_the_time_is_looked_at_between_the_classes(name, timed):
+    model, x, y = timed(samples=300)
+    attacks.create(name)(model, x, y, time_budget=3.5)
+    clean, classes, graded = [(256, 0), (44, 0)], [(256, 16), (256, 16)], [(256, 0)]
+    assert [call[1:] for call in model.asked] == [*clean, *classes, *graded]
+
+
+def test_the_time_is_looked_at_between_the_measured_gradients_of_samples(timed):
+    model, x, y = timed(samples=4)
+    measured = model.with_gradient("finite-difference")
+    result = attacks.create("pgd", eps=1e-4)(measured, x, y, time_budget=1.5)
+    clean, probes, graded = 4, 2 * x[0].size, 4
+    together = target.CHUNK // (probes + 1)
+    found = [inputs for _, inputs, _ in model.asked]
+    assert found == [clean, together, *[probes] * together, graded]
+    assert result.exhausted.all()
+
+
+@pytest.mark.parametrize("name", ["deepfool", "fab", "uap"])
+def test_the_classes_part_by_part_give_what_all_at_once_do(name, monkeypatch):
+    model, x, y = problem((4, 4, 3), 40)
+    attack = attacks.preset(name, "smoke", **({"inner": "deepfool"} if name == "uap" else {}))
+    parts = attack(model, x, y)
+    monkeypatch.setattr(target, "SUMS", 1000)
+    whole = attack(model, x, y)
+    assert parts.success.any()
+    np.testing.assert_array_equal(parts.x_adv, whole.x_adv)
+    np.testing.assert_array_equal(parts.gradients, whole.gradients)
+
+
+def test_who_cannot_pay_for_all_classes_gets_none():
+    model, x, y = problem((4, 4, 3), 40)
+    short = attacks.create("deepfool")(model, x, y, query_budget=39)
+    assert short.exhausted.all()
+    assert not short.gradients.any()
+    assert not model.gradients
 
 
 class Interrupting:

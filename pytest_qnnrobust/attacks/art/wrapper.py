@@ -23,7 +23,7 @@ from pytest_qnnrobust.attacks.art.estimators import ModelSource, SampleSource
 from pytest_qnnrobust.attacks.base import Attack, FixedBudgetAttack, MinimalDistortionAttack
 from pytest_qnnrobust.attacks.settings import one_of, require, setting
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import OutOfBudgetError, Target
+from pytest_qnnrobust.attacks.target import OutOfBudgetError, OutOfTimeError, Target
 from pytest_qnnrobust.errors import AttackError, QnnRobustError, expected
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.types import Float, Labels
@@ -295,7 +295,7 @@ def _explained(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except (OutOfBudgetError, QnnRobustError):
+    except (OutOfBudgetError, OutOfTimeError, QnnRobustError):
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or "no reason given"

@@ -8,9 +8,10 @@ import numpy as np
 
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.geometry import balls
+from pytest_qnnrobust.attacks.search import Best, rivals
 from pytest_qnnrobust.attacks.settings import integer, not_negative, setting
 from pytest_qnnrobust.attacks.streams import Streams
-from pytest_qnnrobust.attacks.target import Target
+from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import lp_norm
 from pytest_qnnrobust.types import Bounds, Double, Float, Labels
 
@@ -49,8 +50,7 @@ class DeepFool(MinimalDistortionAttack):
         overshoot = np.full((len(x), *[1] * (x.ndim - 1)), self.overshoot)
         point = x
         for iteration in range(self.max_iter):
-            logits, jacobian = target.jacobian(point, rows)
-            step = nearest_boundary(logits, jacobian, y[rows], point, target.bounds)
+            step = nearest_boundary(target, point, rows)
             stalled = rows[lp_norm(step, 2) <= STALLED * lp_norm(total[rows], 2)]
             overshoot[stalled] = np.maximum(2 * overshoot[stalled], LEAST_OVERSHOOT)
             moved = x[rows] + total[rows] + step
@@ -64,34 +64,57 @@ class DeepFool(MinimalDistortionAttack):
                 return
 
 
-def nearest_boundary(
-    logits: Float, jacobian: Float, y: Labels, point: Float, bounds: Bounds
-) -> Double:
-    """The shortest L2 step, (n, *input_shape), to a linearized boundary of class `y`.
+def nearest_boundary(target: Target, point: Float, rows: Rows) -> Double:
+    """The shortest L2 steps, (n, *input_shape), from points to a linearized class boundary.
 
-    Elements of `point` that lie on a bound do not step across it.
+    `rows` are the samples whose labels are left. Elements that lie on a bound do not step across
+    it. A sample that was not answered has a step of zeros. One Jacobian, of which no more than a
+    part is held at a time.
     """
-    step = np.empty(point.shape)
-    for part in balls.cache_sized(jacobian.shape):
-        step[part] = _nearest_boundary(logits[part], jacobian[part], y[part], point[part], bounds)
+    y = target.y[rows]
+    # The label first: every boundary's slope is the difference from the label's.
+    classes = np.concatenate([y[:, None], rivals(y, target.classes)], axis=1)
+    one_hot = np.eye(target.classes, dtype=np.float32)
+    step, best = np.zeros(point.shape), Best(len(point))
+    own, done = np.zeros_like(point), 0
+    for logits, slopes in target.slopes(
+        point, rows, target.classes, lambda part: one_hot[classes[:, part]]
+    ):
+        if done == 0:
+            own = slopes[:, 0]
+        asked = classes[:, done : done + slopes.shape[1]]
+        done += slopes.shape[1]
+        gap = np.abs(_scores(logits, asked) - _scores(logits, y[:, None]))
+        gap[asked == y[:, None]] = np.inf
+        distance, direction = np.empty(len(point)), np.empty(point.shape)
+        for part in balls.cache_sized(slopes.shape):
+            distance[part], direction[part] = _nearest(
+                gap[part], slopes[part], own[part], point[part], target.bounds
+            )
+        nearer = best.update(np.arange(len(point)), distance)
+        step[nearer] = distance[nearer].reshape(-1, *[1] * (point.ndim - 1)) * direction[nearer]
     return step
 
 
-def _nearest_boundary(
-    logits: Float, jacobian: Float, y: Labels, point: Float, bounds: Bounds
-) -> Double:
-    n, classes = logits.shape
-    each = np.arange(n)
-    scores = logits.astype(np.float64)
-    slopes = jacobian.reshape(n, classes, -1).astype(np.float64)
-    gap = np.abs(scores - scores[each, y][:, None])
-    slopes = slopes - slopes[each, y][:, None]
-    flat = point.reshape(n, 1, -1)
-    slopes[((flat >= bounds[1]) & (slopes > 0)) | ((flat <= bounds[0]) & (slopes < 0))] = 0.0
-    length = np.sqrt((slopes * slopes).sum(axis=2))
-    distance = gap / np.maximum(length, TINY)
-    distance[each, y] = np.inf
-    nearest = np.argmin(np.nan_to_num(distance, nan=np.inf), axis=1)
-    direction = slopes[each, nearest] / np.maximum(length[each, nearest], TINY)[:, None]
-    step = distance[each, nearest][:, None] * direction
-    return np.asarray(step.reshape(n, *jacobian.shape[2:]))
+def _nearest(
+    gap: Double, slopes: Float, own: Float, point: Float, bounds: Bounds
+) -> tuple[Double, Double]:
+    """Distance (n,) of the nearest of p boundaries, and the unit vectors (n, *input_shape) to it.
+
+    `gap` (n, p) is what the scores differ by, `slopes` (n, p, *input_shape) are those of the
+    scores, `own` (n, *input_shape) that of the label's.
+    """
+    n, p = gap.shape
+    across = slopes.reshape(n, p, -1).astype(np.float64) - own.reshape(n, 1, -1)
+    place = point.reshape(n, 1, -1)
+    across[((place >= bounds[1]) & (across > 0)) | ((place <= bounds[0]) & (across < 0))] = 0.0
+    length = np.maximum(np.sqrt((across * across).sum(axis=2)), TINY)
+    distance = gap / length
+    each, nearest = np.arange(n), np.argmin(np.nan_to_num(distance, nan=np.inf), axis=1)
+    direction = across[each, nearest] / length[each, nearest][:, None]
+    return distance[each, nearest], direction.reshape(point.shape)
+
+
+def _scores(logits: Float, classes: Labels) -> Double:
+    """The logits of `classes`, (n, p), float64."""
+    return np.take_along_axis(logits.astype(np.float64), classes, axis=1)

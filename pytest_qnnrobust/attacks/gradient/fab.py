@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.attacks.base import MinimalDistortionAttack
 from pytest_qnnrobust.attacks.geometry.balls import cache_sized
 from pytest_qnnrobust.attacks.geometry.hyperplanes import row_dot, row_norm, shortest_step
-from pytest_qnnrobust.attacks.search import Best
+from pytest_qnnrobust.attacks.search import Best, rivals
 from pytest_qnnrobust.attacks.settings import (
     conflict,
     flag,
@@ -31,7 +31,8 @@ from pytest_qnnrobust.types import Bounds, Double, Float, Labels
 Planes = tuple[Float, Float]
 """f (n, m) and its gradients (n, m, elements): m linearized boundaries for each of n points."""
 
-Linearize = Callable[[Float, Rows], Planes]
+Linearize = Callable[[Float, Rows], Iterator[Planes]]
+"""Points (n, *input_shape) and their samples -> their boundaries, part by part."""
 
 DUAL = {1.0: np.inf, 2.0: 2.0, np.inf: 1.0}
 RADIUS = {1.0: 5.0, 2.0: 1.0, np.inf: 0.3}
@@ -134,7 +135,7 @@ class FAB(MinimalDistortionAttack):
         for step in range(self.max_iter):
             if not len(rows):
                 return
-            gap, slope, usable = self._closest(*linearize(point, rows))
+            gap, slope, usable = self._closest(linearize(point, rows))
             if not usable.all():
                 rows, point, gap, slope = rows[usable], point[usable], gap[usable], slope[usable]
             clean = nearest.clean[rows]
@@ -149,8 +150,18 @@ class FAB(MinimalDistortionAttack):
                 rows, point = rows[left], point[left]
             yield step + 1
 
-    def _closest(self, f: Float, slopes: Float) -> tuple[Float, Float, Mask]:
+    def _closest(self, parts: Iterator[Planes]) -> tuple[Float, Float, Mask]:
         """Gap (n,) of each point to its nearest boundary, its slope, and whether there is one."""
+        distance, gap, slope = self._closest_of(*next(parts))
+        for planes in parts:
+            other = self._closest_of(*planes)
+            nearer = other[0] < distance
+            for held, new in zip((distance, gap, slope), other, strict=True):
+                held[nearer] = new[nearer]
+        return gap, slope, np.isfinite(distance)
+
+    def _closest_of(self, f: Float, slopes: Float) -> tuple[Float, Float, Float]:
+        """Distance (n,) to the nearest of m boundaries, gap (n,) and slope (n, elements)."""
         n, m, size = slopes.shape
         strength = np.empty((n, m), np.float32)
         for rows in cache_sized((n, size)):
@@ -161,7 +172,7 @@ class FAB(MinimalDistortionAttack):
         closest = np.argmin(distance, axis=1)
         each = np.arange(n)
         slope = slopes[:, 0] if m == 1 else slopes[each, closest]
-        return -f[each, closest], slope, np.isfinite(distance[each, closest])
+        return distance[each, closest], -f[each, closest], slope
 
     def _untie(self, gap: Float, slope: Float, delta: Float) -> None:
         """Give points that lie on a boundary by quantized logits a little way to go beyond it."""
@@ -237,12 +248,22 @@ class _Nearest:
 
 def _all_boundaries(target: Target) -> Linearize:
     """The boundaries to all other classes."""
-    differences = _differences(target.classes)
+    unit = np.eye(target.classes, dtype=np.float32)
 
-    def linearize(point: Float, rows: Rows) -> Planes:
-        weights = differences[target.y[rows]]
-        logits, slopes = target.jacobian(point, rows, weights)
-        return (weights * logits[:, None]).sum(axis=2), slopes.reshape(*weights.shape[:2], -1)
+    def linearize(point: Float, rows: Rows) -> Iterator[Planes]:
+        y = target.y[rows]
+        others = rivals(y, target.classes)
+
+        def differences(part: slice) -> Float:
+            """Weights of z_k - z_label for classes k of a part, (n, m, K)."""
+            return unit[others[:, part]] - unit[y][:, None]
+
+        done = 0
+        for logits, slopes in target.slopes(point, rows, others.shape[1], differences):
+            n, m = slopes.shape[:2]
+            weights = differences(slice(done, done + m))
+            yield (weights * logits[:, None]).sum(axis=2), slopes.reshape(n, m, -1)
+            done += m
 
     return linearize
 
@@ -250,18 +271,11 @@ def _all_boundaries(target: Target) -> Linearize:
 def _boundary_to(target: Target, rival: Labels) -> Linearize:
     """The boundary to one class for each sample of the batch."""
 
-    def linearize(point: Float, rows: Rows) -> Planes:
+    def linearize(point: Float, rows: Rows) -> Iterator[Planes]:
         answer = target.loss_gradient(point, rows, loss="difference", rival=rival[rows])
-        return answer.loss[:, None], flat(answer.gradient)[:, None]
+        yield answer.loss[:, None], flat(answer.gradient)[:, None]
 
     return linearize
-
-
-def _differences(classes: int) -> Float:
-    """Weights of z_k - z_label for each label, over all other classes k: (K, K - 1, K)."""
-    unit = np.eye(classes, dtype=np.float32)
-    every = unit[None] - unit[:, None]
-    return every[~np.eye(classes, dtype=bool)].reshape(classes, classes - 1, classes)
 
 
 def _column(values: NDArray[Any]) -> Float:

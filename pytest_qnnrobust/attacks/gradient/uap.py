@@ -110,15 +110,7 @@ class UAP(FixedBudgetAttack):
             group, x = group[held], x[held]
             if not len(group):
                 break
-            logits, jacobian = target.jacobian(x, group)
-            answered = np.isfinite(logits).all(axis=1)
-            step = nearest_boundary(
-                logits[answered],
-                jacobian[answered],
-                target.y[group][answered],
-                x[answered],
-                target.bounds,
-            )
+            step = nearest_boundary(target, x, group)
             step = (1 + OVERSHOOT) * step.sum(axis=0, keepdims=True)
             shift = self._within(shift + step, target.eps)
         return shift
