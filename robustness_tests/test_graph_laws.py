@@ -1,6 +1,6 @@
 """Laws of the integer graph and diagnostics of its quantization; they need no data.
 
-Inputs are drawn uniformly from the model's own domain.
+Inputs are drawn uniformly from the model's own domain, unless a test says otherwise.
 """
 
 from __future__ import annotations
@@ -25,6 +25,14 @@ pytestmark = [
 
 SAMPLES = 24
 EXAMPLES = 20
+OF_DATA = 256
+"""Samples of the data that a graph is asked about which returned one output before."""
+
+LEVELS = 9
+HALVINGS = 8
+SHOWN = 5
+"""Scores of an output that a message shows."""
+
 PLACE = st.sampled_from((0.0, -0.5, 0.5, -0.25, 0.49))
 """Places in the bucket of an integer, in steps from the integer's own value."""
 ROWS = st.lists(st.integers(0, SAMPLES - 1), min_size=1, max_size=SAMPLES)
@@ -105,18 +113,27 @@ def test_inputs_beyond_the_range_saturate(qnn_model: Model, inputs: NDArray[np.f
 def test_outputs_depend_on_the_input(
     qnn_model: Model, inputs: NDArray[np.float32], qnn_session: Session
 ) -> None:
-    """A graph that returns one output for every input is dead; ties are counted and reported."""
-    low, high = qnn_model.bounds
-    flat = np.stack([np.full(qnn_model.input_shape, v, np.float32) for v in (low, high)])
-    output = qnn_model.predict(np.concatenate([inputs, flat]))
+    """A graph that returns one output for every input is dead; ties are counted and reported.
+
+    A sound one may saturate on everything that can be made up: only data show that it is dead.
+    """
+    output = qnn_model.predict(np.concatenate([inputs, _structured(qnn_model)]))
     tied = (output == output.max(axis=1, keepdims=True)).sum(axis=1) > 1
     qnn_session.gathered.note(
         f"{qnn_model.width} ties",
         f"the highest output is shared by two classes or more on {int(tied.sum())} of "
-        f"{len(output)} random inputs; the lowest index is the decision",
+        f"{len(output)} random inputs, constants and ramps; the lowest index is the decision",
     )
-    if len(np.unique(output, axis=0)) == 1:
-        pytest.fail(f"all {len(output)} random inputs give the output {output[0]}", pytrace=False)
+    if len(np.unique(output, axis=0)) > 1:
+        return
+    text = f"{len(output)} random inputs, constants and ramps give one output, {_shown(output[0])}"
+    if (data := qnn_session.subjects.data) is None:
+        text += "; give --qnn-data to see whether the model is dead or saturates"
+        qnn_session.gathered.note(f"{qnn_model.width} outputs", text)
+        pytest.skip(text)
+    of_data = qnn_model.predict(data.x[:OF_DATA])
+    if len(np.unique(np.concatenate([output[:1], of_data]), axis=0)) == 1:
+        pytest.fail(f"{text}, and so do {len(of_data)} samples of the data", pytrace=False)
 
 
 def test_input_quantization_covers_the_domain(qnn_model: Model, qnn_session: Session) -> None:
@@ -135,6 +152,37 @@ def test_input_quantization_covers_the_domain(qnn_model: Model, qnn_session: Ses
             f"{first:.4g}..{last:.4g}, which the input integers stand for: give --qnn-domain",
             pytrace=False,
         )
+
+
+def _structured(model: Model) -> NDArray[np.float32]:
+    """Inputs on which a graph that saturates on noise may not: constants, ramps, faint noise.
+
+    Constants at `LEVELS` of the domain, ramps from end to end along the elements and along each
+    axis, both ways, and normal noise of falling size around the middle and around zero.
+    """
+    low, high = model.bounds
+    shape = model.input_shape
+    constants = [np.full(shape, level) for level in np.linspace(low, high, LEVELS)]
+    whole = np.linspace(low, high, int(np.prod(shape))).reshape(shape)
+    lines = [np.linspace(low, high, size) for size in shape]
+    along = [
+        np.broadcast_to(line.reshape([-1 if a == axis else 1 for a in range(len(shape))]), shape)
+        for axis, line in enumerate(lines)
+    ]
+    ramps = [both for ramp in (whole, *along) for both in (ramp, low + high - ramp)]
+    rng = np.random.default_rng(0)
+    faint = [
+        centre + (high - low) * 0.5**halvings * rng.standard_normal(shape)
+        for centre in ((low + high) / 2, 0.0)
+        for halvings in range(1, HALVINGS + 1)
+    ]
+    return np.clip(np.stack([*constants, *ramps, *faint]), low, high).astype(np.float32)
+
+
+def _shown(output: NDArray[Any]) -> str:
+    """The first scores of an output."""
+    first = ", ".join(f"{score:.4g}" for score in output[:SHOWN])
+    return f"[{first}]" if len(output) <= SHOWN else f"[{first}, ...] of {len(output)} scores"
 
 
 def _for_all(law: Callable[..., None], **drawn: Any) -> None:
