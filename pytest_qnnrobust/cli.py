@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest_qnnrobust
-from pytest_qnnrobust import options
-from pytest_qnnrobust.errors import QnnRobustError, expected
+from pytest_qnnrobust import disk, options
+from pytest_qnnrobust.errors import OutputError, QnnRobustError, expected
 from pytest_qnnrobust.options import OPTIONS, names_that_matter_for
 from pytest_qnnrobust.options.values import Limit, parse_attacks, parse_count
 
@@ -221,8 +221,9 @@ def _report(chosen: argparse.Namespace) -> int:
 
     results = document.read(chosen.results)
     folder = chosen.output or chosen.results.parent
-    for path in files.render(folder, results, not failures(results)):
-        print(f"wrote {path}")
+    with disk.writing("--output", "folder", folder):
+        for path in files.render(folder, results, not failures(results)):
+            print(f"wrote {path}")
     return 0
 
 
@@ -242,8 +243,13 @@ def _merge(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.report import files
     from pytest_qnnrobust.report.matrix import failures
     from pytest_qnnrobust.results import document, merge
+    from pytest_qnnrobust.run import outputs
 
     settings = _options(chosen, MERGE_OPTIONS)
+    report = outputs.Output("--output", "folder", chosen.output)
+    new_baseline = outputs.new_baseline(settings)
+    for output in filter(None, (report, new_baseline)):
+        output.try_out()
     results = merge.merge([document.read(path) for path in chosen.parts])
     held_to = read_held_to(settings)
     gate = judge(held_to, results, settings)
@@ -251,12 +257,15 @@ def _merge(chosen: argparse.Namespace) -> int:
         results = replace(results, comparison=gate.records)
         print(gate.counts, *gate.lines, sep="\n")
     failed = failures(results)
-    if baseline := update_baseline(held_to, results, settings):
-        print(f"wrote {baseline}")
-    for path in files.write(chosen.output, results, not (failed or gate.problems)):
-        print(f"wrote {path}")
     for test in results.failed:
         print(f"FAILED: {test}")
+    with report.writing():
+        for path in files.write(chosen.output, results, not (failed or gate.problems)):
+            print(f"wrote {path}")
+    if new_baseline is not None:
+        with new_baseline.writing():
+            update_baseline(held_to, results, settings)
+            print(f"wrote {new_baseline.path}")
     return VIOLATED if failed or gate.problems else 0
 
 
@@ -276,6 +285,8 @@ def _replay(chosen: argparse.Namespace) -> int:
 
         replayed = replay_examples.run(chosen.examples, chosen.cell or "", given, Path.cwd())
     print(*replayed.lines, sep="\n")
+    if replayed.unwritten:
+        raise OutputError(replayed.unwritten)
     return 0 if replayed.passed else VIOLATED
 
 

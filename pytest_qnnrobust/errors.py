@@ -38,6 +38,10 @@ class AttackError(QnnRobustError):
     """Attack parameters that are outside what the attack supports."""
 
 
+class OutputError(QnnRobustError):
+    """A file or folder that the disk refuses to be written: full, read-only, not permitted."""
+
+
 def one_line(text: str) -> str:
     """`text` without line breaks and control characters, a long one without its middle."""
     line = _without_middle(" ".join(text.split()))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +16,10 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
+from pytest_qnnrobust import disk
 from pytest_qnnrobust.attacks import AttackResult, BoundaryAttack, SquareAttack
 from pytest_qnnrobust.errors import QnnRobustError
-from pytest_qnnrobust.evaluation import array_files, cache_keys
+from pytest_qnnrobust.evaluation import array_files, cache, cache_keys
 from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cache_keys import converted_key, facts_key, shard_key
 from pytest_qnnrobust.evaluation.evaluator import Evaluator
@@ -375,6 +378,57 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(QnnRobustError, match="--qnn-cache-dir to be a folder"):
         ResultCache(tmp_path / "file" / "below")
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """A disk without room for another file."""
+
+    def refuse(path, *contents):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(disk, "write", refuse)
+
+
+def test_a_cache_without_room_costs_no_result_and_makes_nobody_wait(tmp_path, full):
+    model, x, y = setup()
+    kept = ResultCache(tmp_path)
+    assert kept.refusal == ""
+    plain = Evaluator(x, y).craft(model, SQUARE)
+    found = Evaluator(x, y, cache=kept).craft(model, SQUARE)
+    np.testing.assert_array_equal(found.x_adv, plain.x_adv)
+    assert kept.refusal == (
+        f"expected --qnn-cache-dir to be a folder that can be written, got folder={str(tmp_path)!r}"
+        ", reason='No space left on device'; the run goes on and keeps nothing there"
+    )
+    with ResultCache(tmp_path).claim("a" * 64, wait=True), kept.claim("a" * 64, wait=False) as mine:
+        assert mine
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "x"), OSError(errno.EROFS, "x")])
+def test_a_cache_that_cannot_be_locked_is_left_aside(tmp_path, monkeypatch, error):
+    model, x, y = setup()
+    kept = ResultCache(tmp_path)
+    Evaluator(x[:9], y[:9], cache=kept).craft(model, SQUARE)
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(cache.FileLock, "acquire", refuse)
+    again = Evaluator(x, y, cache=kept)
+    assert again.craft(model, SQUARE, 9).success.shape == (9,)
+    assert kept.refusal == ""
+    again.craft(model, SQUARE)
+    assert "reason='x'" in kept.refusal
+    kept.tidy(limit=0)
+    assert len(list(tmp_path.glob("*.npz"))) == 1
+
+
+def test_a_folder_that_is_gone_is_left_aside_when_tidied(tmp_path):
+    kept = ResultCache(tmp_path / "kept")
+    shutil.rmtree(tmp_path / "kept")
+    kept.tidy()
+    assert "No such file or directory" in kept.refusal
 
 
 def test_the_code_behind_a_result_is_part_of_its_key():

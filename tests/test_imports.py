@@ -13,7 +13,7 @@ import pytest_qnnrobust
 
 ROOT = Path(pytest_qnnrobust.__file__).parent
 ORDER = (
-    "errors exports types compute",
+    "errors disk exports types compute",
     "demo metrics statistics tflite",
     "options models quantizers",
     "data defenses attacks strategies",

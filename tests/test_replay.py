@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import options
+from pytest_qnnrobust import disk, options
 from pytest_qnnrobust.cli import REPLAY_OPTIONS, main
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import DataError
@@ -359,3 +359,23 @@ def test_options_are_read_back_from_a_report(tmp_path) -> None:
 
 def test_every_option_that_is_taken_from_a_report_can_be_given() -> None:
     assert set(replay.RECORDED) < set(REPLAY_OPTIONS)
+
+
+def test_a_disk_that_refuses_is_one_line(recorded, said, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    args = (DIRECT, "--from", recorded / "results.json", "--samples=4")
+    code, text = said(*args, f"--keep-examples={tmp_path / 'file' / 'kept'}")
+    assert code == 4
+    assert text.startswith("qnnrobust replay: error: expected --keep-examples to be a folder that")
+
+    def full(path: Path, *contents: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(disk, "write", full)
+    folders = (f"--keep-examples={tmp_path / 'kept'}", f"--cache-dir={tmp_path / 'cache'}")
+    code, text = said(*args, *folders)
+    assert code == 4
+    assert "reproduced: each of 4 samples" in text
+    assert "expected --cache-dir to be a folder that can be written" in text
+    last = text.splitlines()[-1]
+    assert last.startswith("qnnrobust replay: error: expected --keep-examples to be a folder that")

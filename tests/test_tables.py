@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pytest_qnnrobust import options
+from pytest_qnnrobust import disk, options
 from pytest_qnnrobust.cli import main
 from pytest_qnnrobust.errors import QnnRobustError
 from pytest_qnnrobust.options.values import Limit
@@ -222,6 +222,29 @@ def test_one_command_writes_the_files_and_goes_on_from_its_cache(tmp_path, capsy
     assert {path: path.stat().st_ino for path in output.glob("cache/*.npz")} == kept
     lines = [line for line in first.splitlines() if "/6 table" in line]
     assert lines == [line for line in capsys.readouterr().out.splitlines() if "/6 table" in line]
+
+
+@pytest.mark.parametrize(("refused", "code"), [(1, 0), (2, 4)])
+def test_a_disk_that_fills_costs_no_table(tmp_path, capsys, monkeypatch, refused, code):
+    """What the disk refuses after the first table may be written after the second."""
+    write, times = disk.write_text, []
+
+    def full(path, text):
+        if path.name == "tables.md":
+            times.append(path)
+            if len(times) <= refused:
+                raise OSError(28, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(disk, "write_text", full)
+    arguments = ["--demo", "--profile=smoke", "--samples=10", "--tables=4,8", "--no-figures"]
+    assert main(["tables", *arguments, f"--output={tmp_path / 'out'}"]) == code
+    said = capsys.readouterr()
+    assert "6/6 table 8 pgd clean int8: " in said.out
+    rule = "expected --output to be a folder that can be written"
+    assert said.out.count(rule) == refused
+    assert said.err.count(rule) == (code == 4)
+    assert (tmp_path / "out" / "tables.md").exists() == (code == 0)
 
 
 @pytest.mark.parametrize(

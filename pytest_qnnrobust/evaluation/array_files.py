@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import secrets
 import zipfile
 from collections.abc import Mapping
 from io import BytesIO
@@ -14,8 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PART = ".part"
-"""Suffix of a file that is being written."""
+from pytest_qnnrobust import disk
 
 SEAL_BYTES = hashlib.sha256().digest_size
 MAX_BYTES = 1 << 31
@@ -27,22 +24,14 @@ class DamagedError(Exception):
 
 
 def write(path: Path, values: Mapping[str, Any]) -> None:
-    """Write arrays and scalars under another name, `<stem>.*.part`, then move them to `path`.
+    """Write arrays and scalars, whole or not at all. Raises OSError where the disk refuses.
 
     The SHA-256 of the `.npz` follows its last byte, where `numpy.load` does not look.
     """
     content = BytesIO()
     np.savez_compressed(content, **values)
     body = content.getbuffer()
-    part = path.with_name(f"{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{PART}")
-    try:
-        with part.open("xb") as file:
-            file.write(body)
-            file.write(hashlib.sha256(body).digest())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    disk.write(path, body, hashlib.sha256(body).digest())
 
 
 def read(path: Path) -> dict[str, NDArray[Any]]:

@@ -15,14 +15,15 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from pytest_qnnrobust import disk
 from pytest_qnnrobust.attacks import AttackResult
-from pytest_qnnrobust.errors import expected
 from pytest_qnnrobust.evaluation import array_files
 from pytest_qnnrobust.evaluation.sample_arrays import from_arrays
 from pytest_qnnrobust.models.lazy import FileFacts
 
 T = TypeVar("T")
 
+FLAG = "--qnn-cache-dir"
 SUFFIX = ".npz"
 LOCKS = "locks"
 OWN = re.compile(r"[0-9a-f]{64}(\.npz|\..*\.part|\.lock)")
@@ -34,17 +35,30 @@ class ResultCache:
 
     Files are written under another name and then moved, so that a killed run leaves no half of
     one. What is not, bit for bit, what was written is computed again. `hits` counts the shards
-    that were read. Raises QnnRobustError where the folder cannot be made.
+    that were read.
+
+    Where the disk refuses it, a cache is left aside: `refusal` says why, nothing more is written,
+    and what is there is still read. Raises OutputError where `folder` is, or is below, a file.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.hits = 0
+        self.refusal = ""
         try:
             (self.folder / LOCKS).mkdir(parents=True, exist_ok=True)
+        except (NotADirectoryError, FileExistsError) as error:
+            raise disk.refusal(FLAG, "folder", self.folder, error) from None
         except OSError as error:
-            rule = "--qnn-cache-dir to be a folder that can be written"
-            raise expected(rule, folder=str(folder), reason=error.strerror) from None
+            self._leave_aside(error)
+
+    @contextmanager
+    def left_aside_if_refused(self) -> Iterator[None]:
+        """Leave the cache aside where the disk refuses what is written to it inside."""
+        try:
+            yield
+        except OSError as error:
+            self._leave_aside(error)
 
     def load(self, key: str, samples: int) -> AttackResult | None:
         """The result stored under `key`, None where there is no sound one of `samples` samples.
@@ -78,18 +92,32 @@ class ResultCache:
         """Claim `key`, so that no other process computes it while this lasts; yields success.
 
         Where another process has claimed it, wait for that one or, without `wait`, give up. A
-        process that is killed loses what it had claimed.
+        process that is killed loses what it had claimed. In a cache that was left aside nobody has
+        to wait for what is not going to be there.
         """
+        lock = None if self.refusal else self._lock(key, wait)
+        try:
+            yield lock is not None or bool(self.refusal)
+        finally:
+            if lock is not None:
+                lock.release()
+
+    def _lock(self, key: str, wait: bool) -> FileLock | None:
+        """The lock of `key`; None where another process has it, or the disk refuses it."""
         lock = FileLock(self.folder / LOCKS / f"{key}.lock")
         try:
             lock.acquire(timeout=-1 if wait else 0)
         except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+            return None
+        except (OSError, NotImplementedError) as error:
+            self._leave_aside(error)
+            return None
+        return lock
+
+    def _leave_aside(self, error: Exception) -> None:
+        if not self.refusal:
+            cure = "the run goes on and keeps nothing there"
+            self.refusal = str(disk.refusal(FLAG, "folder", self.folder, error, cure))
 
     def store(self, key: str, result: AttackResult) -> None:
         """Keep `result` under `key`, which the caller has claimed."""
@@ -116,7 +144,9 @@ class ResultCache:
         self._store(key, {"content": np.frombuffer(content, np.uint8)})
 
     def _store(self, key: str, values: Mapping[str, Any]) -> None:
-        array_files.write(self.folder / (key + SUFFIX), values)
+        if not self.refusal:
+            with self.left_aside_if_refused():
+                array_files.write(self.folder / (key + SUFFIX), values)
 
     def _read(self, key: str, parse: Callable[[dict[str, NDArray[Any]]], T]) -> T | None:
         path = self.folder / (key + SUFFIX)
@@ -133,13 +163,14 @@ class ResultCache:
 
         What a running process has claimed stays, and so does every file that is not the cache's.
         """
-        for path in self._own(self.folder):
-            if path.suffix != SUFFIX:
+        with self.left_aside_if_refused():
+            for path in self._own(self.folder):
+                if path.suffix != SUFFIX:
+                    self._remove(path)
+            if limit is not None:
+                self._shrink(limit)
+            for path in self._own(self.folder / LOCKS):
                 self._remove(path)
-        if limit is not None:
-            self._shrink(limit)
-        for path in self._own(self.folder / LOCKS):
-            self._remove(path)
 
     def _shrink(self, limit: int) -> None:
         entries = []
@@ -157,14 +188,16 @@ class ResultCache:
 
     def _remove(self, path: Path) -> bool:
         """Remove `path` unless a running process has claimed its key; return whether it is gone."""
-        key = path.name.partition(".")[0]
-        with self.claim(key, wait=False) as mine:
-            if not mine:
-                return False
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-                return True
-        return False
+        lock = self._lock(path.name.partition(".")[0], wait=False)
+        if lock is None:
+            return False
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            return False
+        finally:
+            lock.release()
+        return True
 
 
 def _result(stored: dict[str, NDArray[Any]], samples: int) -> AttackResult:

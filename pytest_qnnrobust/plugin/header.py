@@ -9,8 +9,9 @@ from pytest_qnnrobust.run.subjects import NO_DATA
 
 
 def lines(session: Session) -> list[str]:
-    """Models, defended models, data, profile, and the level of a sequential run."""
-    return [f"qnnrobust: {line}" for line in (*_models(session), *_attacked(session))]
+    """Models, defended models, data, profile, the level of a sequential run, a refused cache."""
+    cache = [session.cache_refusal] if session.cache_refusal else []
+    return [f"qnnrobust: {line}" for line in (*_models(session), *_attacked(session), *cache)]
 
 
 def _budget(session: Session, eps: float) -> str:

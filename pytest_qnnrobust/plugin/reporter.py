@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Generator
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -72,6 +70,7 @@ class Reporter:
                 recorded=session.held_to.results,
                 options=session.options,
                 written=session.written,
+                unwritten=tuple(session.gathered.unwritten.values()),
                 closed=session.closed is not None,
             )
             terminal.write(terminalreporter, summary)
@@ -93,22 +92,25 @@ class Reporter:
 
 
 def write_reports(run: Session, session: pytest.Session) -> None:
-    """Write what --qnn-report and a CI job ask for; a folder that refuses it fails the run."""
-    from pytest_qnnrobust.errors import QnnRobustError
+    """Write what --qnn-report and a CI job ask for; an output that the disk refuses fails the run.
 
-    folder = run.options.report
-    if run.closed is None or not (folder or os.environ.get("GITHUB_STEP_SUMMARY")):
-        return
-    from pytest_qnnrobust.report import files
+    That is exit code 4, whichever output of the run it was.
+    """
+    from pytest_qnnrobust.run import outputs
 
-    passed = session.exitstatus == pytest.ExitCode.OK
-    try:
-        if folder is not None:
-            run.written += files.write(folder, run.closed, passed)
-        if summary := files.write_job_summary(run.closed, passed):
-            run.written.append(summary)
-    except QnnRobustError as error:
-        run.gate = replace(run.gate, problems=(*run.gate.problems, str(error)))
+    report, summary = outputs.report(run.options), outputs.job_summary()
+    if run.closed is not None and (report or summary):
+        from pytest_qnnrobust.report import files
+
+        passed = session.exitstatus == pytest.ExitCode.OK
+        if report is not None:
+            with run.writing(report):
+                run.written += files.write(report.path, run.closed, passed and run.all_written)
+        if summary is not None:
+            with run.writing(summary):
+                files.append_summary(summary.path, run.closed, passed and run.all_written)
+                run.written.append(summary.path)
+    if not run.all_written:
         session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
 

@@ -25,9 +25,12 @@ files that the run began with, and why the run has to end."""
 def session_of(config: pytest.Config) -> Session:
     """The run's session, created at the first call; nothing is loaded yet."""
     if session_key not in config.stash:
+        from pytest_qnnrobust.run import outputs
         from pytest_qnnrobust.run.session import Session
 
-        session = config.stash[session_key] = Session(config.stash[options_key])
+        chosen = config.stash[options_key]
+        tried = () if config.getoption("collectonly") else outputs.of_run(chosen)
+        session = config.stash[session_key] = Session(chosen, tried)
         _show_progress(config, session)
         if (jobs := session.options.jobs) is not None:
             from pytest_qnnrobust.run.jobs import Workers

@@ -39,7 +39,8 @@ class Summary:
     """A run as the terminal shows it.
 
     `recorded` is the baseline that the gate compared with, if any; `written` the files that the
-    run left; `closed` says whether the run came to its end, and its document is the whole of it.
+    run left; `unwritten` the errors of those that the disk refused; `closed` says whether the run
+    came to its end, and its document is the whole of it.
     """
 
     results: Results
@@ -47,13 +48,14 @@ class Summary:
     recorded: Results | None
     options: Options
     written: Sequence[Path] = ()
+    unwritten: Sequence[str] = ()
     closed: bool = True
 
     def lines(self) -> list[str]:
         """The lines in order; none where nothing was measured and nothing is wrong."""
         results, options = self.results, self.options
         measured = (results.outcomes, results.verdicts, results.notes, results.skipped)
-        if not (any(measured) or self.gate.problems):
+        if not (any(measured) or self.gate.problems or self.unwritten):
             return []
         return [
             *_cells(results, options),
@@ -63,6 +65,7 @@ class Summary:
             *_notes(results),
             *_skipped(results),
             *_baseline(self),
+            *(line for text in self.unwritten for line in _wrap(text)),
         ]
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust import disk
 from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.errors import DataError, expected
 from pytest_qnnrobust.evaluation.cells import Outcome
@@ -234,11 +235,8 @@ def read(path: Path) -> Results:
 
 
 def write(path: Path, results: Results) -> None:
-    """Write the document under another name, then move it: a killed run leaves no half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(results.to_text(), encoding="utf-8")
-    part.replace(path)
+    """Write the document, whole or not at all. Raises OSError where the disk refuses."""
+    disk.write_text(path, results.to_text())
 
 
 def _finite(value: Any) -> Any:

@@ -100,18 +100,11 @@ def of_cell(
     )
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder, if it is not there. Raises QnnRobustError, one line, where that fails."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        rule = f"{FLAG} to be a folder that can be written"
-        raise expected(rule, folder=str(folder), reason=error.strerror) from None
-
-
 def write(folder: Path, name: str, examples: KeptExamples) -> Path:
-    """Write `<name>.npz`, whole or not at all; characters that file systems refuse become `_`."""
-    make_folder(folder)
+    """Write `<name>.npz`, whole or not at all; characters that file systems refuse become `_`.
+
+    Raises OSError where the disk refuses.
+    """
     path = folder / (re.sub(r"[^\w.~-]", "_", name) + SUFFIX)
     values = {field.name: getattr(examples, field.name) for field in fields(examples)}
     array_files.write(path, {"version": VERSION, **values})

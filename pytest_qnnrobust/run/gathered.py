@@ -25,7 +25,8 @@ class Gathered:
     """Outcomes, verdicts, notes, and why tests were skipped or failed; plain data in and out.
 
     `data` and `models` are the records of what was tested; `findings` names the verdicts that
-    refuse no model where they are violated.
+    refuse no model where they are violated; `unwritten` has the error of each output that the disk
+    refused, by its option.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class Gathered:
         self.notes: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.failed: dict[str, str] = {}
+        self.unwritten: dict[str, str] = {}
         self.examples: dict[str, Example] = {}
         self.sequential: dict[str, SequentialRecord] = {}
         self.data: DataRecord | None = None
@@ -68,6 +70,7 @@ class Gathered:
             "verdicts": [verdict.to_json() for verdict in self.verdicts.values()],
             "findings": sorted(self.findings),
             "notes": dict(self.notes),
+            "unwritten": dict(self.unwritten),
             "data": asdict(self.data) if self.data else None,
             "models": [asdict(model) for model in self.models],
             "examples": [example.to_json() for example in self.examples.values()],
@@ -85,6 +88,7 @@ class Gathered:
             self.keep_verdict(verdict)
         self.findings.update(values["findings"])
         self.notes.update(values["notes"])
+        self.unwritten.update(values["unwritten"])
         for example in map(Example.from_json, values["examples"]):
             self.examples.setdefault(example.cell, example)
         for fields in values["sequential"]:

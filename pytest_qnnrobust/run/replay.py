@@ -22,6 +22,7 @@ from pytest_qnnrobust.gate.thresholds import is_below, strictest
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.results import provenance
 from pytest_qnnrobust.results.document import Results
+from pytest_qnnrobust.run import outputs
 from pytest_qnnrobust.run.cell_names import SQUEEZED
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import model_records
@@ -45,10 +46,14 @@ _CELL = re.compile(r"(?:([^-]+)-)?(float32|int16|int8)-(.+)-(direct|transfer|sur
 
 @dataclass(frozen=True)
 class Replayed:
-    """The result of a replay: the lines to print, and whether nothing was violated."""
+    """The result of a replay: the lines to print, and whether nothing was violated.
+
+    `unwritten` is the error of an output that the disk refused, "" where there is none.
+    """
 
     lines: tuple[str, ...]
     passed: bool
+    unwritten: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,9 @@ def run(
     if thresholds and not any(threshold.pattern in cell_id for threshold in thresholds):
         patterns = ", ".join(threshold.pattern for threshold in thresholds)
         raise expected(f"--qnn-min-accuracy to name {cell_id}", cell=patterns)
-    session = Session(replace(options_of_run, attacks=(name.attack,)))
+    examples = outputs.kept_examples(options_of_run)
+    tried = [examples] if examples else []
+    session = Session(replace(options_of_run, attacks=(name.attack,)), tried)
     session.load()
     if session.subjects.data is None:
         raise expected("data to attack", data=None, cure="give --qnn-data SOURCE")
@@ -98,6 +105,8 @@ def run(
     lines, passed = [_line(outcome, options_of_run.alpha)], True
     if session.cache is not None and session.cache.hits:
         lines.append("read from the cache, as far as it was there; --no-cache computes it again")
+    if session.cache_refusal:
+        lines.append(session.cache_refusal.replace("--qnn-", "--"))
     threshold = strictest(thresholds, outcome.id)
     if threshold and is_below(outcome, thresholds, session.gathered.sequential.values()):
         required = f"required {threshold.accuracy:g}"
@@ -110,7 +119,7 @@ def run(
         lines.append(text)
         # Whoever asks for other settings than those recorded expects nothing to be compared.
         passed = passed and (same or (asked and text.startswith(NOT_COMPARED)))
-    return Replayed(tuple(lines), passed)
+    return Replayed(tuple(lines), passed, "; ".join(session.gathered.unwritten.values()))
 
 
 def _recorded_outcome(recorded: Results, cell_id: str) -> Outcome:

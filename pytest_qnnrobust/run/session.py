@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +14,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_qnnrobust import disk
 from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
 from pytest_qnnrobust.claims.verdicts import Rule
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import Data
-from pytest_qnnrobust.errors import FileChangedError, expected
+from pytest_qnnrobust.errors import FileChangedError, OutputError, expected
 from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cached_model import cached
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
@@ -30,9 +33,11 @@ from pytest_qnnrobust.models.files import START_AGAIN
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.results import example_images, kept_examples, provenance
 from pytest_qnnrobust.results.document import DataRecord, Results
+from pytest_qnnrobust.run import outputs
 from pytest_qnnrobust.run.attack_plan import AttackPlan
 from pytest_qnnrobust.run.cell_names import CellNames, feature_squeezing
 from pytest_qnnrobust.run.gathered import Gathered
+from pytest_qnnrobust.run.outputs import Output
 from pytest_qnnrobust.run.subjects import (
     NO_DATA,
     MissingError,
@@ -45,11 +50,13 @@ from pytest_qnnrobust.run.subjects import (
 class Session:
     """The state of a run in one process; `gathered` is what its tests report.
 
-    Workers of pytest-xdist send what theirs gathered to the controller as plain data.
+    Workers of pytest-xdist send what theirs gathered to the controller as plain data. `tried` are
+    the outputs that are tried before models and data are read.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, tried: Sequence[Output] = ()) -> None:
         self.options = options
+        self.tried = tried
         self.rule = Rule(options.alpha, options.margin, options.drop)
         self.gathered = Gathered()
         self.gate = Gate()
@@ -64,17 +71,21 @@ class Session:
     def load(self) -> None:
         """Read the models and data that the options name; QnnRobustError on the first bad one.
 
-        What costs nothing to check is checked first: a mistake in a name must not cost a minute.
+        What costs nothing to check is checked first: a mistake in a name must not cost a minute,
+        nor a full disk an hour of attacks.
         """
         if self._subjects is not None:
             return
         options = self.options
         AttackPlan(options).check_names()
         feature_squeezing(options.squeeze)
+        for output in self.tried:
+            output.try_out()
+        if self.cache is not None:
+            with self.cache.left_aside_if_refused():
+                disk.try_folder(self.cache.folder)
         self._subjects = Subjects(options, self.cache, self._recorded_domain())
         self.attacks.check_eps()
-        if options.keep_examples is not None:
-            kept_examples.make_folder(options.keep_examples)
         if options.sequential and self._subjects.data is not None:
             require_random_order(self._subjects.data.y)
 
@@ -138,8 +149,28 @@ class Session:
     def tidy_cache(self) -> None:
         """Shrink the cache to --qnn-cache-size, and remove what killed runs left in it."""
         folder = self.options.cache_dir
-        if folder and folder.is_dir() and self.cache is not None:
+        if folder and os.path.isdir(folder) and self.cache is not None:
             self.cache.tidy(self.options.cache_size)
+
+    @property
+    def cache_refusal(self) -> str:
+        """Why the disk refused the cache, without which the run goes on; "" where it did not."""
+        cache = vars(self).get("cache")
+        return cache.refusal if cache is not None else ""
+
+    @property
+    def all_written(self) -> bool:
+        """Whether the disk refused none of the outputs so far."""
+        return not self.gathered.unwritten
+
+    @contextmanager
+    def writing(self, output: Output) -> Iterator[None]:
+        """Write an output inside; where the disk refuses it, the run goes on to its summary."""
+        try:
+            with output.writing():
+                yield
+        except OutputError as error:
+            self.gathered.unwritten.setdefault(output.option, str(error))
 
     def subject(self, width: str) -> Subject:
         """The model of this width, given or derived; MissingError says why there is none."""
@@ -160,8 +191,8 @@ class Session:
         if record:
             self.gathered.keep_outcome(outcome)
             self._keep_image(cell, len(outcome))
-            if self.options.keep_examples is not None:
-                self._write_examples(self.options.keep_examples, cell, outcome, samples)
+            if (output := outputs.kept_examples(self.options)) is not None:
+                self._write_examples(output, cell, outcome, samples)
         return outcome
 
     def craft(self, model: Model, attack: Attack, samples: int | None = None) -> AttackResult:
@@ -203,7 +234,7 @@ class Session:
                 self.gathered.examples[cell.id] = example
 
     def _write_examples(
-        self, folder: Path, cell: Cell, outcome: Outcome, samples: int | None
+        self, output: Output, cell: Cell, outcome: Outcome, samples: int | None
     ) -> None:
         """Write `<cell id>.npz`, with `~` and a digest for other settings than the run's own."""
         crafted = self.craft(cell.source or cell.target, cell.attack, len(outcome))
@@ -213,7 +244,8 @@ class Session:
             name += f"~{hashlib.sha256(key.encode()).hexdigest()[:8]}"
         digest = self.data.at(outcome.index).digest
         examples = kept_examples.of_cell(cell, outcome, crafted.x_adv, digest)
-        kept_examples.write(folder, name, examples)
+        with self.writing(output):
+            kept_examples.write(output.path, name, examples)
 
     @cached_property
     def stopping(self) -> Stopping:
@@ -268,6 +300,8 @@ class Session:
         if self._subjects is not None:
             self.gathered.models.update(model_records(self._subjects))
             self.gathered.data = self._data_record() or self.gathered.data
+        if self.cache_refusal:
+            self.gathered.note("cache", self.cache_refusal)
 
     def close(self, command: str) -> bool:
         """Judge the run against its baseline and update that; return whether the run may pass."""
@@ -276,6 +310,8 @@ class Session:
         if self.held_to.results is not None:
             results = replace(results, comparison=self.gate.records)
         self.closed = results
-        updated = update_baseline(self.held_to, results, self.options)
-        self.written += [updated] if updated else []
+        if (output := outputs.new_baseline(self.options)) is not None:
+            with self.writing(output):
+                update_baseline(self.held_to, results, self.options)
+                self.written.append(output.path)
         return not (self.gate.problems or cells_below(results, self.options.min_accuracy))

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from pytest_qnnrobust import disk
 from pytest_qnnrobust.compute.processors import share_processors
-from pytest_qnnrobust.errors import AttackError, expected
+from pytest_qnnrobust.errors import AttackError, OutputError, expected
 from pytest_qnnrobust.options import Options
+from pytest_qnnrobust.run.outputs import Output
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import MissingError
 from pytest_qnnrobust.tables import figures, pictures, render
@@ -36,7 +40,8 @@ class Request:
 def make(request: Request) -> list[Path]:
     """Measure, write into `request.output`, and return the files.
 
-    Raises QnnRobustError, before any attack, where there is nothing to measure or nowhere to write.
+    Raises QnnRobustError, before any attack, where there is nothing to measure or nowhere to write,
+    and at the end where the disk refused what was to be written last.
     """
     trained = [files.name for files in request.options.defended]
     planned = cells_of(request.tables, trained, request.options.squeeze is not None)
@@ -44,23 +49,58 @@ def make(request: Request) -> list[Path]:
     if not (planned or drawn):
         cure = "8 and 16-17 need --defended, 10 and 11 --squeeze"
         raise expected("tables that can be measured", tables=list(request.tables), cure=cure)
-    try:
-        request.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        rule = "--output to be a folder that can be written"
-        raise expected(rule, output=str(request.output), reason=error.strerror) from None
+    output = Output("--output", "folder", request.output)
+    output.try_out()
     share_processors(request.processes)
     session = Session(request.options)
     session.load()
     if session.subjects.data is None:
         raise expected("data to attack", data=None, cure="give --data SOURCE")
-    written: list[Path] = []
-    with cache_fillers(request.options, planned, request.conditions, request.processes):
+    if session.cache_refusal:
+        _say(session.cache_refusal.replace("--qnn-", "--"))
+    # Without a cache no process finds what another one has computed.
+    processes = 1 if session.cache_refusal else request.processes
+    files = _Files(output)
+    with cache_fillers(request.options, planned, request.conditions, processes):
         for rows in _measured(request, session, planned):
-            written = _write(request, rows)
+            with files.writing("tables"):
+                files.written["tables"] = _write(request, rows)
         for name in drawn:
-            written += _drawn(name, request, session)
-    return written
+            for path, draw in _pictures(name, request, session):
+                with files.writing(path.name):
+                    draw(path)
+                    files.written[path.name] = [path]
+    return files.all()
+
+
+class _Files:
+    """The files of a request, part by part; a part that the disk refuses does not end the rest.
+
+    Texts are written anew with each table: a disk that has room again by the last one is enough.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self.written: dict[str, list[Path]] = {}
+        self._output = output
+        self._refused: dict[str, OutputError] = {}
+
+    @contextmanager
+    def writing(self, part: str) -> Iterator[None]:
+        """Write a part inside."""
+        try:
+            with self._output.writing():
+                self._output.path.mkdir(parents=True, exist_ok=True)
+                yield
+            self._refused.pop(part, None)
+        except OutputError as error:
+            self._refused[part] = error
+            _say(str(error))
+
+    def all(self) -> list[Path]:
+        """The files; OutputError where a part is not written."""
+        for error in self._refused.values():
+            raise error
+        return [path for paths in self.written.values() for path in paths]
 
 
 def _measured(
@@ -97,7 +137,7 @@ def _write(request: Request, tables: Sequence[Sequence[Row]]) -> list[Path]:
         "tables.tex": render.to_latex(tables),
     }
     for name, text in texts.items():
-        (request.output / name).write_text(text, encoding="utf-8")
+        disk.write_text(request.output / name, text)
     written = [request.output / name for name in texts]
     for rows in tables if request.figures else ():
         path = request.output / f"table_{rows[0].measured.cell.table}.png"
@@ -106,20 +146,21 @@ def _write(request: Request, tables: Sequence[Sequence[Row]]) -> list[Path]:
     return written
 
 
-def _drawn(name: str, request: Request, session: Session) -> list[Path]:
+def _pictures(
+    name: str, request: Request, session: Session
+) -> Iterator[tuple[Path, Callable[[Path], None]]]:
+    """The paths of pictures whose contents are measured, and what draws them there."""
     session.evaluator.progress = _Progress(name)
     if name == FIGURE_1:
-        path = request.output / "figure_1.png"
-        figures.figure_1(path, pictures.curves(session, request.conditions))
-        return [path]
-    written = []
+        curves = pictures.curves(session, request.conditions)
+        yield request.output / "figure_1.png", partial(figures.figure_1, curves=curves)
+        return
     for attack in pictures.SHOWN:
         images = pictures.triplets(session, attack, request.conditions)
         if images:
-            path = request.output / f"grid_{attack}.png"
-            figures.triplets(path, images, f"{attack}, aimed at each width")
-            written.append(path)
-    return written
+            heading = f"{attack}, aimed at each width"
+            draw = partial(figures.triplets, images=images, heading=heading)
+            yield request.output / f"grid_{attack}.png", draw
 
 
 class _Progress:

@@ -211,10 +211,3 @@ def test_a_report_is_written_with_what_became_of_the_cells(
     assert "new: int8-noise-direct" in (folder / "report.html").read_text()
     assert job.read_text() == (folder / "summary.md").read_text()
     assert job.read_text().startswith("# Robustness: failed")
-
-
-def test_a_report_that_cannot_be_written_is_one_line(one_cell, recorded, pytester) -> None:
-    (pytester.path / "file").write_text("")
-    result = one_cell("--qnn-report=file/out")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert "expected --qnn-report to be a folder that can be written" in summary(result)

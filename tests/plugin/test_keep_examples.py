@@ -91,12 +91,3 @@ def test_other_settings_of_a_test_of_ones_own_have_files_of_their_own(
     assert "eps=0.2" in found["int8-fgsm-direct"].settings
     others = [each for name, each in found.items() if "~" in name]
     assert sorted(len(each) for each in others) == [3, 40]
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(gate) -> None:
-    Path("file").write_text("")
-    result = gate("--qnn-keep-examples=file/kept")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    errors = [line for line in result.errlines if line.strip()]
-    assert len(errors) == 1
-    assert "--qnn-keep-examples to be a folder that can be written" in errors[0]

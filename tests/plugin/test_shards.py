@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qnnrobust import cli
+from pytest_qnnrobust import cli, disk
 from tests.plugin.spread import measured
 
 SELECTED = "--qnn-attack=fgsm,square-linf,noise", "--qnn-samples=9", "--qnn-eps=0.1"
@@ -118,3 +118,24 @@ def test_a_part_without_a_report_is_lost(on_digits) -> None:
     result = on_digits("--qnn-shard=1/2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "give --qnn-report DIR" in result.stderr.str()
+
+
+def test_a_disk_that_refuses_the_merged_run_is_one_line(two_parts, capsys, monkeypatch) -> None:
+    Path("file").write_text("")
+
+    def refused(*arguments: str) -> str:
+        assert cli.main(["merge", *two_parts, *arguments]) == cli.USAGE_ERROR
+        (line,) = capsys.readouterr().err.splitlines()
+        return line.removeprefix("qnnrobust merge: error: expected ")
+
+    assert refused("--output=file/out").startswith("--output to be a folder that can be written")
+    baseline = refused("--output=out", "--baseline=file/b.json", "--update")
+    assert baseline.startswith("--baseline to be a file that can be written")
+    assert not Path("out").exists()
+
+    def full(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(disk, "write_text", full)
+    assert "--output to be a folder" in refused("--output=out")
+    monkeypatch.undo()
