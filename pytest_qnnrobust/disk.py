@@ -17,7 +17,7 @@ Kind = Literal["folder", "file"]
 PART = ".part"
 """Suffix of a file that is being written."""
 
-PROBE_BYTES = 1 << 16
+PROBE_BYTES = 1 << 12
 """Size of the file that is written to try a folder: more than file systems keep in an inode."""
 
 
