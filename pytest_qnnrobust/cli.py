@@ -240,9 +240,10 @@ def _compare(chosen: argparse.Namespace) -> int:
 
 def _merge(chosen: argparse.Namespace) -> int:
     from pytest_qnnrobust.gate.gate import judge, read_held_to, update_baseline
+    from pytest_qnnrobust.gate.requirements import judge_all, plan_of, requirements
     from pytest_qnnrobust.report import files
     from pytest_qnnrobust.report.matrix import failures
-    from pytest_qnnrobust.results import document, merge
+    from pytest_qnnrobust.results import document, headline, merge
     from pytest_qnnrobust.run import outputs
 
     settings = _options(chosen, MERGE_OPTIONS)
@@ -256,17 +257,28 @@ def _merge(chosen: argparse.Namespace) -> int:
     if held_to.results is not None:
         results = replace(results, comparison=gate.records)
         print(gate.counts, *gate.lines, sep="\n")
+    of_run = options.from_json(results.options)
+    held = replace(options.Options(**of_run), **{n: getattr(settings, n) for n in MERGE_OPTIONS})
+    asked = requirements(held, held_to, plan_of(results))
+    judged, every = judge_all(asked, results, gate, held_to, held)
+    results = replace(results, requirements=tuple(every))
+    violated = [r for r in judged if r.value == "violated" and not r.accepted]
     failed = failures(results)
+    passed = not (failed or gate.problems or violated)
+    results = headline.told(results, passed)
     for test in results.failed:
         print(f"FAILED: {test}")
+    for record in violated:
+        print(f"FAILED: {record.name}: {record.text}")
+    print(*results.headline, sep="\n")
     with report.writing():
-        for path in files.write(chosen.output, results, not (failed or gate.problems)):
+        for path in files.write(chosen.output, results, passed):
             print(f"wrote {path}")
     if new_baseline is not None:
         with new_baseline.writing():
             update_baseline(held_to, results, settings)
             print(f"wrote {new_baseline.path}")
-    return VIOLATED if failed or gate.problems else 0
+    return 0 if passed else VIOLATED
 
 
 def _replay(chosen: argparse.Namespace) -> int:

@@ -45,7 +45,8 @@ def test_the_defense_succeeds(
     """The model loses no more than --qnn-drop of the plain model's accuracy at any width."""
     outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
     clean = checks.clean_baseline(qnn_session, outcomes)
-    qnn_judge(takeaways.defense_holds(qnn_defense.name, clean, outcomes, qnn_session.rule))
+    verdict = takeaways.defense_holds(qnn_defense.name, clean, outcomes, qnn_session.rule)
+    qnn_judge(verdict, required=True)
 
 
 @pytest.mark.parametrize("name", [*DIRECTLY, *BY_TRANSFER])
@@ -61,7 +62,7 @@ def test_the_defense_carries_over_to_quantized_models(
     outcomes = attacked(qnn_defense, name, qnn_evaluate, qnn_session)
     clean = checks.clean_baseline(qnn_session, outcomes)
     verdict = takeaways.defense_carries_over(qnn_defense.name, clean, outcomes, qnn_session.rule)
-    qnn_judge(verdict)
+    qnn_judge(verdict, required=True)
 
 
 @pytest.mark.qnn_together("deepfool")

@@ -50,6 +50,7 @@ def test_boundary_is_effective(
 
 
 @pytest.mark.qnn_together("boundary")
+@pytest.mark.qnn_compares
 def test_boundary_is_more_distorted(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:
@@ -75,6 +76,7 @@ def test_the_true_class_comes_second_in_distorted_images(
     qnn_judge(verdict, finding=True)
 
 
+@pytest.mark.qnn_compares
 @pytest.mark.parametrize("name", ["fgsm", "uap"])
 def test_gradient_attacks_are_weaker_on_fewer_bits(
     qnn_model: Model, name: str, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
@@ -86,6 +88,7 @@ def test_gradient_attacks_are_weaker_on_fewer_bits(
 
 
 @pytest.mark.qnn_together("jsma")
+@pytest.mark.qnn_compares
 def test_jsma_needs_more_features_on_fewer_bits(
     qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session, qnn_judge: Judge
 ) -> None:

@@ -52,12 +52,12 @@ def test_unbounded_score_attack_reaches_zero(
 
 @pytest.mark.qnn_together("pgd")
 def test_unbounded_gradient_attack_reaches_zero(
-    qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
+    qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
     checks.require_selected(qnn_session, "pgd")
     span = qnn_session.attacks.span
     attack = attacks.create("pgd", eps=span, step=span / 10, max_iter=40, restarts=5)
-    _require_zero(qnn_evaluate(qnn_float, attack, samples=SAMPLES, record=False))
+    _require_zero(qnn_evaluate(qnn_model, attack, samples=SAMPLES, record=False))
 
 
 @pytest.mark.qnn_together("square-linf")
@@ -69,21 +69,21 @@ def test_noise_is_weaker_than_a_score_attack(
 
 @pytest.mark.qnn_together("pgd")
 def test_noise_is_weaker_than_a_gradient_attack(
-    qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
+    qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
-    _require_more_than_noise("pgd", qnn_float, qnn_evaluate, qnn_session)
+    _require_more_than_noise("pgd", qnn_model, qnn_evaluate, qnn_session)
 
 
 @pytest.mark.qnn_together("square-linf")
 def test_gradient_attack_is_not_weaker_than_a_score_attack(
-    qnn_float: Model, qnn_evaluate: Evaluate, qnn_session: Session
+    qnn_model: Model, qnn_evaluate: Evaluate, qnn_session: Session
 ) -> None:
     checks.require_selected(qnn_session, "pgd", "square-linf")
     score = qnn_session.attacks.attack("square-linf")
     gradient = qnn_session.attacks.scaled(qnn_session.attacks.attack("pgd"), cast(Any, score).eps)
     _require_no_less(
-        qnn_evaluate(qnn_float, score, record=False),
-        qnn_evaluate(qnn_float, gradient, record=False),
+        qnn_evaluate(qnn_model, score, record=False),
+        qnn_evaluate(qnn_model, gradient, record=False),
         qnn_session,
         "gradients that help less than scores are masked",
     )

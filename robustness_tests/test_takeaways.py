@@ -20,6 +20,7 @@ BELOW, ABOVE = 0.4, 1.0
 
 
 @pytest.mark.qnn_together("deepfool")
+@pytest.mark.qnn_compares
 def test_deepfool_transfer_accuracy_rises_as_precision_falls(
     qnn_evaluate: Callable[..., Outcome], qnn_session: Session, qnn_judge: Judge
 ) -> None:
@@ -33,6 +34,7 @@ def test_deepfool_transfer_accuracy_rises_as_precision_falls(
 
 
 @pytest.mark.qnn_together("boundary")
+@pytest.mark.qnn_compares
 def test_boundary_distance_does_not_shrink_as_precision_falls(
     qnn_evaluate: Callable[..., Outcome], qnn_session: Session, qnn_judge: Judge
 ) -> None:
@@ -57,6 +59,7 @@ def test_noise_is_attenuated_below_half_a_step_and_passed_above(
     qnn_judge(takeaways.noise_threshold(qnn_model.width, below, above, qnn_session.rule))
 
 
+@pytest.mark.qnn_compares
 @pytest.mark.usefixtures("qnn_data")
 def test_gradients_have_more_zeros_as_precision_falls(
     qnn_session: Session, qnn_judge: Judge
@@ -69,6 +72,7 @@ def test_gradients_have_more_zeros_as_precision_falls(
     qnn_judge(takeaways.zero_gradients(densities, qnn_session.rule), finding=True)
 
 
+@pytest.mark.qnn_compares
 @pytest.mark.parametrize("name", ["zoo", "square-linf"])
 @pytest.mark.parametrize("qnn_model", ["int16", "int8"], indirect=True)
 def test_a_direct_attack_is_weaker_than_a_transferred_one(

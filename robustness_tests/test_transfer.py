@@ -12,7 +12,7 @@ from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.plugin import checks
 from pytest_qnnrobust.run.session import Session
 
-pytestmark = pytest.mark.qnn_transfer
+pytestmark = [pytest.mark.qnn_transfer, pytest.mark.qnn_compares]
 
 
 @pytest.mark.parametrize("qnn_model", ["int16", "int8"], indirect=True)

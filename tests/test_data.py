@@ -419,8 +419,16 @@ class TestBadSources:
     def test_missing_keys(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "d.npz", images=IMAGES, y=LABELS)
         assert self.refusal(tmp_path / "d.npz") == (
-            "expected keys x and y, got file='d.npz', keys=['images', 'y']"
+            "expected keys x and y, or images and labels, or x_test and y_test, got file='d.npz', "
+            "keys=['images', 'y']"
         )
+
+    @pytest.mark.parametrize("keys", [("images", "labels"), ("x_test", "y_test")])
+    def test_other_usual_keys(self, tmp_path: Path, keys: tuple[str, str]) -> None:
+        np.savez(tmp_path / "d.npz", **dict(zip(keys, (IMAGES, LABELS), strict=True)), other=LABELS)
+        data = load_data(tmp_path / "d.npz")
+        np.testing.assert_array_equal(data.y, LABELS)
+        assert len(data.x) == len(IMAGES)
 
     def test_pickle_is_not_loaded(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "d.npz", x=np.array([{}], object), y=LABELS)

@@ -134,6 +134,7 @@ def no_class_scores() -> bytes:
     [
         ("absent.tflite", None, "expected a model file, got path="),
         ("model.pb", b"", "expected a model file that ends in .tflite, .keras or .h5"),
+        ("m.onnx", b"", "onnx2tf converts an ONNX file to .tflite"),
         ("text.tflite", b"no model, only text", "is not a readable TFLite model"),
         ("empty.tflite", b"", "is not a readable TFLite model"),
         ("unknown.tflite", unknown_operator(), "operator='0 FLOOR_MOD'"),

@@ -75,7 +75,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "model": INT8,
             "data": "d.npz",
             "samples": N,
-            "eps": 0.05,
+            "eps": (0.05,),
             "attacks": ("square-linf", "deepfool"),
             "defended": [parse_defended(f"pgd={PGD_INT8},{PGD_FLOAT}")],
             "squeeze": Squeezing(2, 1),
@@ -86,7 +86,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     session = Session(found)
     evaluate_all(session)
-    session.close("pytest")
+    session.close("pytest", True)
     document.write(folder / "results.json", session.closed)
     return folder
 
@@ -305,7 +305,7 @@ def test_examples_of_a_later_version_are_refused(recorded, said, tmp_path) -> No
         (
             ("int8-fgsm-transfer", f"--int8={INT8}", "--data=digits"),
             "expected a cell of this run, got cell='int8-fgsm-transfer'; with these models it is "
-            "int8-fgsm-surrogate",
+            "int8-fgsm-2/255-surrogate",
         ),
     ],
 )
@@ -337,7 +337,7 @@ def test_options_are_read_back_from_a_report(tmp_path) -> None:
         "int8": "m.tflite",
         "data": "digits",
         "seed": 0,
-        "eps": 0.1,
+        "eps": (0.1,),
         "domain": (-1.0, 1.0),
         "attacks": ("pgd", "noise"),
         "defended": [parse_defended("sat=a.h5,b.tflite")],

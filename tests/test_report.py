@@ -14,8 +14,9 @@ from pytest_qnnrobust.report import files, summary
 from pytest_qnnrobust.report.page import to_html
 from pytest_qnnrobust.report.summary import to_markdown
 from pytest_qnnrobust.results import document
-from pytest_qnnrobust.results.document import ModelRecord
+from pytest_qnnrobust.results.document import CompareRecord, ModelRecord, RequirementRecord
 from tests.helpers.outcomes import outcome, results, share
+from tests.helpers.runs import FILE, TWIN, cell, run
 
 EVIL = "<script>alert(1)</script><img src=x onerror=y>|`\"'&"
 
@@ -44,6 +45,31 @@ class Tags(HTMLParser):
                 self.addresses.append(value)
             if name.startswith("on"):
                 self.handlers.append(name)
+
+
+class Text(HTMLParser):
+    """The text of a page in two parts: what is seen at once, and what lies behind folds."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.seen, self.folded, self.depth, self.hidden = "", "", 0, False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.depth += tag == "details"
+        self.hidden = tag == "style" or (self.hidden and tag != "body")
+
+    def handle_endtag(self, tag):
+        self.depth -= tag == "details"
+        self.hidden = self.hidden and tag != "style"
+
+    def handle_data(self, text):
+        if self.hidden:
+            return
+        if self.depth:
+            self.folded += text
+        else:
+            self.seen += text
 
 
 def test_the_page_says_what_the_results_hold():
@@ -102,6 +128,9 @@ def test_names_from_files_are_text_in_the_page_and_in_the_summary():
             replace(o, id=EVIL, attack=EVIL, settings=EVIL, defense=EVIL) for o in found.outcomes
         ),
         examples=tuple(replace(e, cell=EVIL) for e in found.examples),
+        headline=(EVIL,),
+        requirements=(RequirementRecord(f"test_{EVIL}[{EVIL}]", "violated", EVIL, EVIL),),
+        comparison=(CompareRecord(EVIL, "worse", f"now 1.0 % against recorded {EVIL}", EVIL),),
         options={"x": EVIL},
         versions={"x": EVIL},
     )
@@ -111,6 +140,111 @@ def test_names_from_files_are_text_in_the_page_and_in_the_summary():
     assert "x" not in tags.addresses
     markdown = to_markdown(evil, passed=False)
     assert "<" not in markdown
+
+
+@pytest.mark.parametrize(
+    ("state", "answer"),
+    [
+        ("passed", "It may ship"),
+        ("failed", "It should not ship"),
+        ("measured", "This is no pass"),
+    ],
+)
+def test_the_page_begins_with_the_model_that_ships_and_the_verdict(state, answer):
+    made = run(state)
+    page = to_html(made, passed=state != "failed")
+    assert f"<title>{FILE}: robustness {state}" in page
+    top = f'<header class="top {state}">\n<h1>Robustness of {FILE}</h1>'
+    assert top in page
+    seen = " ".join(Text(page).seen.split())
+    assert answer in seen
+    for line in made.headline:
+        assert line.partition(": ")[2] in seen
+    first_table = seen[: seen.index("Share of the attacked samples")]
+    for said in (
+        "int8", "robust at 2/255", "robust at 8/255", "Linf 0.0314 = 8 int8 steps", "4 attacks",
+    ):  # fmt: skip
+        assert said in first_table, said
+
+
+def test_the_twin_is_behind_a_fold_everywhere():
+    made = run("measured")
+    wrapped = cell(
+        "float32", "square-linf", 8 / 255, 0.7, defense="squeezed", id="squeezed-float32"
+    )
+    text = Text(to_html(replace(made, outcomes=(*made.outcomes, wrapped)), passed=True))
+    assert TWIN in text.folded
+    assert "squeezed float32" in text.folded
+    assert "squeezed" not in text.seen
+    assert "float32" in text.folded
+    assert "twin" not in text.seen.replace("The float twin", "").replace(
+        "surrogate: it asked the float twin of the integer network", ""
+    )
+    assert "the float twin, direct" in text.folded
+
+
+def test_the_matrix_has_a_clean_row_budgets_and_distances():
+    page = to_html(run("measured"), passed=True)
+    table = page[page.index("<h3>direct</h3>") : page.index("<h3>surrogate</h3>")]
+    rows = table.split("<tr")[2:]
+    by_name = {name: row for row in rows for name in re.findall(r'"row">([^<]+)', row)}
+    assert list(by_name) == [
+        "no attack", "noise-8/255", "pgd-2/255", "pgd-8/255", "square-linf-8/255", "boundary",
+    ]  # fmt: skip
+    assert "Linf 0.00784 = 2 int8 steps" in by_name["pgd-2/255"]
+    assert "100.0 %" in by_name["no attack"]
+    assert "--share" not in by_name["no attack"] + by_name["boundary"]
+    assert "L2 0.42" in by_name["boundary"]
+    assert "Linf 0.105, 40 of 40 fooled" in by_name["boundary"]
+    assert "more of this attack is withstood" in page
+
+
+def test_requirements_stand_beside_the_baseline_with_what_changed():
+    seen = Text(to_html(run("failed"), passed=False)).seen
+    assert "robust accuracy: int8-worst-2/255" in seen
+    assert "45.0 % → 20.0 %" in " ".join(seen.split())
+    assert "pytest --qnn-demo --qnn-update" in seen
+    assert "What else failed" not in seen
+    held = Text(to_html(run("passed"), passed=True)).seen
+    assert "1 held; the baseline has 1 more" in held
+    assert "--qnn-update" not in held
+
+
+def test_a_record_without_two_values_keeps_its_words():
+    odd = (CompareRecord("int8-x-direct", "stale", "other seed: 1, recorded with 0"),)
+    seen = Text(to_html(run("failed", comparison=odd), passed=False)).seen
+    assert "other seed: 1, recorded with 0" in seen
+
+
+def test_examples_are_of_several_classes_and_cells():
+    page = to_html(run("measured"), passed=True)
+    captions = re.findall(r"<figcaption>(\d) becomes \d; perturbation x(\d+)<br>([^<]+)", page)
+    labels = [label for label, _, _ in captions]
+    assert sorted(set(labels)) == ["0", "1", "2"]
+    assert max(map(labels.count, labels)) <= 2
+    assert len({cell for _, _, cell in captions}) == len(captions) > 3
+    assert not any(cell.startswith("float32") for _, _, cell in captions)
+
+
+def test_what_was_not_run_is_grouped_behind_a_fold():
+    skipped = {f"t::test_a[{i}]": "no data" for i in range(3)} | {"t::test_b": "no model"}
+    text = Text(to_html(run("passed", skipped=skipped), passed=True))
+    assert "no data" not in text.seen
+    assert "What was not run: 4 tests, 2 reasons" in text.folded
+    assert "test_a x3" in text.folded
+
+
+def test_an_older_document_still_renders():
+    made = replace(run("passed"), state="", headline=(), requirements=())
+    cells = tuple(replace(o, norm="", eps=None, step=None) for o in made.outcomes)
+    older = document.Results.from_text(replace(made, outcomes=cells).to_text())
+    seen = Text(to_html(older, passed=True)).seen
+    assert "does not say what was required" in seen
+    assert "may ship" not in seen
+    failed = replace(older, failed={"t::b": "below 40 %"}, comparison=None)
+    seen = Text(to_html(failed, passed=False)).seen
+    assert "Why it failed" in seen
+    assert "below 40 %" in seen
 
 
 def test_the_same_results_give_the_same_bytes():

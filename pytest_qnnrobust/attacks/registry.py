@@ -199,8 +199,11 @@ ENTRIES: dict[str, Entry] = {
     ),
 }
 
-QUICK = ("noise", "fgsm", "pgd", "deepfool", "square-l2", "square-linf", "boundary")
-"""Attacks that a gate runs in minutes: one of each kind, and the control."""
+QUICK = ("noise", "fgsm", "pgd", "apgd-t", "deepfool", "square-linf")
+"""Attacks that a gate runs in a minute: the strongest of each kind, the usual ones, the control."""
+
+STANDARD = (*QUICK, "square-l2", "boundary")
+"""Those of a merge: also an L2 budget, and an attack that sees decisions alone."""
 
 IDENTITY = ("norm", "targeted", "loss")
 """The settings that an id stands for."""
@@ -223,7 +226,8 @@ def default(profile: str) -> tuple[str, ...]:
     """The ids that a run at this profile attacks with unless it is told which."""
     if profile in PRESETS:
         return tuple(PRESETS[profile])
-    return ("noise", "fgsm", *GOLIATH) if profile == "paper" else QUICK
+    gates = {"smoke": QUICK, "standard": STANDARD}
+    return gates.get(profile, ("noise", "fgsm", *GOLIATH))
 
 
 def is_known(name: str) -> bool:

@@ -104,19 +104,29 @@ def _check_form(name: str, x: Form, y: Form) -> None:
         raise expected(rule, data=name, shape=y.shape, error=DataError)
 
 
+KEYS = (("x", "y"), ("images", "labels"), ("x_test", "y_test"))
+"""Keys of samples and labels in an `.npz`; of several pairs the first counts."""
+
+
 def read_npz(path: Path, limit: int | None) -> Raw:
-    """Arrays x and y of an `.npz` file, the first `limit` of them; no pickle is ever loaded."""
+    """Samples and labels of an `.npz` file, by one pair of `KEYS`, the first `limit` of them.
+
+    No pickle is ever loaded.
+    """
     if not zipfile.is_zipfile(path):
         cure = "save it with numpy.savez"
         raise expected("an .npz file", file=path.name, cure=cure, error=DataError)
     try:
         with zipfile.ZipFile(path) as archive:
             _check_size(sum(member.file_size for member in archive.infolist()), path.name)
-            arrays = npz.headers(archive, ("x", "y"))
-            if len(arrays) < 2:
-                keys = sorted(name.removesuffix(npz.SUFFIX) for name in archive.namelist())[:10]
-                raise expected("keys x and y", file=path.name, keys=keys, error=DataError)
-            x, y = arrays["x"], arrays["y"]
+            keys = {name.removesuffix(npz.SUFFIX) for name in archive.namelist()}
+            named = next((pair for pair in KEYS if keys >= set(pair)), None)
+            if named is None:
+                other = ", or ".join(" and ".join(pair) for pair in KEYS[1:])
+                rule = f"keys x and y, or {other}"
+                raise expected(rule, file=path.name, keys=sorted(keys)[:10], error=DataError)
+            arrays = npz.headers(archive, named)
+            x, y = (arrays[key] for key in named)
             _check_form(path.name, x, y)
             n = min(limit or x.shape[0], x.shape[0])
             _check_size(4 * n * math.prod(x.shape[1:]), path.name)

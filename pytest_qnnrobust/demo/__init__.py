@@ -21,7 +21,7 @@ FILES = (
 EPS = {2.0: 0.5, math.inf: 0.1}
 """Budget by norm: the papers' epsilons, made for photographs, do nothing or all to the digits."""
 
-ATTACKS = ("jsma", "cw-linf", "uap", "geoda")
+ATTACKS = ("square-l2", "boundary", "jsma", "cw-linf", "uap", "geoda")
 """Attacks that run beside the profile's, so that every published finding is judged."""
 
 SQUEEZING = (2, 1)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,15 @@ Mode = Literal["direct", "transfer", "surrogate"]
 
 MODES: tuple[Mode, ...] = ("direct", "transfer", "surrogate")
 
+_BUDGET = re.compile(r"(.+?)-(\d.*)")
+"""An attack's id and the label of its budget, which begins with a digit: `pgd-8/255`."""
+
+
+def split_budget(name: str) -> tuple[str, str]:
+    """The attack's id and the label of its budget, "" where `name` has none: `pgd-8/255`."""
+    parts = _BUDGET.fullmatch(name)
+    return (parts[1], parts[2]) if parts else (name, "")
+
 
 @dataclass(frozen=True, eq=False)
 class Cell:
@@ -29,8 +39,10 @@ class Cell:
     In mode `direct` the attack queries `target` itself. In mode `transfer` it attacks the float
     model `source`, and its examples are given to `target`; `surrogate` is the same with the
     dequantized twin of an integer file as `source`. `defense` names what `target` was trained or
-    wrapped with, if anything. Raises QnnRobustError for an unknown mode, for a direct cell with a
-    source and for another one without.
+    wrapped with, `budget` the attack's budget of several that a run has, if anything.
+
+    Raises QnnRobustError for an unknown mode, for a direct cell with a source and for another one
+    without.
     """
 
     target: Model
@@ -38,6 +50,7 @@ class Cell:
     mode: Mode = "direct"
     source: Model | None = None
     defense: str = ""
+    budget: str = ""
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -49,10 +62,11 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """The id that thresholds and reports name, such as `int8-pgd-direct` or, with a defence,
-        `sat-int8-pgd-direct`.
+        """The id that thresholds and reports name, such as `int8-pgd-direct` or, with a defence and
+        one of several budgets, `sat-int8-pgd-8/255-direct`.
         """
-        parts = (self.defense, self.target.width, attack_id(self.attack), self.mode)
+        attack = attack_id(self.attack), self.budget
+        parts = (self.defense, self.target.width, *attack, self.mode)
         return "-".join(filter(None, parts))
 
 
@@ -68,6 +82,9 @@ class Outcome:
     from (Model.with_gradient). `queries` and `gradients` are those of the attack, without the
     grading; `exhausted` marks samples that a budget cut short. `seconds` is the time of the attack
     when it was computed.
+
+    `norm` and `eps` are those of the attack's budget, `step` is the LSB of the target's input, both
+    lengths in model input units; None, or "", where there is none or a document is too old to say.
     """
 
     id: str
@@ -93,6 +110,9 @@ class Outcome:
     l2: NDArray[np.float64]
     linf: NDArray[np.float64]
     exhausted: NDArray[np.bool_]
+    norm: str = ""
+    eps: float | None = None
+    step: float | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -102,6 +122,22 @@ class Outcome:
         """The cell with its settings, in a string that is the same in every process."""
         parts = (self.id, self.target, self.source, self.runtime, self.gradient, self.settings)
         return "|".join(map(str, (*parts, self.seed)))
+
+    @property
+    def budget(self) -> str:
+        """The budget in words, such as `Linf 0.00784 = 2 int8 steps`; "" without one."""
+        if self.eps is None:
+            return ""
+        steps = ""
+        if self.step is not None and self.norm == "linf":
+            steps = f" = {self.eps / self.step:.4g} {self.width} steps"
+        return f"{self.norm.capitalize()} {self.eps:.3g}{steps}"
+
+    @property
+    def budget_label(self) -> str:
+        """The label of the budget, such as `8/255`: that of the id, else the length itself."""
+        _, label = split_budget(self.id.removesuffix(f"-{self.mode}").rpartition(self.width)[2])
+        return label or ("" if self.eps is None else f"{self.eps:.3g}")
 
     @property
     def clean_correct(self) -> NDArray[np.bool_]:
@@ -148,8 +184,9 @@ class Outcome:
         Raises DataError where a field is missing, unknown or of another type or length.
         """
         names = {field.name for field in fields(cls)}
-        if set(values) != names:
-            wrong = sorted(names ^ set(values))
+        required = {field.name for field in fields(cls) if field.default is MISSING}
+        if not required <= set(values) <= names:
+            wrong = sorted((required - set(values)) | (set(values) - names))
             raise expected("the fields of an outcome", missing_or_unknown=wrong, error=DataError)
         try:
             arrays = {name: unpack(values[name]) for name in array_types(cls)}

@@ -13,6 +13,7 @@ from pytest_qnnrobust.attacks.registry import attack_id
 from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cache_keys import labels_key, shard_key
 from pytest_qnnrobust.evaluation.cells import Cell, Outcome
+from pytest_qnnrobust.metrics import norm_name
 from pytest_qnnrobust.models.base import Model
 
 Elsewhere = Callable[[Model, Attack, NDArray[np.int64]], "AttackResult | None"]
@@ -230,7 +231,19 @@ class Evaluator:
             l2=crafted.l2,
             linf=crafted.linf,
             exhausted=crafted.exhausted,
+            **_budget(cell),
         )
+
+
+def _budget(cell: Cell) -> dict[str, Any]:
+    """The attack's budget, and the LSB of the target's input, as an outcome has them."""
+    norm, eps = (getattr(cell.attack, name, None) for name in ("norm", "eps"))
+    grid = cell.target.grid
+    return {
+        "norm": norm_name(norm) if eps is not None and norm is not None else "",
+        "eps": None if eps is None else float(eps),
+        "step": None if grid is None else float(grid.scale),
+    }
 
 
 def evaluate(cell: Cell, data: Iterable[NDArray[Any]], seed: int = 0) -> Outcome:

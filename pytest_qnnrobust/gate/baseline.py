@@ -60,6 +60,11 @@ class CellComparison:
     same: bool = False
 
     @property
+    def id(self) -> str:
+        """The id of the cell, without what tells it from others of this id."""
+        return self.cell.partition(" ")[0]
+
+    @property
     def name(self) -> str:
         """The cell and what was compared, if anything, such as `int8-pgd-direct accuracy`."""
         return f"{self.cell} {self.loss}" if self.loss else self.cell

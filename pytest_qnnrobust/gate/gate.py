@@ -6,7 +6,7 @@ What a run is held to is read before its first test, and judged and updated afte
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -38,14 +38,18 @@ class Gate:
         return ", ".join(f"{counts[status]} {status}" for status in sorted(counts)) or "no cells"
 
     @property
-    def lines(self) -> list[str]:
-        """Lines about single cells: those that are accepted, then problems, then warnings."""
-        accepted = [
+    def accepted(self) -> list[str]:
+        """Lines about the cells that are not as they were, and may be."""
+        return [
             f"ACCEPTED: {record.name} ({record.status}). {record.accepted}"
             for record in self.records
             if record.accepted
         ]
-        return [*accepted, *self.problems, *self.warnings]
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines about single cells: those that are accepted, then problems, then warnings."""
+        return [*self.accepted, *self.problems, *self.warnings]
 
 
 @dataclass(frozen=True)
@@ -72,17 +76,27 @@ def read_held_to(options: Options) -> HeldTo:
     return HeldTo(document.read(options.baseline), suppressed)
 
 
-def judge(held_to: HeldTo, current: Results, options: Options, today: date | None = None) -> Gate:
-    """Judge a run against its baseline, if there is one, under its limits and suppressions."""
+def judge(
+    held_to: HeldTo,
+    current: Results,
+    options: Options,
+    today: date | None = None,
+    asked: Callable[[CellComparison], bool] = lambda _: True,
+) -> Gate:
+    """Judge a run against its baseline, if there is one, under its limits and suppressions.
+
+    Only the comparisons that were `asked` for count; the correction for their number is that of
+    all.
+    """
     if held_to.results is None:
         return judge_comparisons([], held_to.suppressions, options, today)
     rule = Rule(options.alpha, options.margin, options.drop)
     compared = baseline.compare(held_to.results, current, options.fail_if, rule)
-    return judge_comparisons(compared, held_to.suppressions, options, today)
+    return judge_comparisons(filter(asked, compared), held_to.suppressions, options, today)
 
 
 def judge_comparisons(
-    compared: Sequence[CellComparison],
+    compared: Iterable[CellComparison],
     suppressed: Sequence[Suppression],
     options: Options,
     today: date | None = None,
@@ -92,6 +106,7 @@ def judge_comparisons(
     An expired suppression fails the run as well, whatever its cells did.
     """
     today = today or date.today()
+    compared = list(compared)
     expired = [
         f"the suppression of {suppression.pattern} has expired: {suppression}"
         for suppression in suppressions.expired(suppressed, today)

@@ -1,4 +1,4 @@
-"""The accuracies under attack that --qnn-min-accuracy requires, and the cells below them."""
+"""The accuracies under attack that --qnn-min-accuracy requires, and whether a cell is below."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.options.values import Threshold
-from pytest_qnnrobust.results.document import Results, SequentialRecord
+from pytest_qnnrobust.results.document import SequentialRecord
 
 
 def strictest(thresholds: Sequence[Threshold], cell: str) -> Threshold | None:
@@ -30,12 +30,3 @@ def is_below(
         return record.value == "violated"
     threshold = strictest(thresholds, outcome.id)
     return threshold is not None and outcome.accuracy < threshold.accuracy
-
-
-def cells_below(results: Results, thresholds: Sequence[Threshold]) -> list[str]:
-    """The ids of the cells of a run that are below their thresholds."""
-    return [
-        outcome.id
-        for outcome in results.outcomes
-        if is_below(outcome, thresholds, results.sequential)
-    ]

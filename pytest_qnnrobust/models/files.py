@@ -38,6 +38,15 @@ class ModelFile:
         return hashlib.sha256(self.content).hexdigest()
 
 
+CONVERTERS = {
+    ".onnx": "onnx2tf converts an ONNX file to .tflite",
+    ".pt": "ai-edge-torch converts a PyTorch model to .tflite",
+    ".pth": "ai-edge-torch converts a PyTorch model to .tflite",
+    ".pb": "tf.lite.TFLiteConverter.from_saved_model converts a SavedModel to .tflite",
+}
+"""What makes a `.tflite` of a file with this suffix."""
+
+
 def read_model_file(path: Any, digest: str | None = None) -> ModelFile:
     """Read a model file whole; with the `digest` of an earlier read it has to be the same file.
 
@@ -57,13 +66,18 @@ def read_model_file(path: Any, digest: str | None = None) -> ModelFile:
 
 
 def _content(path: Path) -> bytes:
+    if path.is_dir() and (path / "saved_model.pb").is_file():
+        rule = "a model file that ends in .tflite, .keras or .h5"
+        cure = "a SavedModel: tf.lite.TFLiteConverter.from_saved_model converts it to .tflite"
+        raise expected(rule, path=str(path), cure=cure, error=ModelFileError)
     if not path.is_file():
         cure = "no such file"
         raise expected("a model file", path=str(path), cure=cure, error=ModelFileError)
     most = LARGEST.get(path.suffix.lower())
     if most is None:
         rule = "a model file that ends in .tflite, .keras or .h5"
-        raise expected(rule, path=str(path), error=ModelFileError)
+        converter = CONVERTERS.get(path.suffix.lower())
+        raise expected(rule, path=str(path), cure=converter, error=ModelFileError)
     try:
         with path.open("rb") as file:
             content = file.read(most + 1)

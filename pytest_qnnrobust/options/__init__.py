@@ -8,6 +8,7 @@ from pytest_qnnrobust.options.resolve import (
     from_command,
     from_config,
     from_json,
+    starts_by_flag,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "from_config",
     "from_json",
     "names_that_matter_for",
+    "starts_by_flag",
 ]

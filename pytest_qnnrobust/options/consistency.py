@@ -65,6 +65,11 @@ def _check_sequential(options: Options) -> None:
     if options.gate and options.sequential and not is_held:
         cure = "give --qnn-min-accuracy or --qnn-baseline"
         raise pytest.UsageError(f"--qnn-sequential stops a cell at what it is held to; {cure}")
+    if options.sequential and any("worst" in limit.pattern for limit in options.min_accuracy):
+        cure = "leave out one of them"
+        raise pytest.UsageError(
+            f"--qnn-sequential stops cells one by one, which leaves no worst case of them; {cure}"
+        )
 
 
 def _check_demo(options: Options) -> None:

@@ -15,6 +15,7 @@ from typing import Any, cast
 from pytest_qnnrobust.options.flags import Matter, Option, option
 from pytest_qnnrobust.options.kinds import (
     DEFENDED,
+    EPS,
     LIMITS,
     PATH,
     SOURCE,
@@ -38,7 +39,6 @@ from pytest_qnnrobust.options.values import (
     parse_attacks,
     parse_count,
     parse_domain,
-    parse_eps,
     parse_fraction,
     parse_jobs,
     parse_kinds,
@@ -204,15 +204,16 @@ class Options:
         matters="selection",
         help="run these attacks only; default: the profile's list",
     )
-    eps: float | None = option(
+    eps: tuple[float, ...] | None = option(
         "--qnn-eps",
-        Kind(parse_eps),
+        EPS,
         default=None,
-        metavar="EPS",
+        metavar="EPS[,EPS...]",
         group="attacks",
         matters="outcome",
-        help="Linf budget, in model input units such as 8/255, of the attacks that have one "
-        "(fgsm, pgd, square-linf, ...; others keep the profile's); default: the profile's",
+        help="Linf budgets, in model input units such as 2/255,8/255, of the attacks that have one "
+        "(fgsm, pgd, square-linf, ...; others keep the profile's); default: 2/255 and 8/255 of the "
+        "input domain, in whole steps of the int8 model, where the profile is no published one",
     )
     samples: int | None = option(
         "--qnn-samples",
@@ -269,7 +270,16 @@ class Options:
         group="gate",
         matters=("gate", "threshold"),
         help="fail a cell whose accuracy under attack is below this: 0.5 for all cells, or "
-        "CELL:0.5[,CELL:0.4...] for cells whose id contains CELL; default: none",
+        "CELL:0.5[,CELL:0.4...] for cells whose id contains CELL, such as int8-worst-8/255, the "
+        "worst case over all attacks of that budget; default: none",
+    )
+    require: bool = option(
+        "--qnn-require",
+        SWITCH,
+        default=False,
+        group="gate",
+        matters="gate",
+        help="fail a run of which nothing is required, or nothing could be decided",
     )
     baseline: Path | None = option(
         "--qnn-baseline",

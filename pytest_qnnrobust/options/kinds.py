@@ -21,6 +21,7 @@ from pytest_qnnrobust.options.values import (
     Squeezing,
     Threshold,
     parse_defended,
+    parse_eps,
     parse_limits,
     parse_path,
     parse_source,
@@ -104,6 +105,13 @@ PATH = Kind(parse_path, locate=_whole_path, restore=Path)
 
 SOURCE = Kind(parse_source, locate=_whole_source)
 """Data: a path, or what is none: `module:function`, `digits`."""
+
+EPS = Kind(
+    parse_eps,
+    listed=True,
+    # Before a run could have several budgets, its document held a number.
+    restore=lambda value: tuple(value) if isinstance(value, list) else (float(value),),
+)
 
 THRESHOLDS = Kind(
     parse_thresholds,

@@ -52,17 +52,26 @@ def add_options(parser: pytest.Parser) -> None:
                 option.add_to(group, parser)
 
 
-def from_config(config: pytest.Config) -> Options:
-    """Join command line, ini file and defaults; pytest.UsageError, one line, on a bad value."""
+def from_config(config: pytest.Config, names_paths: bool = False) -> Options:
+    """Join command line, ini file and defaults; pytest.UsageError, one line, on a bad value.
+
+    A model in the ini file starts the gate, unless the command line `names_paths` of other tests.
+    """
     sources = _sources(config)
     values = {}
     for option in OPTIONS:
         source = next((source for source in sources if option.key in source.written), None)
         if source is not None:
             values[option.field] = source.value(option)
-    on_command_line = sources[0].written
-    gate = any(option.starts_gate and option.key in on_command_line for option in OPTIONS)
-    return _checked(Options(**values, gate=gate))
+    flags = any(option.starts_gate and option.key in sources[0].written for option in OPTIONS)
+    anywhere = any(option.starts_gate and values.get(option.field) for option in OPTIONS)
+    return _checked(Options(**values, gate=flags or (anywhere and not names_paths)))
+
+
+def starts_by_flag(config: pytest.Config) -> bool:
+    """Whether the command line names a model to gate, or the demo."""
+    flags = [option.key for option in OPTIONS if option.starts_gate]
+    return any(config.getoption(flag) is not None for flag in flags)
 
 
 def flags_about_a_gate(config: pytest.Config) -> list[str]:

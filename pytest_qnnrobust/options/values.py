@@ -140,11 +140,12 @@ def parse_number(text: str) -> float:
         raise argparse.ArgumentTypeError(rule) from error
 
 
-def parse_eps(text: str) -> float:
-    value = parse_number(text)
-    if value <= 0:
+def parse_eps(text: str) -> tuple[float, ...]:
+    """`EPS[,EPS...]`: budgets in model input units, each of them once, the smallest first."""
+    budgets = sorted({parse_number(part) for part in text.split(",") if part.strip()})
+    if not budgets or budgets[0] <= 0:
         raise argparse.ArgumentTypeError(f"expected eps > 0 in model input units, got {text!r}")
-    return value
+    return tuple(budgets)
 
 
 def parse_domain(text: str) -> tuple[float, float]:

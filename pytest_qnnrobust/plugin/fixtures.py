@@ -101,7 +101,7 @@ def qnn_data(qnn_session: Session) -> Data:
 
 @pytest.fixture
 def qnn_attack(request: pytest.FixtureRequest, qnn_session: Session) -> Attack:
-    """Each attack of the run in turn, at the budget of its profile or of --qnn-eps."""
+    """Each attack of the run in turn, at each of its budgets (AttackPlan.runs)."""
     return qnn_session.attacks.attack(request.param)
 
 
@@ -147,11 +147,14 @@ def qnn_judge(request: pytest.FixtureRequest, qnn_session: Session) -> Callable[
 
     --qnn-inconclusive may have an inconclusive verdict pass or fail instead. `finding=True`: a
     published observation that says nothing bad of a model on which it does not hold; there the
-    test is an expected failure, unless --qnn-findings=fail.
+    test is an expected failure, unless --qnn-findings=fail. `required=True`: the run says that it
+    passed, not only measured, where this holds.
     """
 
-    def judge(verdict: Any, finding: bool = False) -> None:
+    def judge(verdict: Any, finding: bool = False, required: bool = False) -> None:
         qnn_session.gathered.keep_verdict(verdict, finding)
+        if required:
+            qnn_session.gathered.keep_requirement(verdict)
         request.node.user_properties.append((verdict.name, str(verdict)))
         if verdict.value == "violated":
             if finding and qnn_session.options.findings == "report":
@@ -175,7 +178,7 @@ def _defenses(config: pytest.Config) -> tuple[str, ...]:
 def _attack_ids(config: pytest.Config) -> tuple[str, ...]:
     from pytest_qnnrobust.run.attack_plan import AttackPlan
 
-    return AttackPlan(config.stash[options_key]).ids
+    return AttackPlan(config.stash[options_key]).runs
 
 
 def _widths(config: pytest.Config) -> tuple[str, ...]:

@@ -14,9 +14,11 @@ from pytest_qnnrobust.plugin.stash import (
     REFUSAL,
     end_run,
     options_key,
+    progress_key,
     session_key,
     session_of,
 )
+from pytest_qnnrobust.plugin.suite import NAMED, names_tests
 
 if TYPE_CHECKING:
     from pytest_qnnrobust.run.session import Session
@@ -30,6 +32,21 @@ class Reporter:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
 
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        self._expect([item.nodeid for item in session.items])
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
+        self._expect(ids)
+
+    def _expect(self, nodeids: list[str]) -> None:
+        if progress := self._config.stash.get(progress_key, None):
+            progress.expect(nodeids)
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        if progress := self._config.stash.get(progress_key, None):
+            progress.finish(nodeid)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         options, keywords = self._config.stash[options_key], report.keywords
         if "qnn" not in keywords or ("qnn_quantizer" in keywords and not options.gate):
@@ -38,13 +55,16 @@ class Reporter:
         if report.failed:
             message = report.longreprtext.strip().splitlines() or [report.when or "failed"]
             session_of(self._config).gathered.failed[report.nodeid] = message[-1][:1000]
-        if report.skipped and not hasattr(report, "wasxfail"):
+        # A requirement that is open stands among the requirements.
+        is_open = "qnn_gate" in keywords
+        if report.skipped and not (is_open or hasattr(report, "wasxfail")):
             tail = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
             reason = tail.removeprefix("Skipped: ")
             session_of(self._config).gathered.skipped[report.nodeid] = reason
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput[NAMED] = names_tests(self._config)
         if self._config.stash[options_key].gate:
             node.workerinput[FILES] = session_of(self._config).subjects.digests
 
@@ -72,6 +92,7 @@ class Reporter:
                 written=session.written,
                 unwritten=tuple(session.gathered.unwritten.values()),
                 closed=session.closed is not None,
+                verbose=self._config.get_verbosity() > 0,
             )
             terminal.write(terminalreporter, summary)
 

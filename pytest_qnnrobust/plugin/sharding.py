@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from pytest_qnnrobust.evaluation.cells import split_budget
+
 ATTACK_PARAMETERS = ("qnn_attack", "name")
 """The parameters of the shipped suite that hold an attack's id."""
 
@@ -21,7 +23,7 @@ def group(item: pytest.Item) -> str:
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     for name in ATTACK_PARAMETERS:
         if isinstance(parameters.get(name), str):
-            return str(parameters[name])
+            return split_budget(parameters[name])[0]
     return item.nodeid.partition("[")[0]
 
 

@@ -11,10 +11,12 @@ import pytest
 from pytest_qnnrobust import options
 
 if TYPE_CHECKING:
+    from pytest_qnnrobust.plugin.progress import Progress
     from pytest_qnnrobust.run.session import Session
 
 options_key = pytest.StashKey[options.Options]()
 session_key = pytest.StashKey["Session"]()
+progress_key: pytest.StashKey[Progress] = pytest.StashKey()
 quantizer_key = pytest.StashKey[Any]()
 
 FILES, REFUSAL = "qnnrobust files", "qnnrobust refusal"
@@ -42,10 +44,10 @@ def session_of(config: pytest.Config) -> Session:
 def _show_progress(config: pytest.Config, session: Session) -> None:
     terminal = config.pluginmanager.get_plugin("terminalreporter")
     capture = config.pluginmanager.get_plugin("capturemanager")
-    if terminal is not None and capture is not None and terminal.isatty:
+    if terminal is not None and capture is not None:
         from pytest_qnnrobust.plugin.progress import Progress
 
-        session.progress = Progress(terminal, capture)
+        session.progress = config.stash[progress_key] = Progress(terminal, capture)
 
 
 def load(config: pytest.Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,11 @@ def pyplot() -> Any:
 
 
 def distance_curve(name: str, outcomes: Sequence[Outcome]) -> str:
-    """Draw as SVG, by width, the share of samples that stay right up to each L2 distance."""
+    """Draw as SVG, by width, the share of samples that stay right up to each L2 distance.
+
+    It is as wide as its place on the page; its colours are the page's: that of the text, and the
+    CSS variables `--float32`, `--int16` and `--int8`.
+    """
     plt = pyplot()
     style: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 8}
     reach = max(_reach(outcome) for outcome in outcomes)
@@ -44,10 +49,21 @@ def distance_curve(name: str, outcomes: Sequence[Outcome]) -> str:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=7)
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", bbox_inches="tight", metadata={"Date": None})
+        metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(
+            stream, format="svg", bbox_inches="tight", metadata=metadata, transparent=True
+        )
         plt.close(figure)
     text = stream.getvalue()
-    return text[text.index("<svg") :]
+    return _in_the_page(text[text.index("<svg") :])
+
+
+def _in_the_page(svg: str) -> str:
+    """The drawing without a size and colours of its own."""
+    svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
+    for width, colour in COLOURS.items():
+        svg = svg.replace(colour, f"var(--{width})")
+    return svg.replace("#000000", "currentColor")
 
 
 def _reach(outcome: Outcome) -> float:

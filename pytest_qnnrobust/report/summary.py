@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pytest_qnnrobust.report.matrix import FINDINGS, Block, blocks, failures, legend
+from pytest_qnnrobust.report.matrix import FINDINGS, Block, Shown, blocks, failures, legend
+from pytest_qnnrobust.results import headline
 from pytest_qnnrobust.results.document import Results
 
 MAX_BYTES = 1000 * 1024
@@ -15,9 +16,12 @@ SHOWN = 40
 
 
 def to_markdown(results: Results, passed: bool) -> str:
-    """Render state, failures, models, cells and violated verdicts; at most `MAX_BYTES` in UTF-8."""
+    """Render state, headline, failures, models, cells and violated verdicts; at most `MAX_BYTES` in
+    UTF-8.
+    """
     problems = [_plain(problem) for problem in failures(results)]
-    lines = [f"# Robustness: {'passed' if passed else 'failed'}", ""]
+    lines = [f"# Robustness: {headline.title(results, passed)}", ""]
+    lines += [line for text in headline.lines(results) for line in (_plain(text), "")]
     lines += [f"`{_plain(results.command)}`", ""]
     lines += _listed("Why it failed", problems)
     lines += _listed("What was tested", _tested(results))
@@ -54,12 +58,13 @@ def _tested(results: Results) -> list[str]:
 
 
 def _table(block: Block) -> list[str]:
-    head = ["attack", *block.widths]
-    rows = [
-        [row.name, *(f"{cell.text} ({cell.interval})" if cell else "-" for cell in row.cells)]
-        for row in block.rows
-    ]
+    head = ["attack", "budget", *block.widths]
+    rows = [[row.name, row.budget or "-", *map(_number, row.cells)] for row in block.rows]
     return [_line(head), _line(["---"] * len(head)), *(_line(row) for row in rows)]
+
+
+def _number(cell: Shown | None) -> str:
+    return f"{cell.text} ({cell.detail})" if cell else "-"
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""The terminal summary: a line for each cell, the verdicts in words, what was not run and why.
+"""The terminal summary: the headline, the worst cells and what failed; with -v all that there is.
 
 A pure function of the results document, of the gate's judgement and of the run's options.
 """
@@ -6,8 +6,10 @@ A pure function of the results document, of the gate's judgement and of the run'
 from __future__ import annotations
 
 import math
+import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,19 +21,26 @@ from pytest_qnnrobust.gate.gate import Gate
 from pytest_qnnrobust.gate.thresholds import is_below, strictest
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.report.files import error_lines
-from pytest_qnnrobust.report.matrix import not_run
+from pytest_qnnrobust.report.matrix import failures, not_run
+from pytest_qnnrobust.results import headline
 from pytest_qnnrobust.results.document import Results
 from pytest_qnnrobust.results.provenance import derived_origins
 from pytest_qnnrobust.types import WIDTHS
 
 WIDTH = 80
+NAME = 25
 HEADING = (
-    f"{'cell':<27}{'n':>5}{'acc %':>6}  {'interval':<11}{'L2':>7}{'Linf':>9}{'asked':>6}{'s':>6}"
+    f"{'cell':<{NAME}}{'n':>5}{'acc %':>6}  {'interval':<11}{'L2':>6}{'budget':>12}"
+    f"{'asked':>6}{'s':>6}"
 )
 UNITS = (
-    "acc: correct under attack, of all samples; L2, Linf: means over fooled samples, in "
-    "model input units; s: seconds of the attack"
+    "acc: correct under attack, of all samples; L2: mean over fooled samples, budget: Linf unless "
+    "it says so, with whole steps of the input; both in model input units; s: seconds of the attack"
 )
+WORST_CELLS = 3
+"""Number of cells that the short summary shows."""
+PROBLEMS = 8
+"""Number of problems that the short summary shows."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Summary:
     written: Sequence[Path] = ()
     unwritten: Sequence[str] = ()
     closed: bool = True
+    verbose: bool = False
 
     def lines(self) -> list[str]:
         """The lines in order; none where nothing was measured and nothing is wrong."""
@@ -57,7 +67,11 @@ class Summary:
         measured = (results.outcomes, results.verdicts, results.notes, results.skipped)
         if not (any(measured) or self.gate.problems or self.unwritten):
             return []
+        said = _headline(results, self.closed)
+        if not self.verbose:
+            return [*said, *_worst(results, options), *_short(self), *_files(self)]
         return [
+            *said,
             *_cells(results, options),
             *_derived(results),
             *_sequential(results),
@@ -65,7 +79,7 @@ class Summary:
             *_notes(results),
             *_skipped(results),
             *_baseline(self),
-            *(line for text in self.unwritten for line in _wrap(text)),
+            *_files(self),
         ]
 
 
@@ -85,7 +99,7 @@ def not_measured(reason: str) -> str:
 
 def cell_line(outcome: Outcome, level: float) -> str:
     """The line of a cell under `HEADING`, its interval at confidence `level`, such as
-    `int8-square-linf-direct  100  43.0  33.1-53.3   0.65   0.0150   812   9.1`.
+    `int8-square-linf-direct  100  43.0  33.1-53.3  0.65  0.0314 (8)   812   9.1`.
 
     An id that is too long for its column has a line of its own.
     """
@@ -94,8 +108,8 @@ def cell_line(outcome: Outcome, level: float) -> str:
     return (
         f"{_name(outcome.id)}{len(outcome):>5}{100 * outcome.accuracy:>6.1f}  "
         f"{f'{100 * interval.low:.1f}-{100 * interval.high:.1f}':<11}"
-        f"{_distance(outcome.mean_distance('l2')):>7}"
-        f"{_distance(outcome.mean_distance('linf')):>9}"
+        f"{_distance(outcome.mean_distance('l2')):>6}"
+        f"{_budget(outcome):>12}"
         f"{_count(queries):>6}{_seconds(outcome.seconds):>6}"
     )
 
@@ -109,7 +123,77 @@ def _seconds(seconds: float) -> str:
 
 
 def _name(cell_id: str) -> str:
-    return f"{cell_id:<27}" if len(cell_id) < 27 else f"{cell_id}\n{'':<27}"
+    return f"{cell_id:<{NAME}}" if len(cell_id) < NAME else f"{cell_id}\n{'':<{NAME}}"
+
+
+def _budget(outcome: Outcome) -> str:
+    """The budget in input units, and in steps of the input: `0.0314 (8)`, `L2 1`."""
+    if outcome.eps is None:
+        return "-"
+    if outcome.norm != "linf":
+        return f"{outcome.norm.upper()} {outcome.eps:.3g}"
+    steps = f" ({outcome.eps / outcome.step:.3g})" if outcome.step else ""
+    return f"{outcome.eps:.3g}{steps}"
+
+
+def _headline(results: Results, closed: bool) -> list[str]:
+    """A sentence for each model and, where the run came to its end, the verdict."""
+    said = [*headline.sentences(results), *([headline.verdict(results)] if closed else [])]
+    return [line for sentence in said for line in _wrap(sentence)]
+
+
+def _worst(results: Results, options: Options) -> list[str]:
+    """The cells of the user's models that withstood least, of each budget the worst one first."""
+    derived = derived_origins(results.models)
+    cells = [
+        cell
+        for cell in results.outcomes
+        if cell.defense or cell.width not in derived or cell.width != "float32"
+    ]
+    if not cells:
+        return []
+    ordered = sorted(cells, key=lambda cell: (cell.accuracy, cell.mode != "direct", cell.id))
+    budgets: dict[tuple[str, float | None], Outcome] = {}
+    for cell in ordered:
+        budgets.setdefault((cell.norm, cell.eps), cell)
+    first = [cell for cell in ordered if cell in budgets.values()]
+    rest = [cell for cell in ordered if cell not in first]
+    shown = [*first, *rest][:WORST_CELLS]
+    level = 1 - options.alpha
+    return [HEADING, *(cell_line(cell, level) for cell in shown), *_cut_short(cells)]
+
+
+def _short(summary: Summary) -> list[str]:
+    """What failed, with its number; how much else there is, and how to see it."""
+    results, gate = summary.results, summary.gate
+    refused = [f"cache: {results.notes['cache']}"] if "cache" in results.notes else []
+    problems = [*gate.accepted, *map(_message, failures(results)), *gate.warnings, *refused]
+    lines = [line for problem in problems[:PROBLEMS] for line in _wrap(problem)]
+    if len(problems) > PROBLEMS:
+        lines.append(f"... and {len(problems) - PROBLEMS} more")
+    values = Counter(verdict.value for verdict in results.verdicts)
+    counts = {
+        "cell": len(results.outcomes),
+        "claim that does not hold": values["violated"],
+        "open claim": values["inconclusive"],
+        "test not run": sum(map(len, not_run(results).values())),
+    }
+    told = ", ".join(f"{n} {name}" for name, n in _plural(counts).items() if n)
+    more = _wrap(f"{told}; -v shows all, --qnn-report=DIR a page")
+    return [*lines, *_compared(summary), *more]
+
+
+def _message(failure: str) -> str:
+    """A failure without the module of its test."""
+    return failure.partition("::")[2] if "::" in failure.partition(": ")[0] else failure
+
+
+def _plural(counts: Mapping[str, int]) -> dict[str, int]:
+    """The counts, their names in the plural where they are not one."""
+    return {
+        name if n == 1 else re.sub(r"^(open )?(\w+)", r"\1\2s", name).replace("does", "do"): n
+        for name, n in counts.items()
+    }
 
 
 def _cells(results: Results, options: Options) -> list[str]:
@@ -226,17 +310,28 @@ def _counted(nodeids: list[str]) -> list[str]:
 
 
 def _baseline(summary: Summary) -> list[str]:
-    """The judgement of the gate, the command that accepts the run, and the files written."""
-    gate, recorded, results = summary.gate, summary.recorded, summary.results
-    lines: list[str] = []
-    if recorded is not None:
-        path = summary.options.baseline
-        lines += _wrap(f"baseline {path} of {recorded.created}: {gate.counts}")
-    lines += [line for text in gate.lines for line in _wrap(text)]
-    if gate.problems and recorded is not None:
-        lines += _wrap(f"to accept this run as the baseline: {results.command} --qnn-update")
-    lines += [line for path in summary.written for line in _wrap(f"wrote {path}")]
-    return [*lines, *(error_lines(results) if summary.closed else ())]
+    """The judgement of the gate, cell by cell."""
+    judged = [line for text in summary.gate.lines for line in _wrap(text)]
+    return [*judged, *_compared(summary)]
+
+
+def _compared(summary: Summary) -> list[str]:
+    """The number of cells by what became of them, and the command that accepts the run."""
+    gate, recorded = summary.gate, summary.recorded
+    if recorded is None:
+        return []
+    lines = _wrap(f"baseline {summary.options.baseline} of {recorded.created}: {gate.counts}")
+    if gate.problems:
+        command = f"{summary.results.command} --qnn-update"
+        lines += _wrap(f"to accept this run as the baseline: {command}")
+    return lines
+
+
+def _files(summary: Summary) -> list[str]:
+    """The files that the run wrote, and the lines that a job of GitHub's shows."""
+    lines = [f"wrote {path}" for path in summary.written]
+    lines += [line for text in summary.unwritten for line in _wrap(text)]
+    return [*lines, *(error_lines(summary.results) if summary.closed else ())]
 
 
 def _distance(value: float) -> str:
@@ -244,4 +339,6 @@ def _distance(value: float) -> str:
 
 
 def _wrap(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )

@@ -24,6 +24,8 @@ Read = TypeVar("Read", "Outcome", "Example")
 SCHEMA_VERSION = 1
 SCHEMA = Path(__file__).parent / "schemas" / f"results-{SCHEMA_VERSION}.json"
 MAX_BYTES = 256 * 1024 * 1024
+OPTIONAL = ("sequential", "state", "headline", "requirements")
+"""Members that a document leaves out where they are empty."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,29 @@ class DataRecord:
 @dataclass(frozen=True)
 class CompareRecord:
     """The status of a cell beside the baseline; `accepted` says why it does not fail the run, or
-    is "".
+    is "". `name` is the cell's id and what was compared, or what tells it from others of this id.
     """
 
     name: str
     status: str
+    text: str
+    accepted: str = ""
+
+    @property
+    def cell(self) -> str:
+        """The id of the cell."""
+        return self.name.partition(" ")[0]
+
+
+@dataclass(frozen=True)
+class RequirementRecord:
+    """What a run was required to show: `value` is open where it decided neither way.
+
+    `accepted` says why it does not fail the run although it is violated, or is "".
+    """
+
+    name: str
+    value: Literal["held", "violated", "open"]
     text: str
     accepted: str = ""
 
@@ -146,6 +166,10 @@ class Results:
     the verdicts that refuse no model; `skipped` and `failed` hold the reason or message of each
     such test by its node id; `comparison` is None where there was no baseline. `sequential` is in
     the document only where claims were watched.
+
+    `state` is passed, failed, or measured: nothing that was required of the run was decided; "" in
+    documents that are older than it. `requirements` are what it was required to show, `headline`
+    is the run in sentences (results.headline).
     """
 
     package: str
@@ -164,6 +188,9 @@ class Results:
     comparison: tuple[CompareRecord, ...] | None = None
     examples: tuple[Example, ...] = ()
     sequential: tuple[SequentialRecord, ...] = ()
+    state: str = ""
+    headline: tuple[str, ...] = ()
+    requirements: tuple[RequirementRecord, ...] = ()
 
     @property
     def cells(self) -> dict[str, Outcome]:
@@ -182,9 +209,11 @@ class Results:
             "comparison": _listed(self.comparison),
             "examples": [example.to_json() for example in self.examples],
             "sequential": [asdict(record) for record in self.sequential],
+            "requirements": [asdict(record) for record in self.requirements],
         }
-        if not self.sequential:
-            del values["sequential"]
+        for name in OPTIONAL:
+            if not values[name]:
+                del values[name]
         return json.dumps(_finite(values), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @classmethod
@@ -206,8 +235,12 @@ class Results:
             outcomes=_each(Outcome, "id", "whole values", values.pop("outcomes"), where),
             verdicts=tuple(map(_verdict, values.pop("verdicts"))),
             findings=tuple(values.pop("findings")),
+            headline=tuple(values.pop("headline", ())),
             examples=_each(Example, "cell", "whole images", values.pop("examples"), where),
             sequential=tuple(SequentialRecord(**record) for record in values.pop("sequential", ())),
+            requirements=tuple(
+                RequirementRecord(**record) for record in values.pop("requirements", ())
+            ),
             comparison=None
             if comparison is None
             else tuple(CompareRecord(**record) for record in comparison),

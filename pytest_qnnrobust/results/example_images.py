@@ -1,7 +1,8 @@
-"""Images that an attack fooled a model with, for the report to show."""
+"""Images that an attack fooled a model with, for the page to show: one a cell, of many classes."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,37 @@ from pytest_qnnrobust.evaluation.cells import Cell
 from pytest_qnnrobust.results.document import Example
 
 
-def first_fooled(
+def of_cell(
     cell: Cell, crafted: AttackResult, x: NDArray[Any], y: NDArray[np.int64]
 ) -> Example | None:
-    """The first of the samples `x` (N, ...), `y` (N,) that the cell's attack fooled the model with.
+    """One of the samples `x` (N, ...), `y` (N,) that the cell's attack fooled the model with.
 
-    None where there is none, or where the inputs are no images.
+    It is the first by `precedence`. None where there is none, or where the inputs are no images.
     """
     n = len(crafted)
     fooled = np.flatnonzero(crafted.success & (crafted.clean_label == y[:n]))
     if not len(fooled):
         return None
-    i = int(fooled[0])
+    i = min(map(int, fooled), key=lambda i: precedence(cell.id, int(y[i]), i))
     pixels = in_256_levels(np.stack([x[i], crafted.x_adv[i]]), cell.target.bounds)
     if pixels is None:
         return None
     return Example(cell.id, i, int(y[i]), int(crafted.adv_label[i]), *pixels)
+
+
+def preferred(first: Example, second: Example) -> Example:
+    """The one of two examples of a cell to show, whichever was kept before."""
+    return min(first, second, key=lambda one: precedence(one.cell, one.label, one.index))
+
+
+def precedence(cell: str, label: int, index: int) -> tuple[int, int]:
+    """The place of a sample among those that could be shown for a cell; the lowest is shown.
+
+    Each cell has an order of the classes of its own, by their digests: the cells of a run show many
+    classes, and the same ones in every process, whatever its workers did first.
+    """
+    digest = hashlib.sha256(f"{cell}|{label}".encode()).digest()
+    return int.from_bytes(digest[:8], "big"), index
 
 
 def in_256_levels(x: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8] | None:

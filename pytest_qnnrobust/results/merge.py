@@ -48,6 +48,11 @@ def merge(parts: Sequence[Results]) -> Results:
         models=tuple(provenance.in_order(models)),
         outcomes=_outcomes(parts),
         sequential=_joined(parts, lambda part: {record.name: record for record in part.sequential}),
+        requirements=_joined(
+            parts, lambda part: {record.name: record for record in part.requirements}
+        ),
+        state="",
+        headline=(),
         verdicts=_joined(parts, lambda part: {verdict.name: verdict for verdict in part.verdicts}),
         findings=tuple(sorted({name for part in parts for name in part.findings})),
         notes=_united([part.notes for part in parts]),

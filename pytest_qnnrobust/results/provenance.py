@@ -62,3 +62,14 @@ def derived_origins(records: Iterable[ModelRecord]) -> dict[str, str]:
         for record in records
         if not record.defense and record.origin.startswith(DERIVED)
     }
+
+
+def is_twin(records: Iterable[ModelRecord], defense: str, width: str) -> bool:
+    """Whether this is the float twin that was derived from an integer file, plain or wrapped.
+
+    It is no model of the user's: a defended network that was given is none, whatever its width.
+    """
+    known = list(records)
+    if width != "float32" or width not in derived_origins(known):
+        return False
+    return not defense or (defense, width) not in {(one.defense, one.width) for one in known}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import product
 
+from pytest_qnnrobust import attacks
 from pytest_qnnrobust.attacks import Attack
+from pytest_qnnrobust.attacks.presets import DIRECTLY
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
-from pytest_qnnrobust.evaluation.cells import Cell
+from pytest_qnnrobust.errors import expected
+from pytest_qnnrobust.evaluation.cells import Cell, split_budget
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.values import Squeezing
 from pytest_qnnrobust.run.subjects import Defense, MissingError, Subjects
@@ -17,14 +22,49 @@ SQUEEZED = "squeezed"
 """First part of the ids of cells behind feature squeezing."""
 
 
+FOR_THE_PLAIN_MODEL = (*DIRECTLY, "jsma")
+"""Attacks whose examples the suite makes for a plain model and gives to the squeezed one."""
+
+_CELL = re.compile(r"(?:([^-]+)-)?(float32|int16|int8)-(.+)-(direct|transfer|surrogate)")
+
+
+@dataclass(frozen=True)
+class CellName:
+    """The parts of a cell's id; `defense` is "" for a plain model."""
+
+    defense: str
+    width: str
+    attack: str
+    mode: str
+
+    @classmethod
+    def parse(cls, text: str) -> CellName:
+        """Read the id of a cell; raises QnnRobustError for what is none."""
+        parts = _CELL.fullmatch(text)
+        if parts is None or not attacks.is_known(split_budget(parts[3])[0]):
+            rule = "the id of a cell such as int8-square-linf-direct or sat-int8-pgd-transfer"
+            raise expected(rule, cell=text)
+        return cls(parts[1] or "", parts[2], parts[3], parts[4])
+
+    def __str__(self) -> str:
+        return "-".join(filter(None, (self.defense, self.width, self.attack, self.mode)))
+
+
 class CellNames:
-    """Models -> names -> cells. `squeezing` holds the settings of --qnn-squeeze, if it was given.
+    """Models -> names -> cells. `squeezing` holds the settings of --qnn-squeeze, if it was given;
+    `budget_of` labels an attack's budget, where the run has several.
 
     Raises QnnRobustError for settings of squeezing that are none.
     """
 
-    def __init__(self, subjects: Subjects, squeezing: Squeezing | None) -> None:
+    def __init__(
+        self,
+        subjects: Subjects,
+        squeezing: Squeezing | None,
+        budget_of: Callable[[Attack], str] = lambda _: "",
+    ) -> None:
         self._subjects = subjects
+        self._budget_of = budget_of
         self._squeezing = feature_squeezing(squeezing)
         self._squeezed: dict[int, Defended] = {}
 
@@ -43,23 +83,24 @@ class CellNames:
         Without a `source`, a model trained to resist attacks is attacked through its own float
         version, any other through the plain one.
         """
+        budget = self._budget_of(attack)
         defense = self._defense_of(target)
         name = SQUEEZED if isinstance(target, Defended) else defense.name if defense else ""
         if mode == "direct":
-            return Cell(target, attack, defense=name)
+            return Cell(target, attack, defense=name, budget=budget)
         if source is None and defense is not None:
             source = self.defended(defense.name, "float32")
         if source is None:
             source = self._subjects.of_width("float32").model
         twin = any(source is subject.model for subject in self._subjects.made.values())
-        return Cell(target, attack, "surrogate" if twin else "transfer", source, name)
+        return Cell(target, attack, "surrogate" if twin else "transfer", source, name, budget)
 
-    def plain_cells(self, attack_ids: Sequence[str]) -> tuple[str, ...]:
-        """The ids of the plain cells that the tests of attacks can have, directly or not."""
+    def plain_cells(self, attacks: Sequence[str]) -> tuple[str, ...]:
+        """The ids of the plain cells that the tests of `attacks` (AttackPlan.runs) can have."""
         given = self._subjects.given
         widths = WIDTHS if "float32" in given else ("float32", *given)
         away = "transfer" if "float32" in given else "surrogate"
-        cells = product(widths, attack_ids, ("direct", away))
+        cells = product(widths, attacks, ("direct", away))
         return tuple(
             f"{width}-{attack}-{mode}"
             for width, attack, mode in cells

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
 from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.errors import FileChangedError, expected
 from pytest_qnnrobust.evaluation.cells import Outcome
 from pytest_qnnrobust.models.files import START_AGAIN
-from pytest_qnnrobust.results import provenance
+from pytest_qnnrobust.results import example_images, provenance
 from pytest_qnnrobust.results.document import (
     DataRecord,
     Example,
     ModelRecord,
+    RequirementRecord,
     Results,
     SequentialRecord,
 )
@@ -25,8 +26,9 @@ class Gathered:
     """Outcomes, verdicts, notes, and why tests were skipped or failed; plain data in and out.
 
     `data` and `models` are the records of what was tested; `findings` names the verdicts that
-    refuse no model where they are violated; `unwritten` has the error of each output that the disk
-    refused, by its option.
+    refuse no model where they are violated. `asked` are the requirements of the whole run, by id,
+    whose tests were selected, in their order: they wait for the other tests. `unwritten` has the
+    error of each output that the disk refused, by its option.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,8 @@ class Gathered:
         self.unwritten: dict[str, str] = {}
         self.examples: dict[str, Example] = {}
         self.sequential: dict[str, SequentialRecord] = {}
+        self.requirements: dict[str, RequirementRecord] = {}
+        self.asked: dict[str, None] = {}
         self.data: DataRecord | None = None
         self.models: set[ModelRecord] = set()
 
@@ -59,6 +63,19 @@ class Gathered:
         if finding:
             self.findings.add(verdict.name)
 
+    def keep_requirement(self, verdict: Verdict) -> None:
+        """Keep that the run is required to show what this verdict says."""
+        values: dict[str, Literal["held", "violated", "open"]] = {
+            "holds": "held", "violated": "violated", "inconclusive": "open",
+        }  # fmt: skip
+        record = RequirementRecord(verdict.name, values[verdict.value], verdict.statement)
+        self.requirements[verdict.name] = record
+
+    def keep_example(self, example: Example) -> None:
+        """Keep an image for the page; of two of a cell the one that any order of them keeps."""
+        before = self.examples.get(example.cell, example)
+        self.examples[example.cell] = example_images.preferred(before, example)
+
     def note(self, name: str, text: str) -> None:
         """Keep a measured fact for the summary, which no test passes or fails on."""
         self.notes[name] = text
@@ -75,6 +92,9 @@ class Gathered:
             "models": [asdict(model) for model in self.models],
             "examples": [example.to_json() for example in self.examples.values()],
             "sequential": [asdict(record) for record in self.sequential.values()],
+            "requirements": [asdict(record) for record in self.requirements.values()],
+            "asked": list(self.asked),
+            "skipped": dict(self.skipped),
         }
 
     def merge(self, values: Mapping[str, Any]) -> None:
@@ -90,10 +110,15 @@ class Gathered:
         self.notes.update(values["notes"])
         self.unwritten.update(values["unwritten"])
         for example in map(Example.from_json, values["examples"]):
-            self.examples.setdefault(example.cell, example)
+            self.keep_example(example)
         for fields in values["sequential"]:
             record = SequentialRecord(**fields)
             self.sequential[record.name] = record
+        for fields in values["requirements"]:
+            requirement = RequirementRecord(**fields)
+            self.requirements[requirement.name] = requirement
+        self.asked |= dict.fromkeys(values["asked"])
+        self.skipped |= values["skipped"]
         if values["data"]:
             data = DataRecord(**values["data"])
             _check_same("data", self.data or data, data)
@@ -121,6 +146,7 @@ class Gathered:
             failed=dict(sorted(self.failed.items())),
             examples=tuple(example for _, example in sorted(self.examples.items())),
             sequential=tuple(record for _, record in sorted(self.sequential.items())),
+            requirements=tuple(record for _, record in sorted(self.requirements.items())),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -12,18 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust import attacks, options
-from pytest_qnnrobust.attacks.base import out_of_reach
-from pytest_qnnrobust.attacks.presets import DIRECTLY
+from pytest_qnnrobust import options
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation.cells import Cell, Outcome
+from pytest_qnnrobust.evaluation.cells import Cell, Outcome, split_budget
 from pytest_qnnrobust.gate import baseline
 from pytest_qnnrobust.gate.thresholds import is_below, strictest
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.results import provenance
 from pytest_qnnrobust.results.document import Results
 from pytest_qnnrobust.run import outputs
-from pytest_qnnrobust.run.cell_names import SQUEEZED
+from pytest_qnnrobust.run.cell_names import SQUEEZED, CellName
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import model_records
 
@@ -33,15 +30,10 @@ WHAT_IS_RUN = options.names_that_matter_for("outcome")
 RECORDED = options.names_that_matter_for("models", "outcome", "threshold", "cache")
 """The options that are taken from a report; those of the command line win."""
 
-FOR_THE_PLAIN_MODEL = (*DIRECTLY, "jsma")
-"""Attacks whose examples the suite makes for a plain model and gives to the squeezed one."""
-
 SHOWN = 8
 """Largest number of differing samples that are listed."""
 
 NOT_COMPARED = "NOT COMPARED with the recorded outcome"
-
-_CELL = re.compile(r"(?:([^-]+)-)?(float32|int16|int8)-(.+)-(direct|transfer|surrogate)")
 
 
 @dataclass(frozen=True)
@@ -54,28 +46,6 @@ class Replayed:
     lines: tuple[str, ...]
     passed: bool
     unwritten: str = ""
-
-
-@dataclass(frozen=True)
-class CellName:
-    """The parts of a cell's id; `defense` is "" for a plain model."""
-
-    defense: str
-    width: str
-    attack: str
-    mode: str
-
-    @classmethod
-    def parse(cls, text: str) -> CellName:
-        """Read the id of a cell; raises QnnRobustError for what is none."""
-        parts = _CELL.fullmatch(text)
-        if parts is None or not attacks.is_known(parts[3]):
-            rule = "the id of a cell such as int8-square-linf-direct or sat-int8-pgd-transfer"
-            raise expected(rule, cell=text)
-        return cls(parts[1] or "", parts[2], parts[3], parts[4])
-
-    def __str__(self) -> str:
-        return "-".join(filter(None, (self.defense, self.width, self.attack, self.mode)))
 
 
 def run(
@@ -95,11 +65,12 @@ def run(
         raise expected(f"--qnn-min-accuracy to name {cell_id}", cell=patterns)
     examples = outputs.kept_examples(options_of_run)
     tried = [examples] if examples else []
-    session = Session(replace(options_of_run, attacks=(name.attack,)), tried)
+    attack = split_budget(name.attack)[0]
+    session = Session(replace(options_of_run, attacks=(attack,)), tried)
     session.load()
     if session.subjects.data is None:
         raise expected("data to attack", data=None, cure="give --qnn-data SOURCE")
-    cell = _cell(session, name)
+    cell = session.cell_named(cell_id)
     outcome = session.evaluate(cell)
     session.tidy_cache()
     lines, passed = [_line(outcome, options_of_run.alpha)], True
@@ -147,30 +118,6 @@ def _recorded_options(recorded: Results, cell_id: str, given: Mapping[str, Any])
     if recorded.data is not None:
         taken.setdefault("domain", (recorded.data.low, recorded.data.high))
     return taken
-
-
-def _cell(session: Session, name: CellName) -> Cell:
-    """The cell of this name; QnnRobustError where the run's options make no such cell."""
-    attack, source = session.attacks.attack(name.attack), None
-    defenses = session.subjects.defenses
-    if name.defense in ("", SQUEEZED):
-        target = session.subject(name.width).model
-        if name.defense and name.attack in FOR_THE_PLAIN_MODEL:
-            source = target
-        target = session.cells.squeezed(target) if name.defense else target
-    elif name.defense in defenses:
-        target = session.cells.defended(name.defense, name.width)
-    else:
-        cure = f"give --qnn-defended {name.defense}=FILE[,FILE...]"
-        raise expected("the files of a defence", cell=str(name), cure=cure)
-    mode = "direct" if name.mode == "direct" else "transfer"
-    cell = session.cells.cell(target, attack, mode, None if mode == "direct" else source)
-    if cell.id != str(name):
-        cure = f"with these models it is {cell.id}"
-        raise expected("a cell of this run", cell=str(name), cure=cure)
-    if mode == "direct" and (reason := out_of_reach(target, attack)):
-        raise expected("a budget of an input step or more", cell=cell.id, cure=reason)
-    return cell
 
 
 def _line(outcome: Outcome, alpha: float) -> str:

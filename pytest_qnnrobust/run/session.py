@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -16,26 +16,40 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust import disk
 from pytest_qnnrobust.attacks import Attack, AttackResult, Progress
+from pytest_qnnrobust.attacks.base import out_of_reach
 from pytest_qnnrobust.claims.verdicts import Rule
 from pytest_qnnrobust.compute.quiet import quiet
 from pytest_qnnrobust.data.samples import Data
-from pytest_qnnrobust.errors import FileChangedError, OutputError, expected
+from pytest_qnnrobust.errors import FileChangedError, OutputError, QnnRobustError, expected
 from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cached_model import cached
-from pytest_qnnrobust.evaluation.cells import Cell, Outcome
+from pytest_qnnrobust.evaluation.cells import Cell, Outcome, split_budget
 from pytest_qnnrobust.evaluation.evaluator import Elsewhere, Evaluator
-from pytest_qnnrobust.gate.baseline import check_limits
+from pytest_qnnrobust.evaluation.worst_case import WORST
+from pytest_qnnrobust.gate.baseline import CellComparison, check_limits
 from pytest_qnnrobust.gate.gate import Gate, HeldTo, judge, read_held_to, update_baseline
+from pytest_qnnrobust.gate.requirements import (
+    UNRECORDED,
+    Plan,
+    Requirement,
+    judge_all,
+    requirements,
+)
 from pytest_qnnrobust.gate.stopping import Stopping, require_random_order
-from pytest_qnnrobust.gate.thresholds import cells_below
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.models.files import START_AGAIN
 from pytest_qnnrobust.options import Options
-from pytest_qnnrobust.results import example_images, kept_examples, provenance
-from pytest_qnnrobust.results.document import DataRecord, Results
+from pytest_qnnrobust.results import example_images, headline, kept_examples, provenance
+from pytest_qnnrobust.results.document import DataRecord, RequirementRecord, Results
 from pytest_qnnrobust.run import outputs
 from pytest_qnnrobust.run.attack_plan import AttackPlan
-from pytest_qnnrobust.run.cell_names import CellNames, feature_squeezing
+from pytest_qnnrobust.run.cell_names import (
+    FOR_THE_PLAIN_MODEL,
+    SQUEEZED,
+    CellName,
+    CellNames,
+    feature_squeezing,
+)
 from pytest_qnnrobust.run.gathered import Gathered
 from pytest_qnnrobust.run.outputs import Output
 from pytest_qnnrobust.run.subjects import (
@@ -45,6 +59,7 @@ from pytest_qnnrobust.run.subjects import (
     Subjects,
     model_records,
 )
+from pytest_qnnrobust.types import WIDTHS
 
 
 class Session:
@@ -105,12 +120,12 @@ class Session:
     @property
     def attacks(self) -> AttackPlan:
         """The attacks of the run, in the input domain of its models."""
-        return AttackPlan(self.options, self.subjects.bounds)
+        return AttackPlan(self.options, self.subjects.bounds, self.subjects.int8_step)
 
     @cached_property
     def cells(self) -> CellNames:
         """The models of the run by name, and the cells that they make."""
-        return CellNames(self.subjects, self.options.squeeze)
+        return CellNames(self.subjects, self.options.squeeze, self.attacks.label_of)
 
     @property
     def clean_data(self) -> Data:
@@ -176,6 +191,30 @@ class Session:
         """The model of this width, given or derived; MissingError says why there is none."""
         return self.subjects.of_width(width)
 
+    def cell_named(self, cell_id: str) -> Cell:
+        """The cell of this id; QnnRobustError where the run's options make no such cell."""
+        name = CellName.parse(cell_id)
+        attack, source = self.attacks.attack(name.attack), None
+        if name.defense in ("", SQUEEZED):
+            target = self.subject(name.width).model
+            if name.defense and split_budget(name.attack)[0] in FOR_THE_PLAIN_MODEL:
+                source = target
+            target = self.cells.squeezed(target) if name.defense else target
+        elif name.defense in self.subjects.defenses:
+            target = self.cells.defended(name.defense, name.width)
+        else:
+            cure = f"give --qnn-defended {name.defense}=FILE[,FILE...]"
+            raise expected("the files of a defence", cell=cell_id, cure=cure)
+        mode = "direct" if name.mode == "direct" else "transfer"
+        cell = self.cells.cell(target, attack, mode, None if mode == "direct" else source)
+        if cell.id != cell_id:
+            raise expected(
+                "a cell of this run", cell=cell_id, cure=f"with these models it is {cell.id}"
+            )
+        if reason := out_of_reach(target, attack):
+            raise expected("a budget of an input step or more", cell=cell.id, cure=reason)
+        return cell
+
     def evaluate(
         self, cell: Cell, samples: int | None = None, record: bool = True, stop: bool = False
     ) -> Outcome:
@@ -226,19 +265,22 @@ class Session:
         return outcome
 
     def _keep_image(self, cell: Cell, samples: int) -> None:
-        """Keep the first image that a direct attack fooled its target with, for the report."""
-        if cell.mode == "direct" and cell.id not in self.gathered.examples:
+        """Keep an image that a direct attack fooled its target with, for the report."""
+        if cell.mode == "direct":
             crafted = self.craft(cell.target, cell.attack, samples)
-            example = example_images.first_fooled(cell, crafted, *self.data)
+            example = example_images.of_cell(cell, crafted, *self.data)
             if example is not None:
-                self.gathered.examples[cell.id] = example
+                self.gathered.keep_example(example)
 
     def _write_examples(
         self, output: Output, cell: Cell, outcome: Outcome, samples: int | None
     ) -> None:
-        """Write `<cell id>.npz`, with `~` and a digest for other settings than the run's own."""
+        """Write `<cell id>.npz`, with `~` and a digest for other settings than the run's own.
+
+        The slash of a budget such as 8/255 is `_` in the name of the file.
+        """
         crafted = self.craft(cell.source or cell.target, cell.attack, len(outcome))
-        name = outcome.id
+        name = outcome.id.replace("/", "_")
         if samples is not None or not self.attacks.has(cell.attack):
             key = f"{outcome.key}|{samples}"
             name += f"~{hashlib.sha256(key.encode()).hexdigest()[:8]}"
@@ -256,7 +298,7 @@ class Session:
         options = self.options
         updating = options.update or options.update_new
         return Stopping(
-            cells=() if updating else self.cells.plain_cells(self.attacks.ids),
+            cells=() if updating else self.cells.plain_cells(self.attacks.runs),
             thresholds=options.min_accuracy,
             recorded=None if updating else self.held_to.results,
             limits=options.fail_if,
@@ -303,15 +345,85 @@ class Session:
         if self.cache_refusal:
             self.gathered.note("cache", self.cache_refusal)
 
-    def close(self, command: str) -> bool:
-        """Judge the run against its baseline and update that; return whether the run may pass."""
+    @cached_property
+    def requirements(self) -> dict[str, Requirement]:
+        """What the run as a whole is held to, by id; each is a test."""
+        subjects = self.subjects
+        models: list[str] = [
+            width for width in WIDTHS if subjects.data and not subjects.missing(width)
+        ]
+        if "float32" not in subjects.given:
+            models = models[1:]
+        for defense in subjects.defenses.values():
+            models += [f"{defense.name}-{width}" for width in defense.models]
+        cells = self.cells.plain_cells(self.attacks.runs) if subjects.data else ()
+        if "float32" not in subjects.given:
+            cells = tuple(c for c in cells if c.endswith("-direct") and c[:7] != "float32")
+        plan = Plan(models, self.attacks.budget_labels, "float32" in subjects.given, cells)
+        return {one.id: one for one in requirements(self.options, self.held_to, plan)}
+
+    def judge(self, command: str) -> list[RequirementRecord]:
+        """Judge the requirements that were asked for, by what all tests gathered, in order."""
+        asked = [self.requirements[name] for name in self.gathered.asked]
+        cells = {one.subject for one in asked if one.kind == "baseline"}
         results = self.document(command)
-        self.gate = judge(self.held_to, results, self.options)
+
+        def is_asked(comparison: CellComparison) -> bool:
+            new = comparison.status == "new" and UNRECORDED in cells
+            return self.options.update or comparison.id in cells or new
+
+        self.gate = judge(self.held_to, results, self.options, asked=is_asked)
+        evidence = results, self.gate, self.held_to, self.options
+        judged, every = judge_all(asked, *evidence)
+        self.gathered.requirements = {record.name: record for record in every}
+        return [*self._untold(every), *judged]
+
+    def _untold(self, records: Iterable[RequirementRecord]) -> list[RequirementRecord]:
+        """The cells below their thresholds that no failed test told of, each as a test."""
+        told = tuple(self.gathered.failed.values())
+        return [
+            replace(record, name=f"test_threshold[{record.name}]")
+            for record in records
+            if record.value == "violated" and "[" not in record.name
+            if record.name not in self.gathered.verdicts
+            if not any(message.startswith(record.name) for message in told)
+        ]
+
+    def close(self, command: str, passed: bool) -> None:
+        """Finish the document of a run that `passed` its tests or not, and update the baseline."""
+        results = self.document(command)
         if self.held_to.results is not None:
             results = replace(results, comparison=self.gate.records)
-        self.closed = results
+        self.closed = results = headline.told(results, passed)
         if (output := outputs.new_baseline(self.options)) is not None:
             with self.writing(output):
                 update_baseline(self.held_to, results, self.options)
                 self.written.append(output.path)
-        return not (self.gate.problems or cells_below(results, self.options.min_accuracy))
+
+    def measure_for(self, requirement: Requirement) -> None:
+        """Attack what a requirement is about, where no test of this run does."""
+        subject = requirement.subject
+        if requirement.kind == "baseline" and self.held_to.results is not None:
+            recorded = [o for o in self.held_to.results.outcomes if _is_about(subject, o)]
+            names = [recorded[0].id] if recorded else []
+        elif requirement.kind == "robust_accuracy":
+            model = subject.partition(f"-{WORST}")[0]
+            names = [f"{model}-{run}-direct" for run in self.attacks.runs]
+        else:
+            return
+        measured = {outcome.id for outcome in self.gathered.outcomes.values()}
+        for name in names:
+            if name not in measured and CellName.parse(name).attack in self.attacks.runs:
+                try:
+                    self.evaluate(self.cell_named(name), stop=True)
+                except FileChangedError:
+                    raise
+                except QnnRobustError:
+                    # A cell that cannot be: its requirement says that there was nothing to judge.
+                    continue
+
+
+def _is_about(subject: str, outcome: Outcome) -> bool:
+    """Whether the subject of a requirement is this recorded cell, or its model's clean accuracy."""
+    model = "-".join(filter(None, (outcome.defense, outcome.width)))
+    return subject in (outcome.id, f"{model}-clean")

@@ -100,9 +100,33 @@ class Subjects:
         return first.model.bounds if first else (0.0, 1.0)
 
     @property
+    def int8_step(self) -> float | None:
+        """The LSB of the int8 model's input, in its units; None where no int8 model was given."""
+        subject = self.given.get("int8")
+        return subject.model.grid.scale if subject and subject.model.grid else None
+
+    @property
     def made(self) -> dict[str, Subject]:
         """The derived models that a test asked for, by width."""
         return dict(self._derived)
+
+    def missing(self, width: str) -> str:
+        """Reason why there is no model of this width, given or derivable; "" where there is."""
+        if width in self.given:
+            return ""
+        if not self.given:
+            return f"no model: give --qnn-model or --qnn-{width.removesuffix('32')}"
+        if width == "float32":
+            return ""
+        parent, cure = self.given.get("float32"), f"give --qnn-{width}"
+        if parent is None:
+            return f"no {width} model, and none can be derived without a float; {cure}"
+        path = self._float_path()
+        if path.suffix.lower() not in KERAS_SUFFIXES:
+            return f"no {width} model, and {path.name} is not a Keras file; {cure}"
+        if self._calibration_data is None:
+            return f"no {width} model, and no data to quantize a float with; {cure}"
+        return ""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -217,11 +241,9 @@ class Subjects:
         return model.with_gradient(options.gradient, options.probe_steps)
 
     def _derive(self, width: str) -> Subject:
-        if not self.given:
-            raise MissingError(f"no model: give --qnn-model or --qnn-{width.removesuffix('32')}")
-        if width == "float32":
-            return self._derive_float()
-        return self._derive_integer(width)
+        if reason := self.missing(width):
+            raise MissingError(reason)
+        return self._derive_float() if width == "float32" else self._derive_integer(width)
 
     def _derive_float(self) -> Subject:
         parent = self.given.get("int16") or self.given["int8"]
@@ -229,20 +251,11 @@ class Subjects:
         return Subject(model, f"{DERIVED}dequantized twin of {parent.origin}", derived=True)
 
     def _derive_integer(self, width: str) -> Subject:
-        parent = self.given.get("float32")
-        cure = f"give --qnn-{width}"
-        if parent is None:
-            raise MissingError(f"no {width} model, and none can be derived without a float; {cure}")
-        path = self._float_path()
-        if path.suffix.lower() not in KERAS_SUFFIXES:
-            raise MissingError(f"no {width} model, and {path.name} is not a Keras file; {cure}")
-        if self._calibration_data is None:
-            raise MissingError(f"no {width} model, and no data to quantize a float with; {cure}")
-        inputs = self._calibration_data.x
+        path, inputs = self._float_path(), cast(Data, self._calibration_data).x
         content = self._converted(path, width, inputs)
         file = ModelFile(path.with_name(f"{path.stem}_{width}.tflite"), content)
-        model = self._load_model(file).with_bounds(*parent.model.bounds)
-        name = Path(self._calibration_data.name).name
+        model = self._load_model(file).with_bounds(*self.bounds)
+        name = Path(cast(Data, self._calibration_data).name).name
         origin = f"{DERIVED}{path.name} quantized on {len(inputs)} samples of {name}"
         return Subject(model, origin, derived=True)
 

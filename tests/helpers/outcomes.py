@@ -18,6 +18,7 @@ from pytest_qnnrobust.results.document import (
     DataRecord,
     Example,
     ModelRecord,
+    RequirementRecord,
     Results,
     SequentialRecord,
 )
@@ -70,6 +71,9 @@ def results(**changes: Any) -> Results:
         comparison=(CompareRecord("a-x accuracy", "worse", "now less", "suppressed"),),
         examples=(Example("a-x", 3, 1, 2, IMAGE, 255 - IMAGE),),
         sequential=(WATCHED,),
+        state="passed",
+        headline=("int8: 50.0 % clean", "PASSED: 1 of 1 requirements held"),
+        requirements=(RequirementRecord("a-x", "held", "50.0 %, required 40 %"),),
     )
     return replace(made, **changes)
 

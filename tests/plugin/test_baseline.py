@@ -42,8 +42,9 @@ def test_a_run_like_the_recorded_one_passes(one_cell, recorded, pytester) -> Non
     before = (pytester.path / "kept.json").read_bytes()
     result = one_cell()
     assert result.ret == 0
-    assert "kept.jsonof20" in "".join(summary(result).split())  # A long path is wrapped.
+    assert "kept.json of 20" in summary(result)
     assert ": 2 kept" in summary(result)
+    assert "PASSED: 2 of 2 requirements held" in summary(result)
     assert (pytester.path / "kept.json").read_bytes() == before
     assert [one["id"] for one in recorded["outcomes"]] == ["int8-square-linf-direct"]
     assert recorded["models"][0]["digest"].endswith("-tflm-double")
@@ -69,9 +70,9 @@ def test_a_range_from_a_bad_calibration_is_tested_in_the_recorded_domain(
     text = summary(result)
     assert "WORSE: int8-clean clean. now" in text
     assert "allowed -2 points" in text
-    assert "inputs in 0..1: as the baseline records" in " ".join(result.outlines)
+    assert "inputs in 0..1: as the baseline records" in text
     accepted = one_cell("--qnn-update", model=narrow)
-    assert "inputs in 0..0.3: what the int8 input" in " ".join(accepted.outlines)
+    assert "inputs in 0..0.3: what the int8 input" in summary(accepted)
 
 
 def test_another_usual_domain_is_other_data(one_cell, recorded, tmp_path) -> None:
@@ -144,7 +145,7 @@ def test_a_suppression_holds_until_its_day(
     assert result.ret == code
     text = summary(result)
     if code:
-        assert "the suppression of int8-* has expired: new head, ticket 7 (ml, until" in text
+        assert "test_suppression[int8-*]: has expired: new head, ticket 7 (ml, until" in text
         assert "WORSE: int8-clean clean" in text
     else:
         assert "(worse). suppressed: new head, ticket 7 (ml, until 2999-01-01)" in text
@@ -202,12 +203,14 @@ def test_a_report_is_written_with_what_became_of_the_cells(
     assert result.ret == 1
     folder = pytester.path / "out"
     values = json.loads((folder / "results.json").read_text())
+    assert values["state"] == "failed"
+    assert values["headline"][0].startswith("int8: 100.0 % clean -> ")
     assert {one["name"]: one["status"] for one in values["comparison"]} == {
         "int8-clean clean": "kept",
         "int8-noise-direct": "new",
         "int8-square-linf-direct accuracy": "kept",
     }
     assert values["examples"][0]["clean"]["shape"] == [8, 8]
-    assert "new: int8-noise-direct" in (folder / "report.html").read_text()
+    assert "NEW: int8-noise-direct" in (folder / "report.html").read_text()
     assert job.read_text() == (folder / "summary.md").read_text()
     assert job.read_text().startswith("# Robustness: failed")

@@ -18,9 +18,10 @@ GATE = (
 
 
 def test_a_defense_that_holds_is_judged_at_every_width(gate) -> None:
-    result = gate(f"--qnn-defended=same={FLOAT},{INT8}", "--qnn-drop=0.3")
+    result = gate(f"--qnn-defended=same={FLOAT},{INT8}", "--qnn-drop=0.3", "-v")
     text = summary(result)
-    result.assert_outcomes(passed=3, skipped=11)
+    assert result.ret == 0
+    assert "PASSED: " in text
     assert "HOLDS: same loses less than 30 points to square-linf" in text
     assert "HOLDS: T7 same against square-linf carries over" in text
     assert "HOLDS: T10 same adds no computation. 196,416 multiply-accumulates" in text
@@ -34,7 +35,7 @@ def test_a_defense_that_holds_is_judged_at_every_width(gate) -> None:
 
 def test_a_quantized_model_that_lost_the_defense_is_caught(gate, tmp_path: Path) -> None:
     broken = broken_int8(tmp_path / "broken.tflite")
-    result = gate(f"--qnn-defended=broken={FLOAT},{broken}", "--qnn-drop=0.3")
+    result = gate(f"--qnn-defended=broken={FLOAT},{broken}", "--qnn-drop=0.3", "-v")
     text = summary(result)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "VIOLATED: T7 broken against square-linf carries over" in text
@@ -42,8 +43,8 @@ def test_a_quantized_model_that_lost_the_defense_is_caught(gate, tmp_path: Path)
 
 
 def test_without_a_defended_model_the_tests_say_what_to_give(gate) -> None:
-    result = gate()
-    assert "no defended model: give --qnn-defended NAME=FILE[,FILE...]" in summary(result)
+    result = gate("-v")
+    assert "no --qnn-defended NAME=FILE[,FILE...]" in summary(result)
     assert result.parseoutcomes().get("failed", 0) == 0
 
 

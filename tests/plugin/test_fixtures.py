@@ -11,7 +11,7 @@ INT8 = demo_path("digits_int8.tflite")
 
 def test_evaluate_in_a_users_test(pytester: pytest.Pytester, run, digits) -> None:
     pytester.makeini(f"[pytest]\nqnn_int8 = {INT8}\nqnn_data = {digits}\nqnn_samples = 10\n")
-    pytester.makepyfile(
+    own = pytester.makepyfile(
         """
         import pytest_qnnrobust.attacks as attacks
 
@@ -23,14 +23,14 @@ def test_evaluate_in_a_users_test(pytester: pytest.Pytester, run, digits) -> Non
             assert outcome is qnn_evaluate(qnn_int8, attacks.create("noise", eps=8 / 255))
         """
     )
-    result = run()
+    result = run(own)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["int8-noise-direct*10*"])
+    result.stdout.fnmatch_lines(["int8-noise-8/255-direct*10*"])
 
 
 def test_an_attack_that_does_not_fit_the_model_fails_with_one_line(pytester, run, digits) -> None:
     pytester.makeini(f"[pytest]\nqnn_int8 = {INT8}\nqnn_data = {digits}\nqnn_samples = 4\n")
-    pytester.makepyfile(
+    own = pytester.makepyfile(
         """
         import pytest_qnnrobust.attacks as attacks
 
@@ -38,7 +38,7 @@ def test_an_attack_that_does_not_fit_the_model_fails_with_one_line(pytester, run
             qnn_evaluate(qnn_int8, attacks.create("fgsm", eps=3))
         """
     )
-    result = run()
+    result = run(own)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["int8-fgsm-direct: expected eps to be in*got eps=3*"])
     assert "Traceback" not in result.stdout.str()
@@ -47,16 +47,16 @@ def test_an_attack_that_does_not_fit_the_model_fails_with_one_line(pytester, run
 
 def test_matrix_parametrizes_a_users_test(pytester: pytest.Pytester, run, digits) -> None:
     pytester.makeini(f"[pytest]\nqnn_model = {INT8}\nqnn_data = {digits}\nqnn_attack = noise,pgd\n")
-    pytester.makepyfile("def test_mine(qnn_model, qnn_attack): pass")
-    result = run("-v")
-    result.assert_outcomes(passed=4, skipped=2)
-    result.stdout.fnmatch_lines(["*test_mine[[]int8-pgd[]] PASSED*"])
+    own = pytester.makepyfile("def test_mine(qnn_model, qnn_attack): pass")
+    result = run(own, "-v")
+    result.assert_outcomes(passed=8, skipped=4)
+    result.stdout.fnmatch_lines(["*test_mine[[]int8-pgd-2/255[]] PASSED*"])
 
 
 def test_marks_are_put_on_tests_that_use_the_fixtures(pytester, run, digits) -> None:
     pytester.makeini(f"[pytest]\nqnn_model = {INT8}\nqnn_data = {digits}\n")
-    pytester.makepyfile("def test_mine(qnn_int8): pass\ndef test_other(): pass")
-    run("-m", "qnn").assert_outcomes(passed=1, deselected=1)
+    own = pytester.makepyfile("def test_mine(qnn_int8): pass\ndef test_other(): pass")
+    run(own, "-m", "qnn").assert_outcomes(passed=1, deselected=1)
 
 
 def test_fixture_without_a_model_skips(pytester: pytest.Pytester, run) -> None:
@@ -88,7 +88,7 @@ def test_judge(pytester: pytest.Pytester, run, value: str, outcome: str) -> None
             qnn_judge(Verdict("claim", "{value}", "a against b", 0.0, interval, 0.5, 0.2, 10))
         """
     )
-    result = run("-rs")
+    result = run("-rs", "-v")
     result.assert_outcomes(**{outcome: 1})
     assert f"{value.upper()}: claim. a against b" in result.stdout.str()
     if value == "inconclusive":

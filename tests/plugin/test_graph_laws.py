@@ -42,7 +42,7 @@ def data(classes: int = 2) -> str:
 def law(pytester: pytest.Pytester, run):
     """`law(*args)`: whether outputs depend on the input."""
     which = ("robustness_tests/test_graph_laws.py", "-k", "outputs_depend and int8")
-    return lambda *args: run(*args, *which)
+    return lambda *args: run(*args, *which, "-v")
 
 
 def test_a_ramp_shows_that_a_model_which_saturates_on_noise_is_alive(law) -> None:

@@ -22,8 +22,9 @@ from pytest_qnnrobust.options.values import (
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
     [
-        (values.parse_eps, "8/255", 8 / 255),
-        (values.parse_eps, "0.03", 0.03),
+        (values.parse_eps, "8/255", (8 / 255,)),
+        (values.parse_eps, "8/255, 1/255,8/255", (1 / 255, 8 / 255)),
+        (values.parse_eps, "0.03", (0.03,)),
         (values.parse_domain, "-1,1", (-1.0, 1.0)),
         (values.parse_domain, "0, 255", (0.0, 255.0)),
         (values.parse_attacks, "pgd, square-linf", ("pgd", "square-linf")),
@@ -111,7 +112,7 @@ def test_defaults(resolved) -> None:
 def test_flag_wins_over_ini_key(pytester: pytest.Pytester, resolved) -> None:
     pytester.makeini("[pytest]\nqnn_eps = 1/4\nqnn_seed = 7\n")
     chosen = resolved("--qnn-eps=8/255")
-    assert (chosen.eps, chosen.seed) == (8 / 255, 7)
+    assert (chosen.eps, chosen.seed) == ((8 / 255,), 7)
 
 
 def test_paths_are_relative_to_where_they_were_written(
@@ -161,7 +162,7 @@ qnn_min_accuracy =
 """
 INI_VALUES = {
     "samples": 12,
-    "eps": 8 / 255,
+    "eps": (8 / 255,),
     "no_cache": True,
     "update": False,
     "attacks": ("pgd", "fgsm"),
@@ -224,7 +225,7 @@ qnn_fail_if = "accuracy:-3pt,int8:distance:-10%"
 }
 TOML_VALUES = {
     "samples": 50,
-    "eps": 0.03,
+    "eps": (0.03,),
     "domain": (0.0, 255.0),
     "no_cache": True,
     "update": False,
@@ -291,10 +292,11 @@ def test_types_of_the_ini_keys(pytester: pytest.Pytester, resolved) -> None:
     assert config.getini("qnn_eps") is None
 
 
-def test_only_a_flag_starts_the_gate(pytester: pytest.Pytester, resolved) -> None:
-    pytester.makeini("[pytest]\nqnn_model = m.tflite\n")
+def test_a_model_starts_the_gate_wherever_it_is_named(pytester, resolved) -> None:
     assert not resolved("--qnn-data=d.npz").gate
     assert resolved("--qnn-int16=m.tflite").gate
+    pytester.makeini("[pytest]\nqnn_model = m.tflite\nqnn_demo = false\n")
+    assert resolved("--qnn-data=d.npz").gate
 
 
 def test_demo_brings_its_own_data(resolved) -> None:

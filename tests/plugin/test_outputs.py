@@ -127,9 +127,11 @@ def test_a_disk_that_fills_during_the_run_loses_no_summary(
     result = one_cell(*args)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "Traceback" not in result.stdout.str() + result.stderr.str()
-    result.stdout.fnmatch_lines(["int8-noise-direct * 8 *", "wrote *job.md", f"expected {rule}*"])
+    result.stdout.fnmatch_lines(
+        ["int8-noise-2/255-direct * 8 *", "wrote *job.md", f"expected {rule}*"]
+    )
     assert f"reason='{FULL}'" in summary(result)
-    assert result.parseoutcomes()["passed"] == 1
+    assert result.parseoutcomes()["passed"] == 2
     assert Path("job.md").read_text().startswith("# Robustness: failed")
 
 

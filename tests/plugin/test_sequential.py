@@ -30,7 +30,7 @@ def square(run, pytester):
     def start(*args: object, model=INT8, eps=0.05, tests=DIRECT):
         return run(
             f"--qnn-int8={model}", "--qnn-data=digits160.npz", "--qnn-samples=160",
-            "--qnn-attack=square-linf", f"--qnn-eps={eps}", "--qnn-report=out", "-q", *tests,
+            "--qnn-attack=square-linf", f"--qnn-eps={eps}", "--qnn-report=out", "-v", *tests,
             *args,
         )  # fmt: skip
 

@@ -33,10 +33,10 @@ def test_unrelated_run_imports_nothing_heavy(
     result.stdout.no_fnmatch_line("*robustness*")
 
 
-def test_ini_key_alone_does_not_hijack_a_run(pytester: pytest.Pytester, run) -> None:
+def test_a_model_in_the_ini_file_leaves_a_named_test_alone(pytester: pytest.Pytester, run) -> None:
     pytester.makeini("[pytest]\nqnn_model = absent.tflite\nqnn_data = absent.npz\n")
-    pytester.makepyfile("def test_mine(): pass")
-    result = run()
+    pytester.makepyfile(test_mine="def test_mine(): pass")
+    result = run("test_mine.py")
     result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*robustness*")
 
