@@ -69,6 +69,12 @@ def test_budgets_of_other_norms_and_other_models_are_not_mixed() -> None:
     assert case.attacks == ("fgsm",)
 
 
+def test_what_a_budget_cut_short_is_not_known_to_withstand() -> None:
+    cut = np.array([True, True, False])
+    (case,) = worst_cases([cell("pgd", [1, 0, 1], TWO, exhausted=cut)], "", "int8")
+    assert case.cut_short.tolist() == [True, False, False]
+
+
 def test_a_cell_that_stopped_early_limits_the_samples() -> None:
     (case,) = worst_cases([cell("pgd", [1] * 5, TWO), cell("fgsm", [1, 0], TWO)], "", "int8")
     assert case.robust.tolist() == [True, False]

@@ -27,7 +27,8 @@ class WorstCase:
     `eps` and `step`, the LSB of its input or None, are in model input units; `label` is the budget
     as cells name it. `attacks` are the ids of those that looked for examples of this budget, or for
     the nearest. `clean_correct` and `robust` (n,) say whether each sample is right before the
-    attacks, and after all of them.
+    attacks, and after all of them; `cut_short` (n,) whether it is where a query or time budget
+    ended an attack on it, so that it is not known to withstand.
     """
 
     defense: str
@@ -38,6 +39,7 @@ class WorstCase:
     attacks: tuple[str, ...]
     clean_correct: NDArray[np.bool_]
     robust: NDArray[np.bool_]
+    cut_short: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.robust)
@@ -83,8 +85,9 @@ def worst_cases(outcomes: Iterable[Outcome], defense: str, width: str) -> list[W
         right = cell.clean_correct[:n]
         aimed = {o.attack for o in cells if o.eps is None or (o.norm, o.eps) == ("linf", eps)}
         robust = right & ~np.logical_or.reduce(lost)
+        cut = np.logical_or.reduce([o.exhausted[:n] for o in cells if o.attack in aimed])
         parts = cell.budget_label, eps, cell.step, tuple(sorted(aimed))
-        cases.append(WorstCase(defense, width, *parts, right, robust))
+        cases.append(WorstCase(defense, width, *parts, right, robust, robust & cut))
     return cases
 
 

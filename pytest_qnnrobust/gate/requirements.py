@@ -183,7 +183,8 @@ def _against_baseline(requirement: Requirement, gate: Gate) -> RequirementRecord
     about = [record for record in gate.records if record.cell == requirement.subject]
     if requirement.subject == UNRECORDED:
         about = [record for record in gate.records if record.status == "new"]
-        if not about:
+        # Where nothing could be compared, that nothing is new is no reason to pass.
+        if not about and any(record.status == "kept" for record in gate.records):
             return _record(requirement, "held", "each cell of this run is in the baseline")
     bad = [record for record in about if record.status not in ("kept", "inconclusive")]
     failing = [record for record in bad if not record.accepted]
@@ -215,7 +216,11 @@ def _robust_accuracy(
         f"{len(case)} samples withstand all of {', '.join(case.attacks)}; required "
         f"{100 * limit.accuracy:g} %"
     )
-    return _record(requirement, "held" if case.accuracy >= limit.accuracy else "violated", text)
+    if case.accuracy < limit.accuracy:
+        return _record(requirement, "violated", text)
+    if cut := int(case.cut_short.sum()):
+        return _record(requirement, "open", f"{text}; a budget cut {cut} of them short")
+    return _record(requirement, "held", text)
 
 
 def _quantization(

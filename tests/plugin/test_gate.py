@@ -111,6 +111,12 @@ def test_budget_below_one_input_step_is_not_a_result(run, digits) -> None:
     assert "int8-fgsm-direct" not in summary(result)
 
 
+def test_a_budget_that_reaches_no_attack_is_told(run, digits) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=4", "--qnn-eps=0.3")
+    result = run(*args, "--qnn-attack=deepfool", "-k", "test_direct and int8")
+    assert "--qnn-eps REACHES NO ATTACK of this run: none has an Linf budget" in summary(result)
+
+
 def test_threshold_fails_with_the_number_that_decided(run, digits) -> None:
     args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=8", "-k", "int8-fgsm")
     threshold = "--qnn-min-accuracy=int8-fgsm-direct:0.99"

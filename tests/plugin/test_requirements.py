@@ -128,6 +128,15 @@ def test_a_robust_accuracy_can_be_required(run, digits) -> None:
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
 
 
+def test_a_robust_accuracy_that_was_cut_short_is_open(run, digits) -> None:
+    args = (f"--qnn-int8={INT8}", f"--qnn-data={digits}", "--qnn-attack=pgd", "--qnn-samples=40")
+    only = ("-k", GATE, "--qnn-min-accuracy=int8-worst-8/255:0.1", "--qnn-time-budget=0.000001")
+    result = run(*args, *only)
+    assert result.ret == 0
+    assert "MEASURED, nothing decided: 1 requirement open" in summary(result)
+    assert "CUT SHORT by a budget, not robust" in summary(result)
+
+
 def test_quantization_may_not_cost_robust_accuracy(run, digits, tmp_path) -> None:
     args = (f"--qnn-float={FLOAT}", f"--qnn-data={digits}", "--qnn-attack=fgsm", "--qnn-samples=40")
     only = ("-m", "qnn_direct or qnn_gate", "-k", "not int16")
