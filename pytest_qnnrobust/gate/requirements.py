@@ -234,11 +234,8 @@ def _quantization(
         missing = width if quantized is None else "float32"
         return _record(requirement, "open", f"no attack on {missing} has this budget")
     verdict = quantization_cost(quantized, reference, Rule(options.alpha, options.margin))
-    value: dict[str, Literal["held", "violated", "open"]] = {
-        "holds": "held", "violated": "violated", "inconclusive": "open",
-    }  # fmt: skip
     text = "; ".join(filter(None, (verdict.statement, verdict.settling)))
-    return _record(requirement, value[verdict.value], text)
+    return RequirementRecord.of_verdict(requirement.id, verdict, text)
 
 
 def quantization_cost(quantized: WorstCase, reference: WorstCase, rule: Rule) -> Verdict:

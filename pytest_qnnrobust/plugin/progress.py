@@ -78,7 +78,7 @@ class Progress:
         """The time that the rest of the run takes, in words; "" while there is no telling."""
         left = sum(self._left.values())
         if self._all:
-            attacked = max(map(cost, list(self._left)[:1]), default=0.0)
+            attacked = next(iter(self._left.values()), 0.0)
             finished = self._all - left + part * attacked
             if finished <= 0:
                 return ""

@@ -86,6 +86,13 @@ class RequirementRecord:
     text: str
     accepted: str = ""
 
+    @classmethod
+    def of_verdict(cls, name: str, verdict: Verdict, text: str) -> RequirementRecord:
+        """The record of a requirement that this verdict decides; `text` has its numbers."""
+        if verdict.value == "inconclusive":
+            return cls(name, "open", text)
+        return cls(name, "held" if verdict.value == "holds" else "violated", text)
+
 
 @dataclass(frozen=True)
 class SequentialRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any
 
 from pytest_qnnrobust.claims.verdicts import Verdict
 from pytest_qnnrobust.errors import FileChangedError, expected
@@ -65,10 +65,7 @@ class Gathered:
 
     def keep_requirement(self, verdict: Verdict) -> None:
         """Keep that the run is required to show what this verdict says."""
-        values: dict[str, Literal["held", "violated", "open"]] = {
-            "holds": "held", "violated": "violated", "inconclusive": "open",
-        }  # fmt: skip
-        record = RequirementRecord(verdict.name, values[verdict.value], verdict.statement)
+        record = RequirementRecord.of_verdict(verdict.name, verdict, verdict.statement)
         self.requirements[verdict.name] = record
 
     def keep_example(self, example: Example) -> None:
