@@ -32,6 +32,11 @@ def split_budget(name: str) -> tuple[str, str]:
     return (parts[1], parts[2]) if parts else (name, "")
 
 
+def model_id(defense: str, width: str) -> str:
+    """The model as ids name it: `int8`, or `sat-int8` with a defence."""
+    return f"{defense}-{width}" if defense else width
+
+
 @dataclass(frozen=True, eq=False)
 class Cell:
     """A cell of the matrix: one attack on one model, in one mode.
@@ -65,8 +70,8 @@ class Cell:
         """The id that thresholds and reports name, such as `int8-pgd-direct` or, with a defence and
         one of several budgets, `sat-int8-pgd-8/255-direct`.
         """
-        attack = attack_id(self.attack), self.budget
-        parts = (self.defense, self.target.width, *attack, self.mode)
+        model = model_id(self.defense, self.target.width)
+        parts = (model, attack_id(self.attack), self.budget, self.mode)
         return "-".join(filter(None, parts))
 
 
@@ -122,6 +127,11 @@ class Outcome:
         """The cell with its settings, in a string that is the same in every process."""
         parts = (self.id, self.target, self.source, self.runtime, self.gradient, self.settings)
         return "|".join(map(str, (*parts, self.seed)))
+
+    @property
+    def model(self) -> str:
+        """The model as ids name it, such as `int8` or `sat-int8`."""
+        return model_id(self.defense, self.width)
 
     @property
     def budget(self) -> str:

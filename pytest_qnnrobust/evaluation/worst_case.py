@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome, model_id
 from pytest_qnnrobust.statistics import paired
 from pytest_qnnrobust.types import WIDTHS
 
@@ -47,7 +47,12 @@ class WorstCase:
     @property
     def id(self) -> str:
         """The id that thresholds name, such as `int8-worst-8/255` or `sat-int8-worst-8/255`."""
-        return worst_id("-".join(filter(None, (self.defense, self.width))), self.label)
+        return worst_id(self.model, self.label)
+
+    @property
+    def model(self) -> str:
+        """The model as ids name it, such as `int8` or `sat-int8`."""
+        return model_id(self.defense, self.width)
 
     @property
     def accuracy(self) -> float:

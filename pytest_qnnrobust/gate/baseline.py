@@ -112,7 +112,7 @@ def compare_accuracies(
 
 def comparisons(recorded: Results) -> int:
     """The largest number of comparisons that a run can have with a recorded one."""
-    clean = {(outcome.defense, outcome.width) for outcome in recorded.outcomes}
+    clean = {outcome.model for outcome in recorded.outcomes}
     distances = sum(minimizes_distance(outcome.attack) for outcome in recorded.outcomes)
     return len(recorded.outcomes) + distances + len(clean)
 
@@ -158,16 +158,16 @@ def _compare_clean(
 
     The samples are those of its longest cell; of several such cells, one that was not watched.
     """
-    best: dict[tuple[str, str], tuple[int, bool, str]] = {}
+    best: dict[str, tuple[int, bool, str]] = {}
     for cell, now in sorted(current.items()):
         before, rank = recorded.get(cell), (len(now), cell not in watched)
-        if before is not None and _begins(before, now, cell in watched):
-            key = now.defense, now.width
-            if key not in best or rank > best[key][:2]:
-                best[key] = (*rank, cell)
+        if before is None or not _begins(before, now, cell in watched):
+            continue
+        if now.model not in best or rank > best[now.model][:2]:
+            best[now.model] = (*rank, cell)
     compared = []
-    for key, (_, unwatched, cell) in best.items():
-        name = "-".join(filter(None, (*key, "clean")))
+    for model, (_, unwatched, cell) in best.items():
+        name = f"{model}-clean"
         right = recorded[cell].clean_correct, current[cell].clean_correct
         if unwatched:
             compared.append(_compare_accuracy(name, "clean", *right, limits, rule))

@@ -12,7 +12,7 @@ from datetime import date
 from typing import Literal
 
 from pytest_qnnrobust.claims.verdicts import Rule, Verdict, accuracy_at_least
-from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.evaluation.cells import Outcome, model_id
 from pytest_qnnrobust.evaluation.worst_case import WORST, WorstCase, worst_cases, worst_id
 from pytest_qnnrobust.evaluation.worst_case import models as attacked
 from pytest_qnnrobust.gate.gate import Gate, HeldTo
@@ -59,7 +59,7 @@ def plan_of(results: Results) -> Plan:
     """The plan of a run that is over, from what it attacked."""
     given = [m.width for m in results.models if not (m.defense or m.origin.startswith(DERIVED))]
     models = [
-        "-".join(filter(None, model))
+        model_id(*model)
         for model in attacked(results.outcomes)
         if model != ("", "float32") or "float32" in given
     ]
@@ -165,8 +165,7 @@ def _asks(options: Options, subject: str) -> bool:
 
 
 def _clean_ids(outcomes: Iterable[Outcome]) -> list[str]:
-    models = {(outcome.defense, outcome.width) for outcome in outcomes}
-    return sorted("-".join(filter(None, (*model, "clean"))) for model in models)
+    return sorted({f"{outcome.model}-clean" for outcome in outcomes})
 
 
 def _record(

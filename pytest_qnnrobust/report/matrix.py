@@ -146,8 +146,7 @@ def _place(outcome: Outcome) -> tuple[bool, str, float]:
 
 def _attack(outcome: Outcome) -> str:
     """The attack as its id names it, with one of several budgets: `pgd-8/255`."""
-    model = "-".join(filter(None, (outcome.defense, outcome.width)))
-    return outcome.id.removeprefix(f"{model}-").removesuffix(f"-{outcome.mode}")
+    return outcome.id.removeprefix(f"{outcome.model}-").removesuffix(f"-{outcome.mode}")
 
 
 def _budget(cells: Sequence[Outcome]) -> str:

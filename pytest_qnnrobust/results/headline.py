@@ -6,13 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pytest_qnnrobust.evaluation.worst_case import (
-    WorstCase,
-    models,
-    nearest,
-    worst_cases,
-    worst_id,
-)
+from pytest_qnnrobust.evaluation.worst_case import WorstCase, models, nearest, worst_cases
 from pytest_qnnrobust.results.document import RequirementRecord, Results
 from pytest_qnnrobust.results.provenance import derived_origins
 
@@ -137,11 +131,8 @@ def _how_to_require(results: Results) -> str:
     record = "record it with --qnn-baseline=FILE --qnn-update"
     if worst is None:
         return record
-    model = "-".join(filter(None, (worst.defense, worst.width)))
     share = math.floor(20 * worst.accuracy) / 20
-    return (
-        f"{record}, or ask for --qnn-min-accuracy={worst_id(model, worst.label)}:{share or 0.1:g}"
-    )
+    return f"{record}, or ask for --qnn-min-accuracy={worst.id}:{share or 0.1:g}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.attacks.presets import DIRECTLY
 from pytest_qnnrobust.defenses import Defended, FeatureSqueezing
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation.cells import Cell, split_budget
+from pytest_qnnrobust.evaluation.cells import Cell, model_id, split_budget
 from pytest_qnnrobust.models.base import Model
 from pytest_qnnrobust.options.values import Squeezing
 from pytest_qnnrobust.run.subjects import Defense, MissingError, Subjects
@@ -47,7 +47,7 @@ class CellName:
         return cls(parts[1] or "", parts[2], parts[3], parts[4])
 
     def __str__(self) -> str:
-        return "-".join(filter(None, (self.defense, self.width, self.attack, self.mode)))
+        return f"{model_id(self.defense, self.width)}-{self.attack}-{self.mode}"
 
 
 class CellNames:

@@ -311,7 +311,7 @@ class Session:
         """The baseline and the suppressions; QnnRobustError on a bad file."""
         held_to = read_held_to(self.options)
         recorded = held_to.results.outcomes if held_to.results else ()
-        cells = [("-".join(filter(None, (o.defense, o.width))), o.attack, o.mode) for o in recorded]
+        cells = [(outcome.model, outcome.attack, outcome.mode) for outcome in recorded]
         check_limits(self.options.fail_if, [*AttackPlan(self.options).possible_cells(), *cells])
         return held_to
 
@@ -425,5 +425,4 @@ class Session:
 
 def _is_about(subject: str, outcome: Outcome) -> bool:
     """Whether the subject of a requirement is this recorded cell, or its model's clean accuracy."""
-    model = "-".join(filter(None, (outcome.defense, outcome.width)))
-    return subject in (outcome.id, f"{model}-clean")
+    return subject in (outcome.id, f"{outcome.model}-clean")
