@@ -56,6 +56,18 @@ def test_a_second_run_asks_the_model_nothing_and_finds_the_same(tmp_path):
     assert type(second.interrupted) is bool
 
 
+def test_an_attack_is_kept_once_all_of_its_shards_are(tmp_path):
+    model, x, y = setup()
+    assert not Evaluator(x, y).is_kept(model, SQUARE)
+    evaluator = Evaluator(x, y, cache=ResultCache(tmp_path))
+    assert not evaluator.is_kept(model, SQUARE)
+    evaluator.craft(model, SQUARE)
+    assert evaluator.is_kept(model, SQUARE)
+    assert not evaluator.is_kept(model, replace(SQUARE, eps=2 * SQUARE.eps))
+    next(tmp_path.glob("*.npz")).unlink()
+    assert not evaluator.is_kept(model, SQUARE)
+
+
 def test_an_interrupted_run_goes_on_at_the_shard_where_it_stopped(tmp_path):
     model, x, y = setup()
     attack = BoundaryAttack(max_iter=1, sample_size=2)

@@ -69,6 +69,10 @@ class ResultCache:
         self.hits += result is not None
         return result
 
+    def has(self, key: str) -> bool:
+        """Whether there is a file of `key`, sound or not."""
+        return (self.folder / (key + SUFFIX)).is_file()
+
     def load_labels(self, key: str, samples: int) -> NDArray[np.int64] | None:
         """The decisions stored under `key`, None where there are no sound ones of `samples`."""
         return self._read(key, partial(_labels, samples=samples))

@@ -97,6 +97,19 @@ class Evaluator:
         """Whether the result of a sample is the same whichever others are attacked with it."""
         return not attack.universal and self.time_budget is None
 
+    def is_kept(self, model: Model, attack: Attack) -> bool:
+        """Whether the cache has files for the attack on all samples, run without prefixes."""
+        cache, shards = self._cache_for(model), _shards(attack, 0, len(self.y))
+        return cache is not None and all(
+            cache.has(self._key(model, attack, shard)) for shard in shards
+        )
+
+    def _cache_for(self, model: Model) -> ResultCache | None:
+        return self.cache if model.digest and self.time_budget is None else None
+
+    def _key(self, model: Model, attack: Attack, shard: NDArray[np.int64]) -> str:
+        return shard_key(model, attack, self.x[shard], self.y[shard], shard, self.seed)
+
     def _craft_by_prefix(self, model: Model, attack: Attack, n: int) -> AttackResult:
         """Run the attack on the longest shorter prefix, which calls share, and then on the rest."""
         shorter = [size for size in self.prefixes(attack) if size < n] if self.in_prefixes else []
@@ -107,12 +120,10 @@ class Evaluator:
 
     def _craft_range(self, model: Model, attack: Attack, n: int, start: int = 0) -> AttackResult:
         """Run the attack on samples `start` to n - 1, shard by shard where there is a cache."""
-        cache = self.cache if model.digest and self.time_budget is None else None
+        cache = self._cache_for(model)
         if cache is None:
             return self._run_anywhere(model, attack, np.arange(start, n), n)
-        size = max(n, 1) if attack.universal else attack.batch
-        starts = range(start, max(n, 1), size)
-        shards = [np.arange(first, min(first + size, n)) for first in starts]
+        shards = _shards(attack, start, n)
         parts: dict[int, AttackResult] = {}
         # First the shards that nobody is at, then those that others had claimed.
         for wait in (False, True):
@@ -133,7 +144,7 @@ class Evaluator:
         wait: bool,
     ) -> AttackResult | None:
         """Read a shard from `cache`, or run and store it; None while another process is at it."""
-        key = shard_key(model, attack, self.x[shard], self.y[shard], shard, self.seed)
+        key = self._key(model, attack, shard)
         part = cache.load(key, len(shard))
         if part is not None:
             return part
@@ -233,6 +244,12 @@ class Evaluator:
             exhausted=crafted.exhausted,
             **_budget(cell),
         )
+
+
+def _shards(attack: Attack, start: int, n: int) -> list[NDArray[np.int64]]:
+    """The samples `start` to n - 1 in the pieces that a cache keeps."""
+    size = max(n, 1) if attack.universal else attack.batch
+    return [np.arange(first, min(first + size, n)) for first in range(start, max(n, 1), size)]
 
 
 def _budget(cell: Cell) -> dict[str, Any]:

@@ -2,117 +2,128 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-COSTS = {
-    "noise": 1, "fgsm": 2, "bim": 10, "pgd": 10, "deepfool": 30, "square-l1": 40, "square-l2": 40,
-    "square-linf": 40, "spsa": 60, "apgd-ce": 20, "apgd-t": 40, "fab": 30, "fab-t": 40,
-    "hopskipjump": 150, "boundary": 150, "geoda": 150, "zoo": 200, "autoattack": 300,
-}  # fmt: skip
-"""About how long an attack takes beside others; of those that are not named, `USUAL`."""
+if TYPE_CHECKING:
+    from pytest_qnnrobust.plugin.time_left import TimeLeft
 
-USUAL = 60
-OTHER = 5
-"""About how long a test takes that is no attack, in the same measure."""
-
-_PARAMETERS = re.compile(r"\[(.*)\]$")
+PERCENT = " [100%]"
+"""What pytest writes at the end of a line."""
 
 
 class Progress:
-    """Shows how far a long attack is, and how long the rest of the run takes at the same pace.
+    """Shows how far a long attack is, and how long the rest of the run takes.
 
-    On a terminal it stands behind the cursor; in a log it is a line of its own, now and then.
+    On a terminal it stands behind the cursor. In a log it is a note among the dots now and then,
+    where their line has room for it.
     """
 
     PATIENCE = 2.0
-    """Seconds of an attack before anything is shown."""
+    """Seconds of an attack before it is shown; shorter runs show nothing either."""
 
     EVERY = 0.5
     """Seconds between two notes on a terminal."""
 
-    EVERY_LINE = 30.0
-    """Seconds between two lines in a log."""
+    EVERY_IN_LOG = 30.0
+    """Seconds between two notes in a log; runs that are over sooner have none."""
+
+    NEW_LINE = 300.0
+    """Seconds after which a note in a log begins a line, where the last one is full."""
 
     WIDTH = 80
 
     def __init__(self, terminal: pytest.TerminalReporter, capture: Any) -> None:
         self._terminal = terminal
         self._capture = capture
-        self._first = time.perf_counter()
+        self._left: TimeLeft | None = None
+        self._test = ""
+        self._began = 0.0
+        self._attacks = 0
+        self._done = 0
         self._started: float | None = None
-        self._shown = 0.0
+        self._shown = time.perf_counter() - self.EVERY_IN_LOG
         self._length = 0
-        self._left: dict[str, float] = {}
-        self._all = 0.0
 
-    def expect(self, nodeids: Iterable[str]) -> None:
-        """Take these tests for those of the run; the time so far is not theirs."""
-        self._left = {nodeid: cost(nodeid) for nodeid in nodeids}
-        self._all = sum(self._left.values())
-        self._first = time.perf_counter()
+    def expect(self, left: TimeLeft) -> None:
+        """Take these tests for those of the run."""
+        self._left = left
 
-    def finish(self, nodeid: str) -> None:
-        """Note that a test of the run is over."""
-        self._left.pop(nodeid, None)
+    def begin(self, test: str) -> None:
+        """Note that a test begins, and show how long the run takes from here."""
+        self._test, self._began = test, time.perf_counter()
+        self._attacks, self._done, self._started = 0, 0, None
+        if self._left is not None:
+            self._show("", self._left.seconds(test), self._began)
+
+    def finish(self, test: str) -> None:
+        """Note that a test is over."""
+        if self._left is not None:
+            seconds = time.perf_counter() - self._began
+            self._left.finish(test, seconds, attacked=self._started is not None)
 
     def __call__(self, done: int, total: int, text: str) -> None:
+        """Note that `done` samples of `total` are attacked, and show it in long attacks."""
         now = time.perf_counter()
-        if self._started is None:
+        if self._started is None or done < self._done:
+            self._attacks += self._started is not None
             self._started = now
-        every = self.EVERY if self._terminal.isatty else self.EVERY_LINE
-        if (now - self._started < self.PATIENCE or now - self._shown < every) and done < total:
-            return
+        self._done = done
         if done >= total:
-            self._started = None
-            self._erase()
-            return
-        self._shown = now
-        self._write(f"{text} {done}/{total}{self._rest(now, done / total)}")
+            self.erase()
+        elif now - self._started >= self.PATIENCE:
+            self._show(f"{text} {done}/{total}", self._seconds(now, done / total), now)
 
-    def _rest(self, now: float, part: float) -> str:
-        """The time that the rest of the run takes, in words; "" while there is no telling."""
-        left = sum(self._left.values())
-        if self._all:
-            attacked = next(iter(self._left.values()), 0.0)
-            finished = self._all - left + part * attacked
-            if finished <= 0:
-                return ""
-            return f", run {duration((now - self._first) * (self._all - finished) / finished)} left"
-        if not part or self._started is None:
-            return ""
-        return f", {duration((now - self._started) * (1 - part) / part)} left"
-
-    def _write(self, note: str) -> None:
-        with self._capture.global_and_fixture_disabled():
-            if not self._terminal.isatty:
-                self._terminal.write(f"\nqnnrobust: {note}\n", flush=True)
-                return
-            room = self.WIDTH - self._terminal._tw.width_of_current_line - 2
-            note = f" {note}"[: max(room, 0)]
-            self._length = max(self._length, len(note))
-            shown = note.ljust(self._length)
-            self._terminal.write(shown + "\b" * len(shown), flush=True)
-
-    def _erase(self) -> None:
+    def erase(self) -> None:
+        """Erase the note on a terminal, where pytest goes on writing."""
         if self._length and self._terminal.isatty:
             with self._capture.global_and_fixture_disabled():
                 self._terminal.write(" " * self._length + "\b" * self._length, flush=True)
         self._length = 0
 
+    def _seconds(self, now: float, part: float) -> float | None:
+        """Seconds that the rest of the run takes, or of the attack where the run is not known."""
+        if self._left is not None:
+            attacks = max(self._left.attacks_of(self._test), self._attacks + 1)
+            return self._left.seconds(
+                self._test, now - self._began, (self._attacks + part) / attacks
+            )
+        if not part or self._started is None:
+            return None
+        return (now - self._started) * (1 - part) / part
 
-def cost(nodeid: str) -> float:
-    """About how long a test takes beside others, by the attack in its parameters."""
-    parameters = _PARAMETERS.search(nodeid)
-    text = f"-{parameters[1]}-" if parameters else ""
-    known = [name for name in COSTS if f"-{name}-" in text]
-    if known:
-        return COSTS[max(known, key=len)]
-    return USUAL if parameters and "test_direct" in nodeid else OTHER
+    def _show(self, text: str, seconds: float | None, now: float) -> None:
+        on_terminal = self._terminal.isatty
+        every = self.EVERY if on_terminal else self.EVERY_IN_LOG
+        least = self.PATIENCE if on_terminal else self.EVERY_IN_LOG
+        if now - self._shown < every or (seconds is not None and seconds < least):
+            return
+        run = "run " if self._left is not None else ""
+        rest = f"{run}{duration(seconds)} left" if seconds is not None else ""
+        with self._capture.global_and_fixture_disabled():
+            if on_terminal:
+                self._write_behind_cursor(" " + ", ".join(filter(None, (rest, text))))
+                self._shown = now
+            elif rest and (start := self._place(len(rest) + 2, now)) is not None:
+                self._terminal.write(f"{start}({rest})", flush=True)
+                self._shown = now
+
+    def _write_behind_cursor(self, note: str) -> None:
+        room = self.WIDTH - self._terminal._tw.width_of_current_line - 2
+        note = note[: max(room, 0)]
+        self._length = max(self._length, len(note))
+        shown = note.ljust(self._length)
+        self._terminal.write(shown + "\b" * len(shown), flush=True)
+
+    def _place(self, length: int, now: float) -> str | None:
+        """What goes before a note in a log: nothing, or an end of line; None where it must wait."""
+        line = self._terminal._tw
+        dots = self._left.to_come(self._test) if self._left is not None else 0
+        if line.width_of_current_line + length + dots + len(PERCENT) + 1 < line.fullwidth:
+            return ""
+        return "\n" if now - self._shown >= self.NEW_LINE else None
 
 
 def duration(seconds: float) -> str:

@@ -33,21 +33,27 @@ class Reporter:
         self._config = config
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self._expect([item.nodeid for item in session.items])
+        stash = self._config.stash
+        progress, run = stash.get(progress_key, None), stash.get(session_key, None)
+        attacks = stash[options_key].gate and not self._config.getoption("collectonly")
+        if progress and run and attacks and run.subjects.data is not None:
+            from pytest_qnnrobust.plugin import time_left
 
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, node: Any, ids: list[str]) -> None:
-        self._expect(ids)
+            progress.expect(time_left.of_run(session.items, run))
 
-    def _expect(self, nodeids: list[str]) -> None:
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
         if progress := self._config.stash.get(progress_key, None):
-            progress.expect(nodeids)
+            progress.begin(nodeid)
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         if progress := self._config.stash.get(progress_key, None):
             progress.finish(nodeid)
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if progress := self._config.stash.get(progress_key, None):
+            progress.erase()
         options, keywords = self._config.stash[options_key], report.keywords
         if "qnn" not in keywords or ("qnn_quantizer" in keywords and not options.gate):
             return

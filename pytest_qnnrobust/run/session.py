@@ -239,6 +239,17 @@ class Session:
         with quiet():
             return self.evaluator.craft(model, attack, samples)
 
+    def is_kept(self, model: str, attack: str) -> bool:
+        """Whether the cache has the results of an attack (AttackPlan.runs) on a model, which is
+        named as `cells` does; False for one that was not given as it is.
+        """
+        first, _, rest = model.partition("/")
+        network = rest if first == SQUEEZED else model
+        subjects = self.subjects
+        if network not in subjects.given and first not in subjects.defenses:
+            return False
+        return self.evaluator.is_kept(self.cells.model_named(model), self.attacks.attack(attack))
+
     def right_on_clean(self, model: Model) -> NDArray[np.bool_]:
         """Whether the model is right on each sample of `clean_data`, bool (N,)."""
         if id(model) not in self._right:
