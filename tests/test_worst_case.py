@@ -98,10 +98,22 @@ def test_the_nearest_example_is_that_of_any_attack() -> None:
 
 def test_the_sentence_has_what_a_release_is_decided_by() -> None:
     cells = (cell("pgd", [1, 0, 0, 0], TWO, l2=[0, 1, 2, 3]), cell("pgd", [0] * 4, EIGHT))
+    cells = tuple(replace(one, defense="adversarial-training") for one in cells)
     run = results(outcomes=cells, models=(), state="", headline=(), requirements=())
     assert headline.sentences(run) == [
-        "int8: 100.0 % clean -> 25.0 % at 2/255, 0.0 % at 8/255 (worst of 1 attack); nearest "
-        "example L2 0"
+        "adversarial-training int8: 100.0 % clean -> 25.0 % at 2/255, 0.0 % at 8/255 (worst of 1 "
+        "attack); nearest example L2 0"
+    ]
+
+
+def test_the_sentence_is_shortened_where_it_then_fits_a_line() -> None:
+    fits = results(outcomes=(cell("pgd", [0, 0], TWO),), models=())
+    assert headline.sentences(fits) == [
+        "int8: 100.0 % clean -> 0.0 % at 2/255 (worst of 1 attack); nearest example L2 0"
+    ]
+    longer = replace(fits, outcomes=(replace(fits.outcomes[0], defense="sat"),))
+    assert headline.sentences(longer) == [
+        "sat int8: 100.0 % clean -> 0.0 % at 2/255 (worst of 1 attack); L2 0"
     ]
 
 
@@ -109,6 +121,7 @@ def test_the_model_that_ships_comes_first_and_the_twin_not_at_all() -> None:
     cells = [cell("pgd", [1, 0], TWO)]
     cells += [replace(cells[0], width=width) for width in ("float32", "int16")]
     cells.append(replace(cells[0], defense="sat"))
+    cells.append(replace(cells[0], defense="squeezed", width="float32"))
     twin = ModelRecord("m", "float32", "keras", None, "derived: dequantized twin of m.tflite")
     run = results(outcomes=tuple(cells), models=(twin,))
     assert [text.partition(":")[0] for text in headline.sentences(run)] == [

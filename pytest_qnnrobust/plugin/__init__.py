@@ -106,7 +106,8 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
         return quantizer
     from pytest_qnnrobust.plugin import header
 
-    return header.lines(session, why_collected(config)) + quantizer
+    verbose = config.get_verbosity() > 0
+    return header.lines(session, why_collected(config), verbose) + quantizer
 
 
 def pytest_pycollect_makemodule(
@@ -156,9 +157,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
     return True
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Judge the requirements of the run when its tests are done, those of all workers."""
+    """Judge the requirements of the run when its tests are done, those of all workers.
+
+    Last, as pytest writes [100%] where its own part of the loop ends.
+    """
     result = yield
     config = session.config
     if session_key in config.stash and not (is_worker(config) or config.getoption("collectonly")):

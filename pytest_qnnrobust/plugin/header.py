@@ -2,52 +2,61 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from pathlib import Path
 
+from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.results.wrapping import TIE, wrap
 from pytest_qnnrobust.run.budgets import Budget
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import NO_DATA
 
-WIDTH = 80
+PLAIN = re.compile(
+    r"(?:uint8 images|floats as they are), inputs in (\S+): what .* (?:covers|states)"
+)
+"""The domain of data where the model says it: all but the interval itself is told with -v alone."""
 
 
-def lines(session: Session, collected: str = "") -> list[str]:
-    """Models, defended models, data, profile, budgets, level of a sequential run, refused cache.
+def lines(session: Session, collected: str = "", verbose: bool = False) -> list[str]:
+    """Models, defended models, data, budgets, level of a sequential run, refused cache.
 
-    `collected` says which tests run beside the gate's, and why.
+    `collected` says which tests run beside the gate's, and why; `verbose` adds where the input
+    domain is from, where that is the model.
     """
     more = [text for text in (session.cache_refusal, collected) if text]
-    said = [*_models(session), *_attacked(session), *more]
-    return [line for text in said for line in _wrapped(f"qnnrobust: {text}")]
-
-
-def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )
+    said = [*_models(session), *_attacked(session, verbose), *more]
+    return [line for text in said for line in wrap(f"qnnrobust: {text}")]
 
 
 def _models(session: Session) -> list[str]:
-    options, lines = session.options, []
+    """The plain models in one text, those of a kind together, and each defence in one."""
+    kinds: dict[str, list[str]] = {}
     for width, subject in session.subjects.given.items():
-        model = subject.model
-        arithmetic = f", {options.scale_arithmetic} scales" if model.runtime == "tflm" else ""
-        lines.append(f"{width} {subject.origin} ({model.runtime}{arithmetic})")
+        kinds.setdefault(_kind(session, subject.model), []).append(f"{width}{TIE}{subject.origin}")
+    plain = ", ".join(f"{', '.join(files)} ({kind})" for kind, files in kinds.items())
+    lines = [plain] if plain else []
     for defense in session.subjects.defenses.values():
-        files = ", ".join(f"{width} {model.name}" for width, model in defense.models.items())
+        files = ", ".join(f"{width}{TIE}{model.name}" for width, model in defense.models.items())
         lines.append(f"defended {defense.name}: {files}")
     return lines
 
 
-def _attacked(session: Session) -> list[str]:
+def _kind(session: Session, model: Model) -> str:
+    """Who computes the model, and how."""
+    if model.runtime != "tflm":
+        return model.runtime
+    return f"{model.runtime}, {session.options.scale_arithmetic} scales"
+
+
+def _attacked(session: Session, verbose: bool) -> list[str]:
     options, data = session.options, session.subjects.data
     if data is None:
         return [NO_DATA]
     attacked = min(session.attacks.samples, len(data))
+    domain = data.domain if verbose else _briefly(data.domain)
     lines = [
-        f"{len(data)} samples of {Path(data.name).name}, {data.domain}",
-        f"profile {options.profile}, {attacked} samples attacked, seed {options.seed}",
+        f"{attacked} of {len(data)} samples of {Path(data.name).name} ({domain}), "
+        f"profile {options.profile}, seed {options.seed}"
     ]
     if budgets := session.attacks.budgets:
         lines.append("Linf " + ", ".join(_budget(session, budget) for budget in budgets))
@@ -61,6 +70,12 @@ def _attacked(session: Session) -> list[str]:
         level = f"{options.alpha / claims:.2g}"
         lines.append(f"sequential, level {options.alpha:g} over {claims} claims: each has {level}")
     return lines
+
+
+def _briefly(domain: str) -> str:
+    """The interval alone, such as `0..1`, where nothing else is worth a line."""
+    plain = PLAIN.fullmatch(domain)
+    return plain[1] if plain else domain
 
 
 def _budget(session: Session, budget: Budget) -> str:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_qnnrobust.results.wrapping import WIDTH
+
 if TYPE_CHECKING:
     from pytest_qnnrobust.plugin.time_left import TimeLeft
 
@@ -32,8 +34,6 @@ class Progress:
 
     NEW_LINE = 300.0
     """Seconds after which a note in a log begins a line, where the last one is full."""
-
-    WIDTH = 80
 
     def __init__(self, terminal: pytest.TerminalReporter, capture: Any) -> None:
         self._terminal = terminal
@@ -111,7 +111,7 @@ class Progress:
                 self._shown = now
 
     def _write_behind_cursor(self, note: str) -> None:
-        room = self.WIDTH - self._terminal._tw.width_of_current_line - 2
+        room = WIDTH - self._terminal._tw.width_of_current_line - 2
         note = note[: max(room, 0)]
         self._length = max(self._length, len(note))
         shown = note.ljust(self._length)

@@ -41,10 +41,8 @@ class Overview:
 
 def overview(results: Results) -> Overview:
     """The user's models, the one that ships first."""
-    cases = headline.cases(results)
-    said = dict(zip(cases, headline.sentences(results), strict=True))
-    own = [model for model in cases if not is_twin(results.models, *model)]
-    return _overview(results, own, [said[model] for model in own])
+    said = headline.by_model(results)
+    return _overview(results, list(said), list(said.values()))
 
 
 def twins(results: Results) -> Overview:

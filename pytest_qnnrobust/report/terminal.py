@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,10 +23,11 @@ from pytest_qnnrobust.report.files import error_lines
 from pytest_qnnrobust.report.matrix import failures, not_run
 from pytest_qnnrobust.results import headline
 from pytest_qnnrobust.results.document import Results
-from pytest_qnnrobust.results.provenance import derived_origins
+from pytest_qnnrobust.results.provenance import derived_origins, is_twin
+from pytest_qnnrobust.results.wrapping import wrap
+from pytest_qnnrobust.run.cell_names import SQUEEZED
 from pytest_qnnrobust.types import WIDTHS
 
-WIDTH = 80
 NAME = 25
 HEADING = (
     f"{'cell':<{NAME}}{'n':>5}{'acc %':>6}  {'interval':<11}{'L2':>6}{'budget':>12}"
@@ -38,7 +38,7 @@ UNITS = (
     "it says so, with whole steps of the input; both in model input units; s: seconds of the attack"
 )
 WORST_CELLS = 3
-"""Number of cells that the short summary shows."""
+"""Largest number of cells that the short summary shows: the worst of each budget."""
 PROBLEMS = 8
 """Number of problems that the short summary shows."""
 
@@ -67,7 +67,7 @@ class Summary:
         measured = (results.outcomes, results.verdicts, results.notes, results.skipped)
         if not (any(measured) or self.gate.problems or self.unwritten):
             return []
-        said = _headline(results, self.closed)
+        said = _headline(self)
         if not self.verbose:
             return [*said, *_worst(results, options), *_short(self), *_files(self)]
         return [
@@ -87,6 +87,8 @@ def write(terminal: pytest.TerminalReporter, summary: Summary) -> None:
     """Append the summary to pytest's own; 80 columns, no colour needed."""
     lines = summary.lines()
     if lines:
+        # The line of the last test is over; pytest would end it again, below the heading.
+        terminal.currentfspath = None
         terminal.section("robustness")
     for line in lines:
         terminal.write_line(line)
@@ -103,15 +105,19 @@ def cell_line(outcome: Outcome, level: float) -> str:
 
     An id that is too long for its column has a line of its own.
     """
-    interval = outcome.interval(level)
     queries = float((outcome.queries + outcome.gradients).mean()) if len(outcome) else 0.0
     return (
         f"{_name(outcome.id)}{len(outcome):>5}{100 * outcome.accuracy:>6.1f}  "
-        f"{f'{100 * interval.low:.1f}-{100 * interval.high:.1f}':<11}"
+        f"{_interval(outcome, level):<11}"
         f"{_distance(outcome.mean_distance('l2')):>6}"
         f"{_budget(outcome):>12}"
         f"{_count(queries):>6}{_seconds(outcome.seconds):>6}"
     )
+
+
+def _interval(outcome: Outcome, level: float) -> str:
+    interval = outcome.interval(level)
+    return f"{100 * interval.low:.1f}-{100 * interval.high:.1f}"
 
 
 def _count(queries: float) -> str:
@@ -136,31 +142,40 @@ def _budget(outcome: Outcome) -> str:
     return f"{outcome.eps:.3g}{steps}"
 
 
-def _headline(results: Results, closed: bool) -> list[str]:
-    """A sentence for each model and, where the run came to its end, the verdict."""
-    said = [*headline.sentences(results), *([headline.verdict(results)] if closed else [])]
-    return [line for sentence in said for line in _wrap(sentence)]
+def _headline(summary: Summary) -> list[str]:
+    """A sentence for each model and, where the run came to its end, the verdict.
+
+    A squeezed float network, which no device runs, has its sentence with -v.
+    """
+    results = summary.results
+    said = headline.by_model(results)
+    if not summary.verbose:
+        said.pop((SQUEEZED, "float32"), None)
+    last = [headline.verdict(results)] if summary.closed else []
+    return [line for sentence in (*said.values(), *last) for line in wrap(sentence)]
 
 
 def _worst(results: Results, options: Options) -> list[str]:
-    """The cells of the user's models that withstood least, of each budget the worst one first."""
-    derived = derived_origins(results.models)
-    cells = [
-        cell
-        for cell in results.outcomes
-        if cell.defense or cell.width not in derived or cell.width != "float32"
-    ]
-    if not cells:
-        return []
-    ordered = sorted(cells, key=lambda cell: (cell.accuracy, cell.mode != "direct", cell.id))
+    """The cell of each budget in which the user's models withstood least, the worst one first.
+
+    An attack without a budget goes on until nothing is left, which says little of a model.
+    """
+    own = [o for o in results.outcomes if not is_twin(results.models, o.defense, o.width)]
+    cells = [cell for cell in own if cell.eps is not None] or own
     budgets: dict[tuple[str, float | None], Outcome] = {}
-    for cell in ordered:
+    for cell in sorted(cells, key=lambda cell: (cell.accuracy, cell.mode != "direct", cell.id)):
         budgets.setdefault((cell.norm, cell.eps), cell)
-    first = [cell for cell in ordered if cell in budgets.values()]
-    rest = [cell for cell in ordered if cell not in first]
-    shown = [*first, *rest][:WORST_CELLS]
-    level = 1 - options.alpha
-    return [HEADING, *(cell_line(cell, level) for cell in shown), *_cut_short(cells)]
+    shown = list(budgets.values())[:WORST_CELLS]
+    lines = [line for cell in shown for line in wrap(_worst_line(cell, 1 - options.alpha))]
+    return [*lines, *_cut_short(own)]
+
+
+def _worst_line(outcome: Outcome, level: float) -> str:
+    """Such as `worst at 2/255: int8-pgd-2/255-direct 43.0 % of 100 (33.1-53.3 %)`."""
+    norm = "" if outcome.norm in ("", "linf") else f"{outcome.norm.upper()} "
+    at = f" at {norm}{outcome.budget_label}" if outcome.eps is not None else ""
+    share = f"{100 * outcome.accuracy:.1f} % of {len(outcome)} ({_interval(outcome, level)} %)"
+    return f"worst{at}: {outcome.id} {share}"
 
 
 def _short(summary: Summary) -> list[str]:
@@ -168,7 +183,7 @@ def _short(summary: Summary) -> list[str]:
     results, gate = summary.results, summary.gate
     refused = [f"cache: {results.notes['cache']}"] if "cache" in results.notes else []
     problems = [*gate.accepted, *map(_message, failures(results)), *gate.warnings, *refused]
-    lines = [line for problem in problems[:PROBLEMS] for line in _wrap(problem)]
+    lines = [line for problem in problems[:PROBLEMS] for line in wrap(problem)]
     if len(problems) > PROBLEMS:
         lines.append(f"... and {len(problems) - PROBLEMS} more")
     values = Counter(verdict.value for verdict in results.verdicts)
@@ -179,7 +194,7 @@ def _short(summary: Summary) -> list[str]:
         "test not run": sum(map(len, not_run(results).values())),
     }
     told = ", ".join(f"{n} {name}" for name, n in _plural(counts).items() if n)
-    more = _wrap(f"{told}; -v shows all, --qnn-report=DIR a page")
+    more = wrap(f"{told}; -v shows all, --qnn-report=DIR a page")
     return [*lines, *_compared(summary), *more]
 
 
@@ -204,7 +219,7 @@ def _cells(results: Results, options: Options) -> list[str]:
     return [
         HEADING,
         *(cell_line(outcome, level) for outcome in ordered),
-        *_wrap(f"{UNITS}; asked: queries and gradients per sample; {100 * level:g} % "
+        *wrap(f"{UNITS}; asked: queries and gradients per sample; {100 * level:g} % "
                "Clopper-Pearson interval"),
         *_clean(ordered),
         *_cut_short(ordered),
@@ -219,35 +234,35 @@ def _clean(outcomes: list[Outcome]) -> list[str]:
         f"{f'{defense} ' if defense else ''}{width} {100 * accuracy[defense, width]:.1f} %"
         for defense, width in sorted(accuracy, key=lambda key: (key[0], WIDTHS.index(key[1])))
     )
-    return _wrap(f"clean accuracy on these samples: {text}")
+    return wrap(f"clean accuracy on these samples: {text}")
 
 
 def _cut_short(outcomes: list[Outcome]) -> list[str]:
     """Cells in which a time or query budget ended before the attack did."""
     counts = [(int(outcome.exhausted.sum()), outcome.id) for outcome in outcomes]
     text = ", ".join(f"{n} samples of {name}" for n, name in counts if n)
-    return _wrap(f"CUT SHORT by a budget, not robust: {text}") if text else []
+    return wrap(f"CUT SHORT by a budget, not robust: {text}") if text else []
 
 
 def _required(ordered: Iterable[Outcome], results: Results, options: Options) -> list[str]:
     """The cells below their --qnn-min-accuracy; without one, a line that says so."""
     if not options.min_accuracy:
-        return _wrap("no --qnn-min-accuracy: the accuracies above were measured, none is required")
+        return wrap("no --qnn-min-accuracy: the accuracies above were measured, none is required")
     lines = []
     for outcome in ordered:
         threshold = strictest(options.min_accuracy, outcome.id)
         if threshold and is_below(outcome, options.min_accuracy, results.sequential):
             text = f"{100 * outcome.accuracy:.1f} %, required {100 * threshold.accuracy:g} %"
-            lines += _wrap(f"BELOW --qnn-min-accuracy: {outcome.id} {text}")
+            lines += wrap(f"BELOW --qnn-min-accuracy: {outcome.id} {text}")
     return lines
 
 
 def _sequential(results: Results) -> list[str]:
     """The claims that --qnn-sequential watched, and when their cells stopped."""
     records = results.sequential
-    lines = [line for record in records for line in _wrap(f"SEQUENTIAL: {record.cell} {record}")]
+    lines = [line for record in records for line in wrap(f"SEQUENTIAL: {record.cell} {record}")]
     if any(record.attacked < record.planned for record in records):
-        lines += _wrap("intervals of stopped cells take their number of samples as fixed")
+        lines += wrap("intervals of stopped cells take their number of samples as fixed")
     return lines
 
 
@@ -262,7 +277,7 @@ def _derived(results: Results) -> list[str]:
         line
         for width in WIDTHS
         if width in origins
-        for line in _wrap(f"{width} was not given; {origins[width]}")
+        for line in wrap(f"{width} was not given; {origins[width]}")
     ]
 
 
@@ -271,7 +286,7 @@ def _verdicts(results: Results, options: Options) -> list[str]:
     return [
         line
         for verdict in sorted(results.verdicts, key=lambda verdict: verdict.name)
-        for line in _wrap(f"{_value(verdict, reported)}: {verdict.name}. {_words(verdict)}")
+        for line in wrap(f"{_value(verdict, reported)}: {verdict.name}. {_words(verdict)}")
     ]
 
 
@@ -289,14 +304,14 @@ def _words(verdict: Verdict) -> str:
 
 def _notes(results: Results) -> list[str]:
     notes = sorted(results.notes.items())
-    return [line for name, text in notes for line in _wrap(f"{name}: {text}")]
+    return [line for name, text in notes for line in wrap(f"{name}: {text}")]
 
 
 def _skipped(results: Results) -> list[str]:
     return [
         line
         for reason, tests in not_run(results).items()
-        for line in _wrap(f"NOT RUN: {', '.join(_counted(tests))}: {reason}")
+        for line in wrap(f"NOT RUN: {', '.join(_counted(tests))}: {reason}")
     ]
 
 
@@ -311,7 +326,7 @@ def _counted(nodeids: list[str]) -> list[str]:
 
 def _baseline(summary: Summary) -> list[str]:
     """The judgement of the gate, cell by cell."""
-    judged = [line for text in summary.gate.lines for line in _wrap(text)]
+    judged = [line for text in summary.gate.lines for line in wrap(text)]
     return [*judged, *_compared(summary)]
 
 
@@ -320,25 +335,19 @@ def _compared(summary: Summary) -> list[str]:
     gate, recorded = summary.gate, summary.recorded
     if recorded is None:
         return []
-    lines = _wrap(f"baseline {summary.options.baseline} of {recorded.created}: {gate.counts}")
+    lines = wrap(f"baseline {summary.options.baseline} of {recorded.created}: {gate.counts}")
     if gate.problems:
         command = f"{summary.results.command} --qnn-update"
-        lines += _wrap(f"to accept this run as the baseline: {command}")
+        lines += wrap(f"to accept this run as the baseline: {command}")
     return lines
 
 
 def _files(summary: Summary) -> list[str]:
     """The files that the run wrote, and the lines that a job of GitHub's shows."""
     lines = [f"wrote {path}" for path in summary.written]
-    lines += [line for text in summary.unwritten for line in _wrap(text)]
+    lines += [line for text in summary.unwritten for line in wrap(text)]
     return [*lines, *(error_lines(summary.results) if summary.closed else ())]
 
 
 def _distance(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3g}"
-
-
-def _wrap(text: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from pytest_qnnrobust.evaluation.worst_case import WorstCase, models, nearest, worst_cases
 from pytest_qnnrobust.results.document import RequirementRecord, Results
-from pytest_qnnrobust.results.provenance import derived_origins
+from pytest_qnnrobust.results.provenance import is_twin
+from pytest_qnnrobust.results.wrapping import WIDTH
 
 PASSED, FAILED, MEASURED = "passed", "failed", "measured"
 """The states of a run; measured: nothing that was required was decided."""
@@ -50,23 +51,24 @@ def cases(results: Results) -> dict[tuple[str, str], list[WorstCase]]:
 
     The float twin that was derived from an integer file is no model of the user's.
     """
-    derived = derived_origins(results.models)
     return {
-        (defense, width): worst_cases(results.outcomes, defense, width)
-        for defense, width in models(results.outcomes)
-        if defense or width != "float32" or width not in derived
+        model: worst_cases(results.outcomes, *model)
+        for model in models(results.outcomes)
+        if not is_twin(results.models, *model)
     }
 
 
 def sentences(results: Results) -> list[str]:
     """A sentence for each model that was attacked directly, the one that ships first, such as
     `int8: 88.0 % clean -> 12.0 % at 2/255, 0.0 % at 8/255 (worst of 4 attacks); nearest example
-    L2 0.12`.
+    L2 0.12`. The last part is `L2 0.12` alone where that makes the sentence fit a line.
     """
-    return [
-        _sentence(results, defense, width, worst)
-        for (defense, width), worst in cases(results).items()
-    ]
+    return list(by_model(results).values())
+
+
+def by_model(results: Results) -> dict[tuple[str, str], str]:
+    """The `sentences` by (defense, width)."""
+    return {model: _sentence(results, *model, worst) for model, worst in cases(results).items()}
 
 
 def verdict(results: Results) -> str:
@@ -108,7 +110,10 @@ def _sentence(results: Results, defense: str, width: str, worst: list[WorstCase]
     distance = nearest(results.outcomes, defense, width)
     if math.isinf(distance):
         return f"{text}; no example found for half of the samples or more"
-    return text if math.isnan(distance) else f"{text}; nearest example L2 {distance:.2g}"
+    if math.isnan(distance):
+        return text
+    brief, whole = (f"{text}; {name}L2 {distance:.2g}" for name in ("", "nearest example "))
+    return brief if len(brief) <= WIDTH < len(whole) else whole
 
 
 def _first_problem(results: Results) -> str:

@@ -72,7 +72,7 @@ def test_a_range_from_a_bad_calibration_is_tested_in_the_recorded_domain(
     assert "allowed -2 points" in text
     assert "inputs in 0..1: as the baseline records" in text
     accepted = one_cell("--qnn-update", model=narrow)
-    assert "inputs in 0..0.3: what the int8 input" in summary(accepted)
+    assert "40 samples of digits40.npz (0..0.3)" in summary(accepted)
 
 
 def test_another_usual_domain_is_other_data(one_cell, recorded, tmp_path) -> None:

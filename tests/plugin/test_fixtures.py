@@ -25,7 +25,7 @@ def test_evaluate_in_a_users_test(pytester: pytest.Pytester, run, digits) -> Non
     )
     result = run(own)
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["int8-noise-8/255-direct*10*"])
+    result.stdout.fnmatch_lines(["worst at 8/255: int8-noise-8/255-direct * of 10 *"])
 
 
 def test_an_attack_that_does_not_fit_the_model_fails_with_one_line(pytester, run, digits) -> None:

@@ -27,8 +27,7 @@ def test_gate_runs_in_any_folder_and_only_the_suite(pytester: pytest.Pytester, r
     result.stdout.fnmatch_lines(
         [
             "qnnrobust: int8 digits_int8.tflite (tflm, double scales)",
-            "qnnrobust: 40 samples of digits40.npz, uint8 images, inputs in 0..1: *",
-            "qnnrobust: profile smoke, 8 samples attacked, seed 0",
+            "qnnrobust: 8 of 40 samples of digits40.npz (uint8 images, inputs in 0..1: what*",
             "qnnrobust: Linf 2/255 (0.007843, 2 int8 steps), 8/255 (0.03137, 8 int8 steps)",
             "robustness_tests/test_direct.py*",
             "int8: 100.0 % clean -> *",
@@ -41,6 +40,40 @@ def test_gate_runs_in_any_folder_and_only_the_suite(pytester: pytest.Pytester, r
         result
     )
     assert "int8-noise-8/255-surrogate" in result.stdout.str()
+
+
+def test_a_run_prints_few_lines_that_fit_the_terminal(run, digits) -> None:
+    result = run("--qnn-int8", INT8, "--qnn-data", digits, *FEW)
+    lines = result.outlines
+    assert result.ret == 0
+    assert len(lines) < 25
+    assert all(len(line) <= 80 for line in lines if not line.startswith("rootdir: "))
+    assert [i for i, line in enumerate(lines) if not line] == [lines.index("")], "one blank line"
+    assert lines[2:4] == [
+        "qnnrobust: int8 digits_int8.tflite (tflm, double scales)",
+        "qnnrobust: 8 of 40 samples of digits40.npz (0..1), profile smoke, seed 0",
+    ]
+
+
+def test_models_that_are_run_alike_share_a_line_of_the_header(run, digits) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-int16", INT16, "--qnn-data", digits, *FEW)
+    result = run(*args, "-k", "int8-noise")
+    result.stdout.fnmatch_lines(
+        [
+            "qnnrobust: int16 digits_int16.tflite, int8 digits_int8.tflite (tflm, double",
+            "  scales)",
+        ],
+        consecutive=True,
+    )
+
+
+def test_requirements_end_the_last_line_of_the_tests(run, digits) -> None:
+    args = ("--qnn-int8", INT8, "--qnn-data", digits, *FEW, "--qnn-min-accuracy=int8-worst:0.1")
+    result = run(*args, "-m", "qnn_gate or qnn_clean")
+    shown = [line for line in result.outlines if line.endswith("%]")]
+    assert [line.count("%]") for line in shown] == [1] * len(shown)
+    assert shown[-1].startswith("robustness_tests/test_gate.py .")
+    assert shown[-1].endswith("[100%]")
 
 
 def test_paths_replace_the_suite(pytester: pytest.Pytester, run) -> None:
@@ -88,7 +121,7 @@ def test_without_data_laws_run_and_the_last_line_says_so(run) -> None:
 def test_ini_data_makes_a_model_alone_enough(pytester: pytest.Pytester, run, digits) -> None:
     pytester.makeini(f"[pytest]\nqnn_data = {digits}\n")
     result = run("--qnn-model", INT8, *FEW, "-k", "test_direct")
-    assert "int8-noise-2/255-direct" in result.stdout.str()
+    assert "int8-fgsm-2/255-direct" in result.stdout.str()
     result.stdout.no_fnmatch_line("*NOT measured*")
 
 
@@ -202,7 +235,7 @@ def test_a_second_run_reads_finished_attacks_from_the_cache_folder(
     pytester: pytest.Pytester, run, digits
 ) -> None:
     args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=8", "--qnn-attack=square-linf")
-    args += ("--qnn-cache-dir=kept", "--qnn-eps=0.015", "-k", "test_direct and int8")
+    args += ("--qnn-cache-dir=kept", "--qnn-eps=0.015", "-vk", "test_direct and int8")
     first = run(*args)
     kept = {path: path.stat().st_ino for path in (pytester.path / "kept").glob("*.npz")}
     assert len(kept) == 1
@@ -226,7 +259,7 @@ def test_gradients_may_come_from_elsewhere(run, digits) -> None:
 def test_the_budget_of_the_run_is_that_of_an_attack_of_art(run, digits) -> None:
     pytest.importorskip("art")
     args = ("--qnn-int8", INT8, "--qnn-data", digits, "--qnn-samples=6", "--qnn-eps=0.1")
-    result = run(*args, "--qnn-attack=art:FastGradientMethod,fab", "-m", "qnn_direct")
+    result = run(*args, "--qnn-attack=art:FastGradientMethod,fab", "-vm", "qnn_direct")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["int8-art:FastGradientMethod-direct*", "int8-fab-direct*"])
     rows = result.outlines
