@@ -79,8 +79,7 @@ class Progress:
     def erase(self) -> None:
         """Erase the note on a terminal, where pytest goes on writing."""
         if self._length and self._terminal.isatty:
-            with self._capture.global_and_fixture_disabled():
-                self._terminal.write(" " * self._length + "\b" * self._length, flush=True)
+            self._write_and_return(" " * self._length)
         self._length = 0
 
     def _seconds(self, now: float, part: float) -> float | None:
@@ -102,20 +101,26 @@ class Progress:
             return
         run = "run " if self._left is not None else ""
         rest = f"{run}{duration(seconds)} left" if seconds is not None else ""
-        with self._capture.global_and_fixture_disabled():
-            if on_terminal:
-                self._write_behind_cursor(" " + ", ".join(filter(None, (rest, text))))
-                self._shown = now
-            elif rest and (start := self._place(len(rest) + 2, now)) is not None:
+        if on_terminal:
+            self._write_behind_cursor(" " + ", ".join(filter(None, (rest, text))))
+            self._shown = now
+        elif rest and (start := self._place(len(rest) + 2, now)) is not None:
+            with self._capture.global_and_fixture_disabled():
                 self._terminal.write(f"{start}({rest})", flush=True)
-                self._shown = now
+            self._shown = now
 
     def _write_behind_cursor(self, note: str) -> None:
         room = WIDTH - self._terminal._tw.width_of_current_line - 2
         note = note[: max(room, 0)]
         self._length = max(self._length, len(note))
-        shown = note.ljust(self._length)
-        self._terminal.write(shown + "\b" * len(shown), flush=True)
+        self._write_and_return(note.ljust(self._length))
+
+    def _write_and_return(self, text: str) -> None:
+        """Write past pytest's writer, which would count the text as a part of its line."""
+        with self._capture.global_and_fixture_disabled():
+            file = self._terminal._tw._file
+            file.write(text + "\b" * len(text))
+            file.flush()
 
     def _place(self, length: int, now: float) -> str | None:
         """What goes before a note in a log: nothing, or an end of line; None where it must wait."""

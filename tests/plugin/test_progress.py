@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from io import StringIO
 
 import pytest
+from _pytest._io import TerminalWriter
 
 from pytest_qnnrobust.plugin import progress as progress_module
 from pytest_qnnrobust.plugin.progress import Progress
@@ -20,10 +22,13 @@ class Screen:
         self.written: list[str] = []
         self.isatty = isatty
         self.width_of_current_line = column
-        self._tw = self
+        self._tw = self._file = self
 
     def write(self, text: str, flush: bool = False) -> None:
         self.written.append(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
 
     def global_and_fixture_disabled(self) -> nullcontext[None]:
         return nullcontext()
@@ -128,6 +133,17 @@ def test_a_run_that_is_soon_over_has_no_notes(clock: Clock) -> None:
         progress.finish("t::0")
         progress.begin("t::1")
         assert screen.written == []
+
+
+def test_a_note_does_not_move_what_pytest_writes_at_the_end_of_a_line(
+    screen: Screen, clock: Clock
+) -> None:
+    screen._tw = TerminalWriter(StringIO())  # type: ignore[assignment]
+    progress = progress_on(screen)
+    progress.expect(TimeLeft(RUN, pace=400 / 17))
+    progress.begin("t::0")
+    assert "run 20 min left" in screen._tw._file.getvalue()  # type: ignore[attr-defined]
+    assert screen._tw.width_of_current_line == 0
 
 
 def test_a_note_is_gone_before_pytest_writes_on(screen: Screen, clock: Clock) -> None:
