@@ -1,6 +1,6 @@
 """Random graphs on our interpreter and on TFLM's: every activation has to be equal.
 
-    python -m benchmarks.conformance [--graphs 5000] [--compiled-every 5] [--seed N]
+    python -m benchmarks.conformance [--graphs 5000] [--native-every 5] [--seed N]
 
 Graphs come from `strategies.tflite_graphs`, int8 and int16x8, of one to six operators, each with
 two drawn samples. Prints how often each operator was compared and the time. A difference stops the
@@ -25,21 +25,21 @@ from tests.tflite.conformance import check_conformance, check_outputs_are_inert
 class Conformance:
     """Compares drawn graphs and counts; `failing` is the smallest pair that was seen to differ."""
 
-    def __init__(self, compiled_every: int) -> None:
-        self.compiled_every = compiled_every
+    def __init__(self, native_every: int) -> None:
+        self.native_every = native_every
         self.graphs: Counter[str] = Counter()
         self.operators: Counter[tuple[str, str]] = Counter()
         self.sizes: Counter[int] = Counter()
-        self.compiled = 0
+        self.native = 0
         self.values = 0
         self.failing: tuple[SmallGraph, np.ndarray] | None = None
 
     def check(self, graph: SmallGraph, q: np.ndarray) -> None:
         try:
             check_conformance(graph, q)
-            if self.graphs.total() % self.compiled_every == 0:
-                self.compiled += 1
-                check_conformance(graph, q, "compiled")
+            if self.graphs.total() % self.native_every == 0:
+                self.native += 1
+                check_conformance(graph, q, "native")
                 check_outputs_are_inert(graph, q)
         except AssertionError:
             self.failing = graph, q
@@ -68,7 +68,7 @@ class Conformance:
                 *rows,
                 f"graphs: {self.graphs.total()} ({graphs}), by number of operators {sizes}",
                 f"operators: {self.operators.total()}, activation values compared: {self.values}",
-                f"of these, {self.compiled} graphs on the compiled engine, too",
+                f"of these, {self.native} graphs on the native core, too",
                 f"{seconds:.0f} s",
             ]
         )
@@ -77,10 +77,10 @@ class Conformance:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--graphs", type=int, default=5000)
-    parser.add_argument("--compiled-every", type=int, default=5)
+    parser.add_argument("--native-every", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    conformance = Conformance(arguments.compiled_every)
+    conformance = Conformance(arguments.native_every)
 
     @hypothesis.seed(arguments.seed)
     @hypothesis.settings(

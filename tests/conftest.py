@@ -25,8 +25,6 @@ for profile, examples in (("pull-request", PULL_REQUEST), ("nightly", NIGHTLY)):
         profile, max_examples=examples, derandomize=True, deadline=None
     )
 
-ENGINE = Path(__file__).parent / "tflite"
-NEVER = 1 << 62
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -70,20 +68,6 @@ def shared() -> Path:
     if not (SHARED / "models").is_dir():
         pytest.skip(f"no real models: {SHARED} is absent")
     return SHARED
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_xla(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Leave out XLA, which compiles for seconds what a test then asks a few times.
-
-    tests/tflite has it, and proves the same integers with and without it.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        if ENGINE not in request.path.parents:
-            from pytest_qnnrobust.tflite import compiled
-
-            patch.setattr(compiled, "FUSE_FROM", NEVER)
-        yield
 
 
 @pytest.fixture(scope="session")

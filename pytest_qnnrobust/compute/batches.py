@@ -17,9 +17,6 @@ CHUNK = 256
 BUCKETS = (16, 32, 64, 128, CHUNK)
 """Batch sizes of a float network."""
 
-MAX_VALUES = 1 << 26
-"""Values of an activation of a whole batch: 512 MiB in float64."""
-
 CALL = 8
 """Cost of one more call, in samples of padding that it has to save."""
 
@@ -30,11 +27,6 @@ def bucket(n: int, buckets: tuple[int, ...] = BUCKETS) -> int:
         if n <= size:
             return size
     return -(-n // buckets[-1]) * buckets[-1]
-
-
-def fitting(buckets: tuple[int, ...], values: int) -> tuple[int, ...]:
-    """The buckets in which activations of `values` values a sample fit memory; at least (1,)."""
-    return tuple(size for size in buckets if size * values <= MAX_VALUES) or (1,)
 
 
 def pieces(n: int, buckets: tuple[int, ...] = BUCKETS) -> list[tuple[slice, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache
@@ -16,10 +17,11 @@ INTRAOP, INTEROP = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
 
 @lru_cache(maxsize=1)
 def thread_count() -> int:
-    """Threads that TensorFlow may use, by its own settings or the processors there are."""
-    import tensorflow as tf
-
-    chosen = tf.config.threading.get_intra_op_parallelism_threads()
+    """Threads that a computation may use: TensorFlow's own setting, or the processors there are."""
+    # Where nothing imported it, nobody can have set anything; the import takes seconds.
+    tensorflow = sys.modules.get("tensorflow")
+    threading = getattr(getattr(tensorflow, "config", None), "threading", None)
+    chosen = threading.get_intra_op_parallelism_threads() if threading else 0
     return int(chosen or os.environ.get(INTRAOP) or available_processors())
 
 

@@ -90,6 +90,8 @@ def straight_through_logits(interpreter: Interpreter, twin: FloatTwin) -> Callab
     # The final SOFTMAX is not part of the logits: it would be computed for nothing.
     behind_logits = plan.output.index if plan.logits is not plan.output else None
     wanted = tuple(step.output for step in plan.steps if step.output != behind_logits)
+    dtypes = [plan.graph.tensors[index].dtype for index in wanted]
+    shapes = [plan.shapes[index] for index in wanted]
 
     def logits(x: Any) -> Any:
         import tensorflow as tf
@@ -97,7 +99,13 @@ def straight_through_logits(interpreter: Interpreter, twin: FloatTwin) -> Callab
         # x lies on the grid already, so that rounding only removes float32's last bits.
         scaled = tf.cast(tf.stop_gradient(x), tf.float64) / plan.input.scale
         q = tf.cast(tf.round(scaled) + plan.input.zero_point, plan.input.dtype)
-        exact = interpreter.compiled.trace(q, wanted)
+        # On the calling thread: the samples are shared among threads around this function. Not
+        # stateful: TensorFlow may then leave it out where nobody reads it.
+        exact = tf.numpy_function(
+            lambda q: interpreter.tensors_on_this_thread(q, wanted), [q], dtypes, stateful=False
+        )
+        for activation, shape in zip(exact, shapes, strict=True):
+            activation.set_shape((q.shape[0], *shape))
         return twin(x, dict(zip(wanted, exact, strict=True)))
 
     return logits

@@ -18,7 +18,7 @@ MODULES = """
     models.load models.integer models.float_graph models.litert models.keras models.keras_files
     data.samples data.sources data.domain results.document evaluation.cells
     gate.suppressions evaluation.cache
-    tflite.flatbuffer tflite.graph tflite.plan tflite.kernels tflite.compiled tflite.lowering
+    tflite.flatbuffer tflite.graph tflite.plan tflite.kernels tflite.native tflite.interpreter
     tflite.affine tflite.surrogate tflite.fixed_point
 """.split()  # noqa: SIM905
 LARGEST = 1 << 18

@@ -18,7 +18,7 @@ Arrays = list[NDArray[Any]]
 
 
 def ours(
-    graph: SmallGraph, q: NDArray[Any], engine: Literal["compiled", "reference"] = "reference"
+    graph: SmallGraph, q: NDArray[Any], engine: Literal["native", "reference"] = "reference"
 ) -> Arrays:
     """Every activation but the input, then the classifier's output, by our interpreter."""
     read = read_graph(graph.to_tflite())
@@ -56,7 +56,7 @@ def theirs(graph: SmallGraph, q: NDArray[Any]) -> Arrays:
 
 
 def check_conformance(
-    graph: SmallGraph, q: NDArray[Any], engine: Literal["compiled", "reference"] = "reference"
+    graph: SmallGraph, q: NDArray[Any], engine: Literal["native", "reference"] = "reference"
 ) -> None:
     """Raise AssertionError, naming the activation, where one value differs."""
     names = [f"activation {i + 1} ({name})" for i, name in enumerate(graph.names)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.tflite.accumulate import LARGEST_PLANE, Planes, choose_planes
 from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.kernels import prepare
@@ -48,19 +47,3 @@ def test_bound_holds_for_sign_aligned_inputs(name: str) -> None:
     )
     assert (reached <= kernel.accumulator_bound).all()
     assert (reached.max(axis=(0, 1)) * 2.2 > kernel.accumulator_bound).all()
-
-
-@pytest.mark.parametrize("dtype", ["int8", "int16"])
-def test_float32_sums_only_what_24_bits_hold(dtype: str) -> None:
-    largest = 2**24 // 128
-    for magnitude, engine in ((largest, "float32"), (largest + 1, "float64")):
-        planes = choose_planes(dtype, np.array([1, magnitude]), ("float32", "float64"))
-        assert planes.engine == engine
-
-
-def test_planes_of_16_bits_stay_within_the_bound_of_their_engine() -> None:
-    q = np.arange(-(2**15), 2**15)
-    planes = Planes("float32", "int16")
-    parts = [part.numpy().astype(np.int64) for part in planes.cut(q)]
-    assert max(np.abs(part).max() for part in parts) == LARGEST_PLANE["float32"]
-    np.testing.assert_array_equal(np.dot(planes.weights, parts), q)

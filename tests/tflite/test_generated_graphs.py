@@ -59,7 +59,7 @@ BRANCHED = SmallGraph(
 
 def test_both_engines_equal_tflm_on_a_graph_with_a_branch() -> None:
     q = np.random.default_rng(0).integers(-128, 128, (9, 3, 3, 2)).astype(np.int8)
-    for engine in ("reference", "compiled"):
+    for engine in ("reference", "native"):
         check_conformance(BRANCHED, q, engine)
     assert [len(np.unique(values)) > 5 for values in theirs(BRANCHED, q)] == [True] * 4
 

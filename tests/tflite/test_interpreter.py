@@ -9,6 +9,7 @@ import pytest
 
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import QnnRobustError
+from pytest_qnnrobust.tflite import interpreter
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.interpreter import Interpreter
 from tests.tflite.tflm import run_tflm
@@ -35,62 +36,77 @@ def probes(interpreter: Interpreter, images: np.ndarray, count: int, seed: int =
     return np.concatenate([images, extremes, hot.reshape(10, *shape), noise]).astype(tensor.dtype)
 
 
-@pytest.fixture(scope="module")
-def compiled_demo() -> dict[str, Interpreter]:
-    """The demo's integer models, which these tests trace and compile once."""
-    return {name: Interpreter(read_graph(demo_path(name).read_bytes())) for name in DEMO}
-
-
 @pytest.mark.parametrize("name", DEMO)
-def test_demo_models_equal_tflm(compiled_demo: dict[str, Interpreter], name: str) -> None:
-    data, compiled = demo_path(name).read_bytes(), compiled_demo[name]
-    reference = Interpreter(read_graph(data), engine="reference")
-    q = probes(compiled, np.empty((0, *compiled.input_shape)), 200)
+def test_demo_models_equal_tflm(name: str) -> None:
+    data = demo_path(name).read_bytes()
+    fast, reference = (
+        Interpreter(read_graph(data)),
+        Interpreter(read_graph(data), engine="reference"),
+    )
+    q = probes(fast, np.empty((0, *fast.input_shape)), 200)
     oracle = run_tflm(data, [q])
-    np.testing.assert_array_equal(compiled.invoke(q), oracle)
+    np.testing.assert_array_equal(fast.invoke(q), oracle)
     np.testing.assert_array_equal(reference.invoke(q), oracle)
 
 
 @pytest.mark.parametrize("name", DEMO)
-def test_every_activation_is_the_same_in_both_engines(
-    compiled_demo: dict[str, Interpreter], name: str
-) -> None:
-    compiled = compiled_demo[name]
-    reference = Interpreter(read_graph(demo_path(name).read_bytes()), engine="reference")
-    wanted = [step.output for step in compiled.plan.steps]
-    q = probes(compiled, np.empty((0, *compiled.input_shape)), 70)
-    for ours, theirs in zip(compiled.tensors(q, wanted), reference.tensors(q, wanted), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+def test_every_activation_is_the_same_in_both_engines(name: str) -> None:
+    fast = Interpreter(read_graph(demo_path(name).read_bytes()))
+    same_activations(fast, probes(fast, np.empty((0, *fast.input_shape)), 70))
+
+
+def same_activations(fast: Interpreter, q: np.ndarray) -> None:
+    """Compare every activation, on all threads and on one, with the NumPy kernels'."""
+    reference = Interpreter(fast.plan.graph, engine="reference")
+    wanted = [step.output for step in fast.plan.steps]
+    expected = reference.tensors(q, wanted)
+    for found in (fast.tensors(q, wanted), fast.tensors_on_this_thread(q, wanted)):
+        for step, ours, theirs in zip(fast.plan.steps, found, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs, step.operator.name)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 64, 65, 300])
-def test_any_batch_size_gives_the_same_integers(
-    compiled_demo: dict[str, Interpreter], size: int
-) -> None:
-    interpreter = compiled_demo[DEMO[0]]
-    q = probes(interpreter, np.empty((0, *interpreter.input_shape)), 300)
-    whole = interpreter.invoke(q)
-    part = interpreter.invoke(q[:size])
+def test_any_batch_size_gives_the_same_integers(size: int) -> None:
+    model = Interpreter(read_graph(demo_path(DEMO[0]).read_bytes()))
+    q = probes(model, np.empty((0, *model.input_shape)), 300)
+    whole = model.invoke(q)
+    part = model.invoke(q[:size])
     assert part.shape == (size, whole.shape[1])
     np.testing.assert_array_equal(part, whole[:size])
 
 
+def test_a_large_activation_is_computed_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = Interpreter(read_graph(demo_path(DEMO[0]).read_bytes()), engine="reference")
+    q = probes(small, np.empty((0, *small.input_shape)), 20)
+    whole = small.invoke(q)
+    monkeypatch.setattr(interpreter, "MAX_VALUES", 3 * small.plan.largest)
+    sizes: list[int] = []
+    first = small.plan.steps[0].kernel
+    run = type(first).run
+    monkeypatch.setattr(
+        type(first), "run", lambda self, *x: (sizes.append(len(x[0])), run(self, *x))[1]
+    )
+    np.testing.assert_array_equal(small.invoke(q), whole)
+    assert max(sizes) == 3
+
+
 @pytest.mark.parametrize("bad", [np.zeros((2, 3), np.int8), np.zeros((1, 8, 8, 1), np.float32)])
 def test_refuses_other_inputs(bad: np.ndarray) -> None:
-    interpreter = Interpreter(read_graph(demo_path(DEMO[0]).read_bytes()))
+    model = Interpreter(read_graph(demo_path(DEMO[0]).read_bytes()))
     with pytest.raises(QnnRobustError, match="expected int8 integers of shape"):
-        interpreter.invoke(bad)
+        model.invoke(bad)
 
 
 @pytest.mark.parametrize("name", INTEGER_FILES)
 def test_real_models_equal_tflm(shared: Path, name: str) -> None:
     data = (shared / "models" / f"{name}.tflite").read_bytes()
-    interpreter = Interpreter(read_graph(data))
-    tensor = interpreter.plan.input
-    images = np.empty((0, *interpreter.input_shape))
+    model = Interpreter(read_graph(data))
+    tensor = model.plan.input
+    images = np.empty((0, *model.input_shape))
     if name.startswith("cifar"):
         with np.load(shared / "data" / "cifar10_test.npz") as archive:
             pixels = archive["x"][:100].astype(np.float64) / 255
         images = np.round(pixels / tensor.scale) + tensor.zero_point
-    q = probes(interpreter, images, 200)
-    np.testing.assert_array_equal(interpreter.invoke(q), run_tflm(data, [q]))
+    q = probes(model, images, 200)
+    np.testing.assert_array_equal(model.invoke(q), run_tflm(data, [q]))
+    same_activations(model, q[-20:])

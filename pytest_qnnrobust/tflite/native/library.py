@@ -1,0 +1,71 @@
+"""The compiled core: where it is, whether it can be used here, and for which instruction set."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pytest_qnnrobust.errors import QnnRobustError, expected
+from pytest_qnnrobust.tflite.native.structures import INTERFACE, Run
+
+FILE = "_core.so"
+"""Name of the library beside this module, whatever the platform calls one."""
+
+ISA = "QNNROBUST_ISA"
+"""Environment variable that chooses an instruction set; `none` leaves the core aside."""
+
+INSTRUCTION_SETS = ("portable", "avx2")
+"""By the core's numbers, best last."""
+
+
+@dataclass(frozen=True)
+class Library:
+    """The core, and the instruction set that it computes with."""
+
+    functions: Any
+    isa: str
+
+    def run(self, call: Run) -> None:
+        """Compute one call; the interpreter's lock is released meanwhile. Raises MemoryError."""
+        number = INSTRUCTION_SETS.index(self.isa)
+        if self.functions.qnn_run(ctypes.byref(call), number):
+            raise MemoryError(f"no {2 * (call.arena + call.scratch)} bytes for the activations")
+
+
+def library() -> Library | None:
+    """The core, or None where it cannot be used (`missing` says why).
+
+    Raises QnnRobustError where QNNROBUST_ISA names an instruction set that is not to be had.
+    """
+    return _load(os.environ.get(ISA, ""))[0]
+
+
+def missing() -> str:
+    """Why there is no core; "" where there is one."""
+    return _load(os.environ.get(ISA, ""))[1]
+
+
+@lru_cache(maxsize=8)
+def _load(wanted: str) -> tuple[Library | None, str]:
+    if wanted == "none":
+        return None, f"{ISA}=none"
+    if wanted and wanted not in INSTRUCTION_SETS:
+        among = ", ".join((*INSTRUCTION_SETS, "none"))
+        raise expected(f"{ISA} to be one of {among}", isa=wanted)
+    path = Path(__file__).with_name(FILE)
+    if not path.is_file():
+        return None, "it was not compiled: there was no C++ compiler when the package was installed"
+    try:
+        functions = ctypes.CDLL(str(path))
+    except OSError as error:
+        return None, f"{path.name} cannot be loaded: {error}"
+    if functions.qnn_interface() != INTERFACE:
+        return None, f"{path.name} is of another version; install the package again"
+    best = INSTRUCTION_SETS[functions.qnn_best_isa()]
+    if wanted and INSTRUCTION_SETS.index(wanted) > INSTRUCTION_SETS.index(best):
+        raise QnnRobustError(f"{ISA}={wanted}: this processor has {best} at best")
+    return Library(functions, wanted or best), ""
