@@ -29,8 +29,6 @@ from pytest_qnnrobust.options import Options, from_command
 from pytest_qnnrobust.results import document
 from pytest_qnnrobust.run.session import Session
 
-ATTACKS = ("fgsm", "pgd", "square-linf")
-EPS = "2/255"
 CALIBRATION = 100
 DESCRIPTION = b"MLIR Converted."
 
@@ -64,13 +62,12 @@ def gate(
     path: Path, baseline: Path, chosen: argparse.Namespace, *more: str
 ) -> tuple[int, list[str]]:
     """Exit code of the gate, and what it says of the baseline's cells."""
-    data, attacks = SHARED / "data" / "cifar10_test.npz", ",".join(ATTACKS)
+    data = SHARED / "data" / "cifar10_test.npz"
     report = chosen.output / "report"
     command = [
         sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--qnn-int8={path}",
-        f"--qnn-data={data}", f"--qnn-samples={chosen.samples}", f"--qnn-attack={attacks}",
-        f"--qnn-eps={EPS}", f"--qnn-baseline={baseline}", f"--qnn-report={report}",
-        "-k", "test_direct and int8", *more,
+        f"--qnn-data={data}", f"--qnn-samples={chosen.samples}", f"--qnn-baseline={baseline}",
+        f"--qnn-report={report}", *more,
     ]  # fmt: skip
     code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
     compared = document.read(report / "results.json").comparison or ()
@@ -81,13 +78,13 @@ def same_model(seed: int, path: Path, baseline: Path, samples: int) -> bool:
     """Whether the run of another seed passes beside the baseline, as if that had the same seed."""
     given = {
         "int8": path, "data": str(SHARED / "data" / "cifar10_test.npz"), "samples": samples,
-        "attacks": ATTACKS, "eps": 2 / 255, "seed": seed, "baseline": baseline,
+        "seed": seed, "baseline": baseline,
     }  # fmt: skip
     options: Options = from_command(given, Path.cwd())
     session = Session(options)
     with quiet():
         session.load()
-    for name in ATTACKS:
+    for name in session.attacks.runs:
         session.evaluate(
             session.cells.cell(session.subject("int8").model, session.attacks.attack(name))
         )
