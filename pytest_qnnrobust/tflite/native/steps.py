@@ -272,7 +272,10 @@ def _binary(
         centred = constant.astype(np.int64)[0] - zero_point
         if np.any(centred != centred.astype(np.int16)):
             return None
-        step.fields["constant"] = step.point(np.broadcast_to(centred, shape), np.int16)
+        # Whole registers are read of it.
+        spread = np.zeros(_whole(math.prod(shape), BLOCK), np.int16)
+        spread[: math.prod(shape)] = np.broadcast_to(centred, shape).reshape(-1)
+        step.fields["constant"] = step.point(spread, np.int16)
     return step
 
 
