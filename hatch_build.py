@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent
 SOURCES = {"core.cpp": [], "portable.cpp": [], "avx2.cpp": ["-mavx2"]}
 """Sources of native/ and the flags of each one's instruction set, on x86-64."""
 
-TARGET = "pytest_qnnrobust/tflite/native/_core.so"
+TARGET = "pytest_qnnrobust/tflite/native/lib/core.so"
 FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 REQUIRED = "QNNROBUST_REQUIRE_NATIVE"
 
@@ -64,6 +64,7 @@ def compile_core() -> Path:
             subprocess.run([*compiler, *FLAGS, *(flags if x86 else ()), *source], check=True)
         library = Path(folder, target.name)
         subprocess.run([*compiler, "-shared", "-o", str(library), *map(str, objects)], check=True)
+        target.parent.mkdir(exist_ok=True)
         # Moved in whole: another process may have the old one loaded.
         staged = target.with_suffix(f".{os.getpid()}")
         shutil.copy(library, staged)

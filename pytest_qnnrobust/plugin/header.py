@@ -10,6 +10,7 @@ from pytest_qnnrobust.results.wrapping import TIE, wrap
 from pytest_qnnrobust.run.budgets import Budget
 from pytest_qnnrobust.run.session import Session
 from pytest_qnnrobust.run.subjects import NO_DATA
+from pytest_qnnrobust.tflite import native
 
 PLAIN = re.compile(
     r"(?:uint8 images|floats as they are), inputs in (\S+): what .* (?:covers|states)"
@@ -18,12 +19,12 @@ PLAIN = re.compile(
 
 
 def lines(session: Session, collected: str = "", verbose: bool = False) -> list[str]:
-    """Models, defended models, data, budgets, level of a sequential run, refused cache.
+    """Models, defended models, data, budgets, level of a sequential run; a missing core or cache.
 
     `collected` says which tests run beside the gate's, and why; `verbose` adds where the input
     domain is from, where that is the model.
     """
-    more = [text for text in (session.cache_refusal, collected) if text]
+    more = [text for text in (_engine(session), session.cache_refusal, collected) if text]
     said = [*_models(session), *_attacked(session, verbose), *more]
     return [line for text in said for line in wrap(f"qnnrobust: {text}")]
 
@@ -46,6 +47,13 @@ def _kind(session: Session, model: Model) -> str:
     if model.runtime != "tflm":
         return model.runtime
     return f"{model.runtime}, {session.options.scale_arithmetic} scales"
+
+
+def _engine(session: Session) -> str:
+    """What is slow where integer models have to do without the native core, and why; else ""."""
+    integer = any(subject.model.runtime == "tflm" for subject in session.subjects.given.values())
+    why = native.missing() if integer else ""
+    return f"WITHOUT THE NATIVE CORE, the same integers 10 to 50 times slower: {why}" if why else ""
 
 
 def _attacked(session: Session, verbose: bool) -> list[str]:

@@ -55,6 +55,14 @@ def test_a_run_prints_few_lines_that_fit_the_terminal(run, digits) -> None:
     ]
 
 
+def test_a_missing_core_is_told_with_its_cost(run, digits, monkeypatch) -> None:
+    monkeypatch.setenv("QNNROBUST_ISA", "none")
+    result = run("--qnn-int8", INT8, "--qnn-data", digits, *FEW, "-k", "int8-noise")
+    assert result.ret == 0
+    told = "WITHOUT THE NATIVE CORE, the same integers 10 to 50 times slower: QNNROBUST_ISA=none"
+    assert told in summary(result)
+
+
 def test_models_that_are_run_alike_share_a_line_of_the_header(run, digits) -> None:
     args = ("--qnn-int8", INT8, "--qnn-int16", INT16, "--qnn-data", digits, *FEW)
     result = run(*args, "-k", "int8-noise")

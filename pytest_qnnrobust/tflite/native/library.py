@@ -12,8 +12,9 @@ from typing import Any
 from pytest_qnnrobust.errors import QnnRobustError, expected
 from pytest_qnnrobust.tflite.native.structures import INTERFACE, Run
 
-FILE = "_core.so"
-"""Name of the library beside this module, whatever the platform calls one."""
+FILE = Path(__file__).with_name("lib") / "core.so"
+"""The library, whatever the platform calls one. In a folder that is no package: beside a module it
+would look like an extension of Python."""
 
 ISA = "QNNROBUST_ISA"
 """Environment variable that chooses an instruction set; `none` leaves the core aside."""
@@ -56,15 +57,14 @@ def _load(wanted: str) -> tuple[Library | None, str]:
     if wanted and wanted not in INSTRUCTION_SETS:
         among = ", ".join((*INSTRUCTION_SETS, "none"))
         raise expected(f"{ISA} to be one of {among}", isa=wanted)
-    path = Path(__file__).with_name(FILE)
-    if not path.is_file():
+    if not FILE.is_file():
         return None, "it was not compiled: there was no C++ compiler when the package was installed"
     try:
-        functions = ctypes.CDLL(str(path))
+        functions = ctypes.CDLL(str(FILE))
     except OSError as error:
-        return None, f"{path.name} cannot be loaded: {error}"
+        return None, f"{FILE.name} cannot be loaded: {error}"
     if functions.qnn_interface() != INTERFACE:
-        return None, f"{path.name} is of another version; install the package again"
+        return None, f"{FILE.name} is of another version; install the package again"
     best = INSTRUCTION_SETS[functions.qnn_best_isa()]
     if wanted and INSTRUCTION_SETS.index(wanted) > INSTRUCTION_SETS.index(best):
         raise QnnRobustError(f"{ISA}={wanted}: this processor has {best} at best")
