@@ -24,6 +24,7 @@ from pytest_qnnrobust.evaluation.cache import ResultCache
 from pytest_qnnrobust.evaluation.cache_keys import converted_key, facts_key, shard_key
 from pytest_qnnrobust.evaluation.evaluator import Evaluator
 from pytest_qnnrobust.models.lazy import FileFacts
+from pytest_qnnrobust.tflite import native
 from tests.attacks.linear import problem
 
 SQUARE = SquareAttack(eps=0.003, max_iter=6)
@@ -448,7 +449,7 @@ def test_the_code_behind_a_result_is_part_of_its_key():
     assert {
         "attacks/base.py",
         "attacks/scores/zoo.py",
-        "tflite/accumulate.py",
+        "tflite/native/steps.py",
         "models/base.py",
     } <= names
     assert {
@@ -458,6 +459,7 @@ def test_the_code_behind_a_result_is_part_of_its_key():
         "models/load.py",
     } <= names
     assert {"models/convert.py", "models/litert_child.py", "models/hdf5_child.py"} <= names
+    assert ("tflite/native/lib/core.so" in names) == (native.library() is not None)
     assert not names & {
         "plugin.py",
         "session.py",

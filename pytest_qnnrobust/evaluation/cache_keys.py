@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks import Attack
 from pytest_qnnrobust.models.base import Model
+from pytest_qnnrobust.tflite.native.shared_library import FILE as CORE
 
 PACKAGE = Path(__file__).parents[1]
 CHILDREN = ("models.litert_child", "models.hdf5_child")
@@ -116,8 +117,9 @@ def _versions() -> dict[str, str]:
 
 
 def code_files() -> list[Path]:
-    """The modules of `RESULTS_FOLLOW_FROM` and all of this package that they import, sorted."""
-    files: set[Path] = set()
+    """The modules of `RESULTS_FOLLOW_FROM`, all of this package that they import, and the native
+    core where there is one; sorted."""
+    files = {CORE} if CORE.is_file() else set()
     todo = [PACKAGE.joinpath(*name.split(".")) for name in RESULTS_FOLLOW_FROM]
     while todo:
         path = todo.pop()

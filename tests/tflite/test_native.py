@@ -17,7 +17,7 @@ from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.interpreter import Interpreter
 from pytest_qnnrobust.tflite.kernels import Settings, prepare
 from pytest_qnnrobust.tflite.kernels.fully_connected import FullyConnected
-from pytest_qnnrobust.tflite.native.library import INSTRUCTION_SETS, ISA
+from pytest_qnnrobust.tflite.native.shared_library import INSTRUCTION_SETS, ISA
 from pytest_qnnrobust.tflite.plan import Plan, Step
 from tests.tflite.cases import CASES
 from tests.tflite.run_case import one_operator

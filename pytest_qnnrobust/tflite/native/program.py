@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pytest_qnnrobust.compute.processors import thread_count, thread_pool
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.native import structures
-from pytest_qnnrobust.tflite.native.library import Library
+from pytest_qnnrobust.tflite.native.shared_library import Library
 from pytest_qnnrobust.tflite.native.steps import NativeStep, Shape, native_step
 from pytest_qnnrobust.tflite.plan import Plan, Step
 from pytest_qnnrobust.types import Array
