@@ -39,9 +39,12 @@ class AttackPlan:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """The ids of the attacks: those of --qnn-attack, else the profile's and the demo's."""
+        """The ids of the attacks: those of --qnn-attack, else the profile's, and in a gate of the
+        demo the demo's.
+        """
         names = self.options.attacks or attacks.default(self.options.profile)
-        more = demo.ATTACKS if self.options.demo and not self.options.attacks else ()
+        gate = self.options.profile in GATES and not self.options.attacks
+        more = demo.ATTACKS if self.options.demo and gate else ()
         return (*names, *(name for name in more if name not in names))
 
     @property
