@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pytest_qnnrobust.gate.gate import Gate
 from pytest_qnnrobust.report.matrix import FINDINGS, Block, Shown, blocks, failures, legend
 from pytest_qnnrobust.results import headline
 from pytest_qnnrobust.results.document import Results
@@ -24,6 +25,7 @@ def to_markdown(results: Results, passed: bool) -> str:
     lines += [line for text in headline.lines(results) for line in (_plain(text), "")]
     lines += [f"`{_plain(results.command)}`", ""]
     lines += _listed("Why it failed", problems)
+    lines += _against_baseline(results)
     lines += _listed("What was tested", _tested(results))
     if results.outcomes:
         lines += ["## Accuracy under attack", "", legend(results), ""]
@@ -47,6 +49,20 @@ def to_markdown(results: Results, passed: bool) -> str:
     if results.verdicts:
         lines += [f"Claims that hold: {holds}. Inconclusive on these samples: {inconclusive}.", ""]
     return _cut("\n".join(lines))
+
+
+def _against_baseline(results: Results) -> list[str]:
+    """How many cells are as recorded and how many are not, and those that do not fail the run."""
+    records = results.comparison or ()
+    tolerated = [
+        f"ACCEPTED: {record.name} ({record.status}). {record.accepted}"
+        if record.accepted
+        else f"INCONCLUSIVE: {record.name}. {record.text}"
+        for record in records
+        if record.accepted or record.status == "inconclusive"
+    ]
+    items = [Gate(records).counts, *map(_plain, tolerated)] if records else []
+    return _listed("Against the baseline", items)
 
 
 def _tested(results: Results) -> list[str]:

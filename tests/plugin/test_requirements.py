@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.evaluation.cells import Outcome
+from pytest_qnnrobust.results import document
 from tests.helpers.digits import broken_int8
 from tests.plugin.conftest import summary
 
@@ -69,6 +75,109 @@ def test_every_output_tells_of_a_worse_cell(held, tmp_path, monkeypatch) -> None
         for n in (2, 8):
             assert f"int8-fgsm-{n}/255-direct" in text
     assert "# Robustness: failed" in (tmp_path / "job.md").read_text()
+
+
+class Changed(NamedTuple):
+    """How a recorded cell was changed, and what comes of it: in JUnit, in words, as exit code."""
+
+    cell: str
+    change: Callable[[Outcome], Iterable[Outcome]]
+    junit: str
+    words: str
+    value: str
+    code: int
+
+
+def all_right(cell: Outcome) -> list[Outcome]:
+    return [replace(cell, adv_label=cell.label)]
+
+
+CHANGED = {
+    "worse": Changed("int8-fgsm-64/255-direct", all_right, "failure", "WORSE", "violated", 1),
+    "equal": Changed("int8-fgsm-8/255-direct", lambda cell: [cell], "passed", "", "held", 0),
+    "suppressed": Changed("int8-pgd-64/255-direct", all_right, "skipped", "ACCEPTED", "open", 0),
+    "better": Changed(
+        "int8-pgd-8/255-direct", lambda cell: [replace(cell, adv_label=cell.label + 1)], "passed",
+        "", "held", 0,
+    ),
+    "new": Changed("int8-bim-64/255-direct", lambda cell: [], "failure", "NEW", "violated", 1),
+    "inconclusive": Changed(
+        "int8-bim-8/255-direct", all_right, "skipped", "INCONCLUSIVE", "open", 0
+    ),
+    "stale": Changed(
+        "int8-noise-64/255-direct", lambda cell: [replace(cell, seed=7)], "failure", "STALE",
+        "violated", 1,
+    ),
+    "vanished": Changed(
+        "int8-square-linf-8/255-direct",
+        lambda cell: [], "failure", "VANISHED", "violated", 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def changed(run, digits, pytester):
+    """`changed(*args)`: eight cells beside a baseline that differs in every way there is.
+
+    Two budgets of one attack came out differently, a worse cell is suppressed.
+    """
+    args = (f"--qnn-int8={INT8}", f"--qnn-data={digits}", "--qnn-samples=40")
+    attacks = ("--qnn-attack=noise,fgsm,bim,pgd", "--qnn-eps=8/255,64/255")
+
+    def start(*more: object) -> pytest.RunResult:
+        return run(*args, *attacks, "-k", GATE, "--qnn-baseline=kept.json", *more)
+
+    assert start("--qnn-update").ret == 0
+    kept = document.read(Path("kept.json"))
+    changes = {one.cell: one.change for one in CHANGED.values()}
+    cells = [new for old in kept.outcomes for new in changes.get(old.id, lambda c: [c])(old)]
+    gone = replace(cells[0], id=CHANGED["vanished"].cell, attack="square-linf")
+    document.write(Path("kept.json"), replace(kept, outcomes=(*cells, gone)))
+    Path("known.ini").write_text(
+        "[int8-pgd-64/255-*]\nowner = ml\nreason = ticket 7\nexpires = 2999-01-01\n"
+    )
+    return partial(start, "--qnn-suppressions=known.ini")
+
+
+def test_every_output_tells_the_same_of_every_difference(changed, monkeypatch) -> None:
+    """The table of docs/gate.md, "Where a difference is told"."""
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "job.md")
+    result = changed("--junitxml=j.xml", "--qnn-report=out")
+    assert result.ret == 1
+    cases = junit("j.xml")
+    values = json.loads(Path("out/results.json").read_text())
+    told = {one["name"]: one["value"] for one in values["requirements"]}
+    statuses = {one["name"].partition(" ")[0]: one for one in values["comparison"]}
+    page = Path("out/report.html").read_text()
+    job = Path("job.md").read_text()
+    assert Path("out/summary.md").read_text() == job
+    counts = "1 inconclusive, 4 kept, 1 new, 1 stale, 1 vanished, 2 worse"
+    assert counts in summary(result)
+    assert counts in job
+    for kind, one in CHANGED.items():
+        item = f"test_baseline[{one.cell}]"
+        assert cases[item] == one.junit, kind
+        assert told[item] == one.value, kind
+        assert (one.junit == "failure") == (item in summary(result)), kind
+        assert (one.junit == "failure") == (item in job), kind
+        for text in (summary(result), job):
+            assert not one.words or f"{one.words}: {one.cell}" in text, kind
+        assert one.cell in page, kind
+        word = kind if kind not in ("equal", "better", "suppressed") else "kept"
+        assert statuses[one.cell]["status"] == ("worse" if kind == "suppressed" else word), kind
+    assert cases["test_baseline[cells without a record]"] == "failure", "for the new one"
+    assert statuses[CHANGED["suppressed"].cell]["accepted"].startswith("suppressed: ticket 7")
+    failed = [name for name, value in cases.items() if value == "failure"]
+    assert result.parseoutcomes()["failed"] == len(failed) == 5
+    assert len(values["failed"]) == len(failed)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CHANGED if kind != "new"])
+def test_each_difference_alone_ends_with_its_exit_code(changed, kind: str) -> None:
+    cell = CHANGED[kind].cell.removeprefix("int8-").removesuffix("-direct")
+    result = changed("-k", f"baseline and {cell}")
+    assert result.ret == CHANGED[kind].code
+    assert result.parseoutcomes()[CHANGED[kind].junit.replace("failure", "failed")] == 1
 
 
 def test_lf_runs_what_failed_and_attacks_for_it(held, pytester, tmp_path, digits) -> None:
