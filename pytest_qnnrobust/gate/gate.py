@@ -92,7 +92,8 @@ def judge(
         return judge_comparisons([], held_to.suppressions, options, today)
     rule = Rule(options.alpha, options.margin, options.drop)
     compared = baseline.compare(held_to.results, current, options.fail_if, rule)
-    return judge_comparisons(filter(asked, compared), held_to.suppressions, options, today)
+    every = [comparison.cell for comparison in compared]
+    return judge_comparisons(filter(asked, compared), held_to.suppressions, options, today, every)
 
 
 def judge_comparisons(
@@ -100,10 +101,12 @@ def judge_comparisons(
     suppressed: Sequence[Suppression],
     options: Options,
     today: date | None = None,
+    every: Sequence[str] = (),
 ) -> Gate:
     """Judge cells that were compared: those that no option and no suppression accepts fail.
 
-    An expired suppression fails the run as well, whatever its cells did.
+    An expired suppression fails the run as well, whatever its cells did. A suppression that fits
+    none of those compared, nor of `every` cell of either run, is warned of.
     """
     today = today or date.today()
     compared = list(compared)
@@ -124,7 +127,7 @@ def judge_comparisons(
             problems.append(line)
         elif options.inconclusive == "warn":
             warnings.append(line)
-    names = [cell.cell for cell in compared]
+    names = [*every, *(cell.cell for cell in compared)]
     warnings += [
         f"the suppression of {suppression.pattern} fits no cell"
         for suppression in suppressed

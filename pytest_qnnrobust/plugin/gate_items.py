@@ -55,7 +55,8 @@ def note(item: GateItem) -> None:
     session = session_of(config)
     session.gathered.asked[item.name] = None
     if names_tests(config) or config.stash.get(deselected_key, False):
-        session.measure_for(session.requirements[item.name])
+        failed_before = bool(config.getoption("lf", False))
+        session.measure_for(session.requirements[item.name], failed_before)
 
 
 def report(config: pytest.Config, command: str) -> None:

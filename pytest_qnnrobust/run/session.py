@@ -411,12 +411,16 @@ class Session:
                 update_baseline(self.held_to, results, self.options)
                 self.written.append(output.path)
 
-    def measure_for(self, requirement: Requirement) -> None:
-        """Attack what a requirement is about, where no test of this run does."""
+    def measure_for(self, requirement: Requirement, failed_before: bool = False) -> None:
+        """Attack what a requirement is about, where no test of this run does.
+
+        A cell that no baseline records only where its test `failed_before`, for being new.
+        """
         subject = requirement.subject
         if requirement.kind == "baseline" and self.held_to.results is not None:
             recorded = [o for o in self.held_to.results.outcomes if _is_about(subject, o)]
-            names = [recorded[0].id] if recorded else []
+            new = [subject] if failed_before and subject != UNRECORDED else []
+            names = [recorded[0].id] if recorded else new
         elif requirement.kind == "robust_accuracy":
             model = subject.partition(f"-{WORST}")[0]
             names = [f"{model}-{run}-direct" for run in self.attacks.runs]

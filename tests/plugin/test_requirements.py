@@ -178,6 +178,16 @@ def test_each_difference_alone_ends_with_its_exit_code(changed, kind: str) -> No
     result = changed("-k", f"baseline and {cell}")
     assert result.ret == CHANGED[kind].code
     assert result.parseoutcomes()[CHANGED[kind].junit.replace("failure", "failed")] == 1
+    assert "fits no cell" not in summary(result)
+
+
+def test_lf_attacks_a_new_cell_for_its_test(changed) -> None:
+    cache = ("-p", "cacheprovider", "-o", "cache_dir=lf")
+    first = changed(*cache)
+    again = changed(*cache, "--lf")
+    assert again.ret == 1
+    assert again.parseoutcomes()["failed"] == first.parseoutcomes()["failed"] == 5
+    assert "skipped" not in again.parseoutcomes()
 
 
 def test_lf_runs_what_failed_and_attacks_for_it(held, pytester, tmp_path, digits) -> None:
