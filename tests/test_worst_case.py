@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_qnnrobust.evaluation.cells import budget_name
 from pytest_qnnrobust.evaluation.worst_case import nearest, worst_cases
 from pytest_qnnrobust.results import headline
 from pytest_qnnrobust.results.document import ModelRecord, RequirementRecord
@@ -157,6 +158,20 @@ def test_a_run_passes_only_where_something_was_required_and_held(
     assert told.state == state
     assert told.headline[-1].startswith(says)
     assert (state == "measured") == headline.title(told, passed).startswith("measured")
+
+
+def test_a_run_without_a_cell_has_measured_nothing() -> None:
+    told = headline.told(results(outcomes=(), models=(), requirements=(), failed={}), True)
+    assert told.headline == ("NOTHING MEASURED: no attack ran; -v says why",)
+    assert headline.title(told, True) == "nothing measured"
+
+
+@pytest.mark.parametrize(
+    ("eps", "name"), [(2 / 255, "2/255"), (0.0313725, "8/255"), (0.1, "0.1"), (0.0008, "0.0008")]
+)
+def test_a_budget_has_its_common_name_wherever_it_stands(eps: float, name: str) -> None:
+    one = replace(cell("pgd", [1, 0], TWO), id="int8-pgd-direct", eps=eps)
+    assert one.budget_label == budget_name(eps) == name
 
 
 def test_what_is_accepted_decides_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -24,6 +25,15 @@ MODES: tuple[Mode, ...] = ("direct", "transfer", "surrogate")
 
 _BUDGET = re.compile(r"(.+?)-(\d.*)")
 """An attack's id and the label of its budget, which begins with a digit: `pgd-8/255`."""
+
+
+def budget_name(eps: float) -> str:
+    """A budget as it is commonly written: `8/255`, where it is one, else `0.05`."""
+    levels = eps * 255
+    whole = round(levels)
+    if 0 < whole < 255 and math.isclose(levels, whole, rel_tol=1e-4):
+        return f"{whole}/255"
+    return f"{eps:.4g}"
 
 
 def split_budget(name: str) -> tuple[str, str]:
@@ -145,9 +155,9 @@ class Outcome:
 
     @property
     def budget_label(self) -> str:
-        """The label of the budget, such as `8/255`: that of the id, else the length itself."""
+        """The label of the budget, such as `8/255`: that of the id, else of the length."""
         _, label = split_budget(self.id.removesuffix(f"-{self.mode}").rpartition(self.width)[2])
-        return label or ("" if self.eps is None else f"{self.eps:.3g}")
+        return label or ("" if self.eps is None else budget_name(self.eps))
 
     @property
     def clean_correct(self) -> NDArray[np.bool_]:

@@ -29,6 +29,8 @@ def title(results: Results, passed: bool) -> str:
     """The state as a title says it, such as `measured, nothing required`."""
     if (now := state_of(results, passed)) != MEASURED:
         return now
+    if not results.outcomes:
+        return "nothing measured"
     return f"measured, nothing {'decided' if _open(results) else 'required'}"
 
 
@@ -81,6 +83,8 @@ def verdict(results: Results) -> str:
     if results.state == PASSED:
         rest = f", {still_open} open on these samples" if still_open else ""
         return f"PASSED: {held} of {len(requirements)} requirements held{rest}"
+    if not results.outcomes:
+        return "NOTHING MEASURED: no attack ran; -v says why"
     if results.options.get("update"):
         return f"MEASURED, and recorded as the baseline {results.options.get('baseline')}"
     if results.options.get("shard"):

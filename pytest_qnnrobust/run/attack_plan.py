@@ -11,7 +11,7 @@ from pytest_qnnrobust import attacks, demo
 from pytest_qnnrobust.attacks import ArtAttack, ArtBudgetAttack, Attack, FixedBudgetAttack
 from pytest_qnnrobust.attacks.registry import ART, attack_id
 from pytest_qnnrobust.errors import expected
-from pytest_qnnrobust.evaluation.cells import MODES, split_budget
+from pytest_qnnrobust.evaluation.cells import MODES, budget_name, split_budget
 from pytest_qnnrobust.evaluation.worst_case import worst_id
 from pytest_qnnrobust.options import Options
 from pytest_qnnrobust.run import budgets
@@ -86,7 +86,7 @@ class AttackPlan:
             if getattr(attack := self.attack(run), "norm", None) == math.inf
             and getattr(attack, "eps", None) is not None
         }
-        return tuple(label or f"{length:.3g}" for length, label in sorted(eps.items()))
+        return tuple(label or budget_name(length) for length, label in sorted(eps.items()))
 
     def label_of(self, attack: Attack) -> str:
         """The label of the budget that this attack has of the run's; "" where it has none."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from pytest_qnnrobust.evaluation.cells import budget_name
 
 LADDER = (2, 8)
 """The rungs of a gate, in 255ths of the input domain: the budgets that images are compared by."""
@@ -33,16 +34,7 @@ def given(budgets: Sequence[float]) -> tuple[Budget, ...]:
     """The budgets that a user gave, labelled where there are several."""
     if len(budgets) == 1:
         return (Budget("", budgets[0]),)
-    return tuple(Budget(label(eps), eps) for eps in budgets)
-
-
-def label(eps: float) -> str:
-    """A budget as it is commonly written: `8/255`, where it is one, else `0.05`."""
-    levels = eps * 255
-    whole = round(levels)
-    if 0 < whole < 255 and math.isclose(levels, whole, rel_tol=1e-4):
-        return f"{whole}/255"
-    return f"{eps:.4g}"
+    return tuple(Budget(budget_name(eps), eps) for eps in budgets)
 
 
 def _in_steps(eps: float, step: float | None) -> float:
