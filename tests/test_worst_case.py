@@ -174,6 +174,20 @@ def test_a_budget_has_its_common_name_wherever_it_stands(eps: float, name: str) 
     assert one.budget_label == budget_name(eps) == name
 
 
+def test_what_was_lost_leads_before_what_could_not_be_compared() -> None:
+    new = replace(BROKEN, name="test_baseline[a]", text="NEW: a. not in the baseline")
+    worse = replace(BROKEN, name="test_baseline[b]", text="WORSE: b. now 15 %")
+    run = results(
+        outcomes=(cell("pgd", [1, 0], TWO),), models=(), requirements=(new, worse), failed={}
+    )
+    verdict = headline.told(run, False).headline[-1]
+    assert verdict == "FAILED: test_baseline[b]: WORSE: b. now 15 % (and 1 more)"
+
+
 def test_what_is_accepted_decides_nothing() -> None:
     accepted = replace(BROKEN, accepted="suppressed")
+    run = results(
+        outcomes=(cell("pgd", [1, 0], TWO),), models=(), requirements=(accepted,), failed={}
+    )
+    assert headline.told(run, True).headline[-1].startswith("MEASURED, nothing decided: what was")
     assert headline.state([accepted], passed=True) == "measured"

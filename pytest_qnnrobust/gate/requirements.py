@@ -112,10 +112,9 @@ def judge(
     if kind == "suppression":
         known = next(known for known in held_to.suppressions if known.pattern == subject)
         expired = known.expired(date.today())
-        text = f"{'has expired' if expired else 'is in force'}: {known}"
-        return _record(
-            requirement, "violated" if expired else "open", text, "" if expired else text
-        )
+        if expired:
+            return _record(requirement, "violated", f"has expired: {known}")
+        return _record(requirement, "open", "the suppression is in force", str(known))
     held = any(record.value == "held" for record in results.requirements)
     text = "a requirement held" if held else "nothing that was required was decided (--qnn-require)"
     return _record(requirement, "held" if held else "violated", text)

@@ -11,6 +11,9 @@ from pytest_qnnrobust.results.document import RequirementRecord, Results
 from pytest_qnnrobust.results.provenance import is_twin
 from pytest_qnnrobust.results.wrapping import WIDTH
 
+NOT_COMPARED = ("VANISHED", "STALE", "NEW")
+"""How the texts of cells begin that have nothing to be compared with."""
+
 PASSED, FAILED, MEASURED = "passed", "failed", "measured"
 """The states of a run; measured: nothing that was required was decided."""
 
@@ -95,6 +98,8 @@ def verdict(results: Results) -> str:
             f"{results.data.samples if results.data else 0} samples; more of them decide "
             "(--qnn-samples)"
         )
+    if requirements:
+        return "MEASURED, nothing decided: what was required is suppressed or allowed to differ"
     return f"MEASURED, nothing required: {_how_to_require(results)}"
 
 
@@ -123,6 +128,8 @@ def _sentence(results: Results, defense: str, width: str, worst: list[WorstCase]
 def _first_problem(results: Results) -> str:
     """The first of the reasons to fail, and how many others there are."""
     violated = [r for r in results.requirements if r.value == "violated" and not r.accepted]
+    # What was lost comes before what could not be compared.
+    violated.sort(key=lambda requirement: requirement.text.startswith(NOT_COMPARED))
     names = [f"{requirement.name}: {requirement.text}" for requirement in violated]
     told = {requirement.name for requirement in violated}
     names += [
