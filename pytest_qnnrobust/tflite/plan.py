@@ -247,7 +247,7 @@ def _dry_run(graph: Graph, start: Tensor, steps: tuple[Step, ...]) -> None:
                 f"states {output.dtype} of shape {stated}"
             )
         check_size(output, computed)
-        work += math.prod(computed) * max(_taps(graph, step), VALUE_WORK)
+        work += math.prod(computed) * max(taps(graph, step), VALUE_WORK)
         check_work(work)
         values[step.output] = result
 
@@ -258,7 +258,7 @@ def _cells(kernel: Kernel) -> int:
     return 0 if window is None else math.prod(window.size) * int(getattr(kernel, "groups", 1))
 
 
-def _taps(graph: Graph, step: Step) -> int:
+def taps(graph: Graph, step: Step) -> int:
     """Multiply-accumulates, or comparisons, behind one value of the output."""
     if isinstance(step.kernel, WeightedSum):
         weights = graph.tensors[step.operator.inputs[1]].shape

@@ -15,8 +15,8 @@ from pytest_qnnrobust.compute.processors import thread_count, thread_pool
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.native import structures
 from pytest_qnnrobust.tflite.native.shared_library import Library
-from pytest_qnnrobust.tflite.native.steps import NativeStep, Shape, native_step
-from pytest_qnnrobust.tflite.plan import Plan, Step
+from pytest_qnnrobust.tflite.native.steps import NativeStep, Shape, native_step, whole
+from pytest_qnnrobust.tflite.plan import Plan, taps
 from pytest_qnnrobust.types import Array
 
 ALIGNMENT = 32
@@ -201,23 +201,14 @@ def _arena(lives: Sequence[_Life]) -> tuple[list[int], int]:
         for other in sorted(together, key=lambda i: places[i]):
             if place + life.size <= places[other]:
                 break
-            place = max(place, _aligned(places[other] + lives[other].size))
+            place = max(place, whole(places[other] + lives[other].size, ALIGNMENT))
         places[number] = place
         placed.append(number)
     sizes = (place + life.size for place, life in zip(places, lives, strict=True))
-    return places, _aligned(max(sizes, default=0))
-
-
-def _aligned(place: int) -> int:
-    return -(-place // ALIGNMENT) * ALIGNMENT
+    return places, whole(max(sizes, default=0), ALIGNMENT)
 
 
 def _work(plan: Plan, shapes: dict[int, Shape]) -> int:
     """Multiply-accumulates of one sample, about; a value of no sum counts as one."""
-    return sum(math.prod(shapes[step.output]) * _taps(plan.graph, step) for step in plan.steps)
-
-
-def _taps(graph: Graph, step: Step) -> int:
-    constants = [graph.tensors[i] for i in step.operator.inputs if i not in step.inputs and i >= 0]
-    weights = [tensor.shape for tensor in constants if len(tensor.shape) in (2, 4)]
-    return max([math.prod(shape) // max(shape[0], shape[-1]) for shape in weights], default=1) or 1
+    values = ((math.prod(shapes[step.output]), step) for step in plan.steps)
+    return sum(number * max(taps(plan.graph, step), 1) for number, step in values)

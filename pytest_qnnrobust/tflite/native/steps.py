@@ -141,7 +141,7 @@ def _depthwise(
     order = np.array(DEPTHWISE_ORDER)
     step = _weighted(Kind.DEPTHWISE_CONV_2D, kernel, 1, order)
     taps = kernel.filter[0].reshape(-1, channels).astype(np.int16)
-    padded = np.zeros((_even(len(taps)), _whole(channels, len(order))), np.int16)
+    padded = np.zeros((_even(len(taps)), whole(channels, len(order))), np.int16)
     padded[: len(taps), :channels] = taps
     # (pairs, 2, blocks, 16) -> (blocks, pairs, 16, 2), channels in the order of the registers.
     pairs = padded.reshape(-1, 2, padded.shape[1] // len(order), len(order))[..., order]
@@ -159,7 +159,7 @@ def _in_blocks(filters: NDArray[np.int16], groups: int) -> NDArray[np.int16]:
     """(channels, runs, length) -> (blocks, runs, pairs, channels of a block, 2), zeros between."""
     channels, runs, length = filters.shape
     each = channels // groups
-    padded = np.zeros((groups, _whole(each, BLOCK), runs, _even(length)), np.int16)
+    padded = np.zeros((groups, whole(each, BLOCK), runs, _even(length)), np.int16)
     padded[:, :each, :, :length] = filters.reshape(groups, each, runs, length)
     blocks: NDArray[np.int16] = padded.reshape(-1, BLOCK, runs, padded.shape[3] // 2, 2)
     return np.asarray(blocks.transpose(0, 2, 3, 1, 4))
@@ -172,7 +172,7 @@ def _weighted(kind: Kind, kernel: WeightedSum, groups: int, order: NDArray[Any])
 
     def laid_out(values: Any) -> NDArray[Any]:
         each = len(kernel.bias) // groups
-        padded = np.zeros((groups, _whole(each, len(order))), np.int64)
+        padded = np.zeros((groups, whole(each, len(order))), np.int64)
         padded[:, :each] = np.broadcast_to(values, len(kernel.bias)).reshape(groups, each)
         return padded.reshape(-1, len(order))[:, order].reshape(-1)
 
@@ -273,7 +273,7 @@ def _binary(
         if np.any(centred != centred.astype(np.int16)):
             return None
         # Whole registers are read of it.
-        spread = np.zeros(_whole(math.prod(shape), BLOCK), np.int16)
+        spread = np.zeros(whole(math.prod(shape), BLOCK), np.int16)
         spread[: math.prod(shape)] = np.broadcast_to(centred, shape).reshape(-1)
         step.fields["constant"] = step.point(spread, np.int16)
     return step
@@ -356,6 +356,8 @@ def _move(
         return None
     step = NativeStep(Kind.MOVE, kernel.inputs, kernel.output)
     step.fields["shift"] = before[0] - after.zero_point
+    if isinstance(kernel, Reshape):
+        return step
     # Places lie above every constant that a kernel may put between the values.
     lowest = 1 << 20
     starts = np.cumsum([lowest, *sizes])
@@ -368,17 +370,16 @@ def _move(
     values = moved[constant] - after.zero_point
     source = moved - lowest
     source[constant] = -1 - np.arange(len(values))
-    if not isinstance(kernel, Reshape):
-        step.fields["source"] = step.point(source, np.int32)
-        step.fields["constant"] = step.point(values, np.int16)
+    step.fields["source"] = step.point(source, np.int32)
+    step.fields["constant"] = step.point(values, np.int16)
     return step
 
 
 def _even(number: int) -> int:
-    return _whole(number, 2)
+    return whole(number, 2)
 
 
-def _whole(number: int, block: int) -> int:
+def whole(number: int, block: int) -> int:
     """The next multiple of `block`."""
     return -(-number // block) * block
 
