@@ -13,7 +13,7 @@
 #define QNN_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
-constexpr int32_t QNN_INTERFACE = 1;  // Changes with any structure or function of this file.
+constexpr int32_t QNN_INTERFACE = 2;  // Changes with any structure or function of this file.
 
 enum QnnKind : int32_t {
     QNN_CONV_2D,
@@ -24,6 +24,7 @@ enum QnnKind : int32_t {
     QNN_MAX_POOL_2D,
     QNN_MEAN,
     QNN_REDUCE_MAX,
+    QNN_SOFTMAX,
     QNN_TABLE,
     QNN_MOVE,
 };
@@ -77,10 +78,11 @@ struct QnnStep {
     const int16_t* weights;   // as kernels.h reads them
     const int32_t* bias;      // padded as the multipliers are
     const int16_t* constant;  // the second operand where it is no activation, or what is moved in
-    const int16_t* table;     // results by value of the input
+    const int16_t* table;     // results by value of the input; reciprocals, of int16 SOFTMAX
+    const int32_t* exponentials;  // by the difference to the largest value
     const int32_t* source;    // of each value moved: a place in the input, or -1 - one in `constant`
-    int64_t table_start;      // added to a value to find its result
-    int64_t outer, length, inner;  // a reduction over the middle axis
+    int64_t table_start;      // added to a value, or a difference, to find its result
+    int64_t outer, length, inner;  // the middle axis is reduced, or has a sum of one
     int32_t shift;                 // added to values that are moved: input minus output zero point
     int32_t reserved;
 };

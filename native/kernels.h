@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "core.h"
+#include "softmax.h"
 
 namespace {
 
@@ -357,6 +358,9 @@ void run_step(const QnnRun& run, const QnnStep& s, int16_t* arena, int16_t* scra
             break;
         case QNN_REDUCE_MAX:
             reduce<false>(s, in, out);
+            break;
+        case QNN_SOFTMAX:
+            softmax(s, in, out);
             break;
         case QNN_TABLE:
             look_up(s, to.values, in, out);

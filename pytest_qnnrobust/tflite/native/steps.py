@@ -33,6 +33,11 @@ from pytest_qnnrobust.tflite.kernels.mean import Mean, ReduceMax
 from pytest_qnnrobust.tflite.kernels.mul import Mul
 from pytest_qnnrobust.tflite.kernels.pooling import AveragePool2D, MaxPool2D, Pool
 from pytest_qnnrobust.tflite.kernels.reshape import Reshape
+from pytest_qnnrobust.tflite.kernels.softmax import (
+    Softmax,
+    SoftmaxInt16,
+    one_over_one_plus_x_lut,
+)
 from pytest_qnnrobust.tflite.kernels.spatial import Window
 from pytest_qnnrobust.tflite.kernels.weighted_sum import WeightedSum
 from pytest_qnnrobust.tflite.native import structures
@@ -47,6 +52,12 @@ DEPTHWISE_ORDER = (0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 12, 13, 14, 15)
 
 MAX_MOVED = 1 << 22
 """Values of an activation that is moved value by value, each with an index of four bytes."""
+
+MAX_CLASSES = 4096
+"""Classes of a softmax whose sum of int8 exponentials, of 20 bits each, fits 32 bits."""
+
+LINE = 64
+"""Bytes of a cache line: a register that straddles two of them takes twice as long to load."""
 
 Shape = tuple[int, ...]
 
@@ -68,7 +79,11 @@ class NativeStep:
 
     def point(self, array: Any, dtype: type) -> int:
         """The address of a copy of `array` that lives as long as the step."""
-        kept: NDArray[Any] = np.ascontiguousarray(array, dtype)
+        values = np.ascontiguousarray(array, dtype)
+        room = np.empty(values.nbytes + LINE, np.uint8)
+        start = -room.ctypes.data % LINE
+        kept = room[start : start + values.nbytes].view(dtype).reshape(values.shape)
+        kept[...] = values
         self.arrays.append(kept)
         return int(kept.ctypes.data)
 
@@ -291,6 +306,27 @@ def _table(
     return step
 
 
+def _softmax(
+    kernel: Softmax, shapes: Mapping[int, Shape], tensors: Sequence[Tensor]
+) -> NativeStep | None:
+    result = tensors[kernel.output]
+    if kernel.input_dtype != kernel.output_dtype:
+        return None
+    shape = shapes[kernel.output]
+    if shape[-1] > MAX_CLASSES:
+        return None
+    step = NativeStep(Kind.SOFTMAX, kernel.inputs, kernel.output)
+    wide = isinstance(kernel, SoftmaxInt16)
+    top = int(np.iinfo(result.dtype).max) - result.zero_point
+    step.fields["requantization"] = structures.Requantization(None, None, None, int(wide), 0, top)
+    step.fields["exponentials"] = step.point(kernel.exp_table, np.int32)
+    step.fields["table_start"] = len(kernel.exp_table) - 1
+    if wide:
+        step.fields["table"] = step.point(one_over_one_plus_x_lut(), np.int16)
+    step.fields["outer"], step.fields["length"] = math.prod(shape[:-1]), shape[-1]
+    return step
+
+
 # ---- pools, reductions and movement ----
 
 
@@ -392,6 +428,7 @@ MAKERS: Mapping[type, Maker] = {
     Add: _add,
     Mul: _mul,
     Unary: _table,
+    Softmax: _softmax,
     AveragePool2D: _pool,
     MaxPool2D: _pool,
     Mean: _mean,

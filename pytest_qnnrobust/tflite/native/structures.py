@@ -6,7 +6,7 @@ import ctypes
 from ctypes import c_int32, c_int64, c_void_p
 from enum import IntEnum
 
-INTERFACE = 1
+INTERFACE = 2
 """What the library has to answer: another one was built from other structures."""
 
 
@@ -21,8 +21,9 @@ class Kind(IntEnum):
     MAX_POOL_2D = 5
     MEAN = 6
     REDUCE_MAX = 7
-    TABLE = 8
-    MOVE = 9
+    SOFTMAX = 8
+    TABLE = 9
+    MOVE = 10
 
 
 class Tensor(ctypes.Structure):
@@ -92,6 +93,7 @@ class Step(ctypes.Structure):
         ("bias", c_void_p),
         ("constant", c_void_p),
         ("table", c_void_p),
+        ("exponentials", c_void_p),
         ("source", c_void_p),
         ("table_start", c_int64),
         ("outer", c_int64),
