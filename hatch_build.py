@@ -19,7 +19,13 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-SOURCES = {"core.cpp": [], "portable.cpp": [], "avx2.cpp": ["-mavx2"]}
+SOURCES = {
+    "core.cpp": [],
+    "portable.cpp": [],
+    "neon.cpp": [],
+    "avx2.cpp": ["-mavx2"],
+    "avx512.cpp": ["-mavx512bw", "-mavx512vl", "-mavx512vnni"],
+}
 """Sources of native/ and the flags of each one's instruction set, on x86-64."""
 
 TARGET = "pytest_qnnrobust/tflite/native/lib/core.so"

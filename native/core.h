@@ -101,10 +101,12 @@ struct QnnRun {
     int64_t batch;
 };
 
-// Instruction sets, best last.
-enum QnnIsa : int32_t { QNN_PORTABLE, QNN_AVX2 };
+// Instruction sets. AVX-512 is that with VNNI and the extensions of 16-bit and shorter registers.
+enum QnnIsa : int32_t { QNN_PORTABLE, QNN_NEON, QNN_AVX2, QNN_AVX512 };
 
 QNN_EXPORT int32_t qnn_interface();
-QNN_EXPORT int32_t qnn_best_isa();
+// Accumulators of a register, which is the block of channels that weights are laid out in; 0 where
+// the instruction set is not to be had.
+QNN_EXPORT int32_t qnn_lanes(int32_t isa);
 // 0, or 1 where there is no memory, 2 where the instruction set is not to be had.
 QNN_EXPORT int32_t qnn_run(const QnnRun* run, int32_t isa);

@@ -10,9 +10,9 @@
 
 namespace {
 
-constexpr int BLOCK = 8;    // output channels of a block of CONV_2D
-constexpr int CHANNELS = 16;  // channels of a block of DEPTHWISE_CONV_2D
-constexpr int PIXELS = 4;   // outputs that share a load of weights
+constexpr int BLOCK = Lanes::COUNT;   // output channels of a block of CONV_2D
+constexpr int CHANNELS = 2 * BLOCK;  // channels of a block of DEPTHWISE_CONV_2D
+constexpr int PIXELS = 4;            // outputs that share a load of weights
 
 using I32 = Lanes::I32;
 using I16 = Lanes::I16;
@@ -93,7 +93,7 @@ inline void sums(const QnnStep& s, const Runs& runs, const int16_t* const* pixel
         const int64_t offset = run / runs.across * runs.next_row + run % runs.across * runs.next;
         for (int64_t pair = 0; pair < runs.pairs; ++pair, weights += 2 * BLOCK) {
             I16 w[Q];
-            for (int q = 0; q < Q; ++q) w[q] = Lanes::load16(weights + q * block);
+            for (int q = 0; q < Q; ++q) w[q] = Lanes::load_pairs(weights + q * block);
             for (int p = 0; p < P; ++p) {
                 const I16 x = Lanes::repeat_pair(pixel[p] + offset + 2 * pair);
                 for (int q = 0; q < Q; ++q)
@@ -170,7 +170,7 @@ void conv_2d(const QnnStep& s, const int16_t* in, int16_t* scratch, int16_t* out
 
 // ---- DEPTHWISE_CONV_2D ----
 
-// Weights: [block][pair of taps][low, high][8 channels][2]; bias and multipliers in that order of
+// Weights: [block][pair of taps][low, high][channel][2]; bias and multipliers in that order of
 // channels, too.
 template <bool WIDE>
 void depthwise_conv_2d(const QnnStep& s, const int16_t* in, int16_t* scratch, int16_t* out) {
@@ -195,9 +195,9 @@ void depthwise_conv_2d(const QnnStep& s, const int16_t* in, int16_t* scratch, in
                         if (2 * pair + k + 1 < taps && ++column == w.size_w) column = 0, ++row;
                     }
                     const I16 a = Lanes::load16(tap[0]), b = Lanes::load16(tap[1]);
-                    low = Lanes::add_products(low, Lanes::low(a, b), Lanes::load16(weights));
+                    low = Lanes::add_products(low, Lanes::low(a, b), Lanes::load_pairs(weights));
                     high = Lanes::add_products(high, Lanes::high(a, b),
-                                               Lanes::load16(weights + 2 * BLOCK));
+                                               Lanes::load_pairs(weights + 2 * BLOCK));
                 }
                 low = requantize<WIDE>(s.requantization, low, c);
                 high = requantize<WIDE>(s.requantization, high, c + BLOCK);
@@ -221,7 +221,7 @@ inline I32 scaled(const QnnOperand& o, I32 x) {
                                   Lanes::set(o.right));
 }
 
-// The multipliers hold one value eight times: all channels have the same.
+// The multipliers hold one value in every lane: all channels have the same.
 template <bool PRODUCT>
 void binary(const QnnStep& s, int64_t count, const int16_t* a, const int16_t* b, int16_t* out) {
     for (int64_t i = 0; i < count; i += BLOCK) {

@@ -2,7 +2,9 @@
 // what each computes.
 #pragma once
 
+#if !defined(QNN_EMULATED)
 #include <immintrin.h>
+#endif
 
 #include <cstdint>
 #include <cstring>
@@ -10,6 +12,7 @@
 namespace {
 
 struct Lanes {
+    static constexpr int COUNT = 8;
     using I32 = __m256i;
     using I16 = __m256i;
 
@@ -23,6 +26,7 @@ struct Lanes {
     static I16 load16(const int16_t* p) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
     }
+    static I16 load_pairs(const int16_t* p) { return load16(p); }
     static I16 repeat_pair(const int16_t* p) {
         int32_t pair;
         std::memcpy(&pair, p, sizeof pair);

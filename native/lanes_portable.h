@@ -8,6 +8,7 @@
 namespace {
 
 struct Lanes {
+    static constexpr int COUNT = 8;
     struct I32 {
         int32_t v[8];
     };
@@ -37,6 +38,7 @@ struct Lanes {
         std::memcpy(r.v, p, sizeof r.v);
         return r;
     }
+    static I16 load_pairs(const int16_t* p) { return load16(p); }
     static I16 repeat_pair(const int16_t* p) {
         I16 r;
         for (int i = 0; i < 16; ++i) r.v[i] = p[i & 1];

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,13 +20,17 @@ from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.interpreter import Interpreter
 from pytest_qnnrobust.tflite.kernels import Settings, prepare
 from pytest_qnnrobust.tflite.kernels.fully_connected import FullyConnected
-from pytest_qnnrobust.tflite.native.shared_library import INSTRUCTION_SETS, ISA
+from pytest_qnnrobust.tflite.native.shared_library import ISA, instruction_sets
 from pytest_qnnrobust.tflite.plan import Plan, Step
 from tests.tflite.cases import CASES
 from tests.tflite.run_case import one_operator
 
-BEST = native.library()
-SETS = INSTRUCTION_SETS[: INSTRUCTION_SETS.index(BEST.isa) + 1] if BEST else ()
+CORE = "QNNROBUST_TEST_CORE"
+"""Environment variable with the path of another core to test than the package's."""
+
+OTHER = os.environ.get(CORE)
+BEST = native.Library(ctypes.CDLL(OTHER), "portable") if OTHER else native.library()
+SETS = instruction_sets(BEST.functions) if BEST else ()
 
 pytestmark = pytest.mark.skipif(BEST is None, reason=f"no native core: {native.missing()}")
 

@@ -15,7 +15,8 @@ from pytest_qnnrobust.compute.processors import thread_count, thread_pool
 from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.native import structures
 from pytest_qnnrobust.tflite.native.shared_library import Library
-from pytest_qnnrobust.tflite.native.steps import NativeStep, Shape, native_step, whole
+from pytest_qnnrobust.tflite.native.step import Context, NativeStep, Shape, whole
+from pytest_qnnrobust.tflite.native.steps import native_step
 from pytest_qnnrobust.tflite.plan import Plan, taps
 from pytest_qnnrobust.types import Array
 
@@ -34,7 +35,8 @@ class Program:
     def __init__(self, plan: Plan, library: Library) -> None:
         self.plan = plan
         shapes = plan.shapes
-        steps = [native_step(step.kernel, shapes, plan.graph.tensors) for step in plan.steps]
+        context = Context(shapes, plan.graph.tensors, library.lanes)
+        steps = [native_step(step.kernel, context) for step in plan.steps]
         self.native = tuple(step is not None for step in steps)
         """Of each step of the plan, whether the core has it."""
         self._parts: list[_Segment | int] = []

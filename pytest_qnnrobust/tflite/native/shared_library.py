@@ -19,8 +19,8 @@ would look like an extension of Python."""
 ISA = "QNNROBUST_ISA"
 """Environment variable that chooses an instruction set; `none` leaves the core aside."""
 
-INSTRUCTION_SETS = ("portable", "avx2")
-"""By the core's numbers, best last."""
+INSTRUCTION_SETS = ("portable", "neon", "avx2", "avx512")
+"""By the core's numbers; of those that a processor has, the last is the best."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,11 @@ class Library:
 
     functions: Any
     isa: str
+
+    @property
+    def lanes(self) -> int:
+        """Accumulators of a register; the weights lie in blocks of as many channels."""
+        return int(self.functions.qnn_lanes(INSTRUCTION_SETS.index(self.isa)))
 
     def run(self, call: Run) -> None:
         """Compute one call; the interpreter's lock is released meanwhile. Raises MemoryError."""
@@ -65,7 +70,13 @@ def _load(wanted: str) -> tuple[Library | None, str]:
         return None, f"{FILE.name} cannot be loaded: {error}"
     if functions.qnn_interface() != INTERFACE:
         return None, f"{FILE.name} is of another version; install the package again"
-    best = INSTRUCTION_SETS[functions.qnn_best_isa()]
-    if wanted and INSTRUCTION_SETS.index(wanted) > INSTRUCTION_SETS.index(best):
-        raise QnnRobustError(f"{ISA}={wanted}: this processor has {best} at best")
-    return Library(functions, wanted or best), ""
+    available = instruction_sets(functions)
+    if wanted and wanted not in available:
+        raise QnnRobustError(f"{ISA}={wanted}: this processor has {', '.join(available)}")
+    return Library(functions, wanted or available[-1]), ""
+
+
+def instruction_sets(functions: Any) -> tuple[str, ...]:
+    """What a loaded core can compute with on this processor, the best last."""
+    numbered = enumerate(INSTRUCTION_SETS)
+    return tuple(name for number, name in numbered if functions.qnn_lanes(number))
