@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_qnnrobust.attacks.art import wrapper
+from pytest_qnnrobust.attacks.art import estimators, wrapper
 from pytest_qnnrobust.errors import AttackError
 from pytest_qnnrobust.models.load import load_model
 from tests.attacks.linear import problem, quantized_problem
@@ -355,6 +355,13 @@ def test_without_art_one_line_says_how_to_get_it(monkeypatch):
         wrapper.create("NewtonFool")
     monkeypatch.undo()
     assert wrapper.create("NewtonFool")
+
+
+def test_an_art_that_cannot_be_imported_is_one_line(monkeypatch, tmp_path):
+    tmp_path.joinpath("broken_art.py").write_text("raise AttributeError('no numpy.bool')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AttackError, match=r"cannot be imported: AttributeError: no numpy.bool; "):
+        estimators.load("broken_art")
 
 
 NOT_RUN = {

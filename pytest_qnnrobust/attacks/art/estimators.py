@@ -189,7 +189,7 @@ def softmax(logits: Float) -> Float:
 
 
 def load(module: str) -> Any:
-    """A module of ART; AttackError where it is not installed."""
+    """A module of ART; AttackError where it is not installed, or broken."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -198,6 +198,11 @@ def load(module: str) -> Any:
         cure = "pip install adversarial-robustness-toolbox"
         rule = "the Adversarial Robustness Toolbox to be installed"
         raise expected(rule, missing=error.name, cure=cure, error=AttackError) from error
+    except Exception as error:  # What a release of ART meets in a NumPy that it was not made for.
+        raise AttackError(
+            "the Adversarial Robustness Toolbox cannot be imported: "
+            f"{type(error).__name__}: {error}; install releases of it and of NumPy that fit"
+        ) from error
 
 
 @cache
