@@ -3,7 +3,8 @@
     python hatch_build.py      compiles it in place, for a working copy
 
 Without a compiler the wheel is pure and slower; with QNNROBUST_REQUIRE_NATIVE=1 that is an error,
-so that no release goes without its core. CXX names another compiler.
+so that no release goes without its core. CXX names another compiler, which takes the options of
+GCC and Clang; on Windows that is the g++ of MinGW-w64.
 """
 
 from __future__ import annotations
@@ -29,7 +30,18 @@ SOURCES = {
 """Sources of native/ and the flags of each one's instruction set, on x86-64."""
 
 TARGET = "pytest_qnnrobust/tflite/native/lib/core.so"
-FLAGS = ["-O3", "-std=c++17", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
+FLAGS = ["-O3", "-std=c++17", "-fvisibility=hidden", "-Wall", "-Wextra"]
+MACOS = "11.0"
+"""The oldest macOS that the core runs on, and that its wheel is for: the first on arm64."""
+
+SYSTEM = {
+    "darwin": ["-fPIC", "-arch", platform.machine(), f"-mmacosx-version-min={MACOS}"],
+    # Nothing of MinGW beside the library, and no aligned moves of 32 bytes: a stack of Windows is
+    # aligned to 16, which GCC forgets where it spills a register (its bug 54412).
+    "win32": ["-static", "-Wa,-muse-unaligned-vector-move"],
+}.get(sys.platform, ["-fPIC"])
+"""Flags of this system, to compile and to link."""
+
 REQUIRED = "QNNROBUST_REQUIRE_NATIVE"
 
 try:
@@ -59,23 +71,33 @@ class NativeBuildHook(BuildHookInterface):  # type: ignore[misc]
 
 def compile_core() -> Path:
     """Compile native/ into the package. Raises OSError or CalledProcessError."""
-    compiler = shlex.split(os.environ.get("CXX", "")) or [_compiler()]
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
     target = ROOT / TARGET
     with tempfile.TemporaryDirectory() as folder:
-        objects = []
-        for name, flags in SOURCES.items():
-            objects.append(Path(folder, name).with_suffix(".o"))
-            source = ["-c", str(ROOT / "native" / name), "-o", str(objects[-1])]
-            subprocess.run([*compiler, *FLAGS, *(flags if x86 else ()), *source], check=True)
+        objects = compile_objects(Path(folder))
         library = Path(folder, target.name)
-        subprocess.run([*compiler, "-shared", "-o", str(library), *map(str, objects)], check=True)
+        _run("-shared", "-o", library, *objects)
         target.parent.mkdir(exist_ok=True)
         # Moved in whole: another process may have the old one loaded.
         staged = target.with_suffix(f".{os.getpid()}")
         shutil.copy(library, staged)
         os.replace(staged, target)
     return target
+
+
+def compile_objects(folder: Path) -> list[Path]:
+    """Compile each of `SOURCES` into the folder. Raises OSError or CalledProcessError."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    objects = []
+    for name, flags in SOURCES.items():
+        objects.append(Path(folder, name).with_suffix(".o"))
+        source = ROOT / "native" / name
+        _run(*FLAGS, *(flags if x86 else ()), "-c", source, "-o", objects[-1])
+    return objects
+
+
+def _run(*arguments: str | Path) -> None:
+    compiler = shlex.split(os.environ.get("CXX", "")) or [_compiler()]
+    subprocess.run([*compiler, *SYSTEM, *map(str, arguments)], check=True)
 
 
 def _compiler() -> str:
@@ -86,6 +108,10 @@ def _compiler() -> str:
 
 
 def _platform() -> str:
+    """The platform in the wheel's tag."""
+    if sys.platform == "darwin":
+        # Python may be of both processors, or of a newer macOS than the core.
+        return f"macosx_{MACOS.replace('.', '_')}_{platform.machine()}"
     return sysconfig.get_platform().replace("-", "_").replace(".", "_")
 
 
