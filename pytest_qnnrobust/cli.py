@@ -47,12 +47,25 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(USAGE_ERROR)
 
 
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Print the version and the engine of integer models; only then the core is loaded."""
+        from pytest_qnnrobust.tflite import native
+
+        try:
+            core, why = native.library(), native.missing()
+        except QnnRobustError as error:
+            parser.error(str(error))
+        engine = f"native core: {core.isa}" if core else f"no native core: NumPy kernels; {why}"
+        print(f"qnnrobust {pytest_qnnrobust.__version__} ({engine})")
+        raise SystemExit(0)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or 4 for a user's mistake, which is one line on stderr."""
     parser = _Parser(prog="qnnrobust", description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "--version", action="version", version=f"qnnrobust {pytest_qnnrobust.__version__}"
-    )
+    help_text = "print the version, the engine and its instruction set"
+    parser.add_argument("--version", action=_Version, nargs=0, help=help_text)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_tables(commands)
     _add_report(commands)

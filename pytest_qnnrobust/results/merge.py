@@ -43,7 +43,7 @@ def merge(parts: Sequence[Results]) -> Results:
         first,
         command=_whole_command(first.command),
         created=max(part.created for part in parts),
-        versions=dict(sorted(pair for part in parts for pair in part.versions.items())),
+        versions=_versions(parts),
         options={**first.options, "shard": None},
         models=tuple(provenance.in_order(models)),
         outcomes=_outcomes(parts),
@@ -127,6 +127,15 @@ def _begins(whole: Outcome, part: Outcome) -> bool:
         np.array_equal(value[: len(first)] if isinstance(value, np.ndarray) else value, first)
         for value, first in pairs
     )
+
+
+def _versions(parts: Sequence[Results]) -> dict[str, str]:
+    """The versions by name, such as `avx2 and portable` where those of two machines differ."""
+    pairs = sorted({pair for part in parts for pair in part.versions.items()})
+    return {
+        name: " and ".join(version for other, version in pairs if other == name)
+        for name, _ in pairs
+    }
 
 
 def _united(parts: Sequence[Mapping[str, str]]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Records of what a run was made with: models, data, versions."""
+"""Records of what a run was made with: models, data, versions, the engine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from importlib import metadata
 import pytest_qnnrobust
 from pytest_qnnrobust.data.samples import Data
 from pytest_qnnrobust.results.document import DataRecord, ModelRecord
+from pytest_qnnrobust.tflite import native
 from pytest_qnnrobust.types import WIDTHS
 
 DERIVED = "derived: "
@@ -31,8 +32,16 @@ def package_version() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of the platform, and of those `LIBRARIES` that are installed."""
-    installed = {"python": platform.python_version(), "platform": platform.platform()}
+    """Versions of Python, of the platform, and of those `LIBRARIES` that are installed; the engine
+    of integer models and its instruction set.
+    """
+    core = native.library()
+    installed = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "engine": "native" if core else "reference",
+        "instruction_set": core.isa if core else "none",
+    }
     for name, distribution in LIBRARIES.items():
         with suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(distribution)

@@ -59,6 +59,7 @@ from pytest_qnnrobust.run.subjects import (
     Subjects,
     model_records,
 )
+from pytest_qnnrobust.tflite import native
 from pytest_qnnrobust.types import WIDTHS
 
 
@@ -94,6 +95,8 @@ class Session:
         options = self.options
         AttackPlan(options).check_names()
         feature_squeezing(options.squeeze)
+        # Every report names the engine, that of a run without an integer model, too.
+        native.library()
         for output in self.tried:
             output.try_out()
         if self.cache is not None:

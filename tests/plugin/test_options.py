@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_qnnrobust import __version__, options
-from pytest_qnnrobust.cli import main
+from pytest_qnnrobust import options
 from pytest_qnnrobust.options import values
 from pytest_qnnrobust.options.values import (
     DefendedFiles,
@@ -357,10 +356,3 @@ def test_help_has_a_section_for_each_group_of_options(run) -> None:
             if line.startswith("  --qnn-")
         }
         assert flags == {option.flag for option in options.OPTIONS if option.group == title}
-
-
-def test_version_of_the_console_script(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as exit_info:
-        main(["--version"])
-    assert exit_info.value.code == 0
-    assert capsys.readouterr().out == f"qnnrobust {__version__}\n"
