@@ -12,7 +12,7 @@ from pytest_qnnrobust.attacks.base import FixedBudgetAttack
 from pytest_qnnrobust.attacks.settings import flag, fraction, integer, setting
 from pytest_qnnrobust.attacks.square.l1 import L1Search, refill
 from pytest_qnnrobust.attacks.square.l2 import GridL2Search, redistribute_steps
-from pytest_qnnrobust.attacks.square.search import Search, count_up
+from pytest_qnnrobust.attacks.square.search import Search
 from pytest_qnnrobust.attacks.square.windows import (
     SCHEDULED,
     Image,
@@ -29,7 +29,6 @@ from pytest_qnnrobust.attacks.square.windows import (
 )
 from pytest_qnnrobust.attacks.streams import Streams
 from pytest_qnnrobust.attacks.target import Rows, Target
-from pytest_qnnrobust.compute.batches import bucket
 from pytest_qnnrobust.types import Double, Float, Labels
 
 Move = Callable[[Any, Rows, Double, Size], Float]
@@ -37,17 +36,8 @@ Move = Callable[[Any, Rows, Double, Size], Float]
 REDRAWS = 8
 """Number of times that an Linf window that would change nothing is given new signs."""
 
-AHEAD = 32
-"""Most iterations of a sample that are tried in one question."""
-
 PERIOD = 16
 """Iterations of a sample whose random numbers are drawn together."""
-
-EAGER = 50
-"""Iterations before the first one that is tried ahead: they accept too often for that."""
-
-FULL = 64
-"""Inputs that a question is filled up to; a smaller one costs a model hardly less."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -63,9 +53,7 @@ class SquareAttack(FixedBudgetAttack):
     rectangular inputs a window becomes a rectangle of the same area. Stops a sample at its first
     success.
 
-    Gray-box, up to 1 + max_iter queries. Where a question to the model has room, it holds the next
-    few iterations of a sample as well, as if each before were refused; what the first accepted one
-    makes obsolete is asked of the model but not counted.
+    Gray-box, up to 1 + max_iter queries.
     """
 
     knowledge = "gray"
@@ -82,71 +70,24 @@ class SquareAttack(FixedBudgetAttack):
         search, move = _search(target, self.norm)
         rows = target.all_rows
         first = (_stripes if linf else _bumps)(search, rows, streams)
-        _, fooled = search.attempt(rows, np.ones_like(rows), first)
-        rows = rows[~fooled]
-        numbers = _Numbers(streams, (2 if linf else 5) + search.image[2] * (REDRAWS if linf else 1))
-        sizes, stage = self._sizes(search.image)
-        done = np.zeros(len(target), np.int64)
-        while len(rows):
-            tries = self._tries(target, rows, done[rows])
-            each, ahead = np.repeat(rows, tries), count_up(tries)
-            iteration = done[each] + ahead
-            drawn = numbers.at(each, iteration)
-            stages = stage[iteration]
-            if stages.min() == stages.max():
-                candidates = move(search, each, drawn, sizes[stages[0]])
-            else:
-                candidates = np.empty((len(each), *search.image), np.float32)
-                for number in np.unique(stages):
-                    same = np.flatnonzero(stages == number)
-                    candidates[same] = move(search, each[same], drawn[same], sizes[number])
-            used, fooled = search.attempt(rows, tries, candidates)
-            done[rows] += used
-            rows = rows[~fooled & (done[rows] < self.max_iter)]
-            target.progress(int(done[rows].min(initial=self.max_iter)), self.max_iter)
+        rows = rows[~search.attempt(rows, first)]
+        each = (2 if linf else 5) + search.image[2] * (REDRAWS if linf else 1)
+        numbers = np.empty((len(target), PERIOD, each))
+        for iteration in range(self.max_iter):
+            if not len(rows):
+                return
+            if iteration % PERIOD == 0:
+                numbers[rows] = streams.uniform(rows, PERIOD, each)
+            drawn = numbers[rows, iteration % PERIOD]
+            candidates = move(search, rows, drawn, self._size(iteration, search.image))
+            rows = rows[~search.attempt(rows, candidates)]
+            target.progress(iteration + 1, self.max_iter)
 
-    def _sizes(self, image: Image) -> tuple[list[Size], Rows]:
-        """The heights and widths of windows, and which of them an iteration has, (max_iter,)."""
+    def _size(self, iteration: int, image: Image) -> Size:
+        """Height and width of the windows of an iteration."""
         least = 1 if np.isinf(self.norm) else 3
         whole = self.max_iter if self.rescale else SCHEDULED
-        shares = [p_schedule(self.p_init, i, whole) for i in range(self.max_iter)]
-        sizes = {share: window_size(share, image, least) for share in dict.fromkeys(shares)}
-        stages = {size: stage for stage, size in enumerate(dict.fromkeys(sizes.values()))}
-        return list(stages), np.array([stages[sizes[share]] for share in shares], np.int64)
-
-    def _tries(self, target: Target, rows: Rows, done: Rows) -> Rows:
-        """Number of iterations of each sample, (n,), that the next question holds."""
-        left = self.max_iter - done
-        if target.query_budget is not None:
-            spent = target.queries[rows] + target.gradients[rows]
-            left = np.clip(left, 1, np.maximum(target.query_budget - spent, 1))
-        room = max(FULL, bucket(len(rows)))
-        tries = room // len(rows) + (np.arange(len(rows)) < room % len(rows))
-        return np.minimum(np.where(done < EAGER, 1, np.minimum(tries, AHEAD)), left)
-
-
-class _Numbers:
-    """A fixed amount of uniform numbers for every iteration of a sample.
-
-    Some iterations are looked at twice, first ahead of their turn, so that the numbers of the
-    last `AHEAD` iterations are kept.
-    """
-
-    def __init__(self, streams: Streams, each: int) -> None:
-        self._streams = streams
-        self._table = np.empty((len(streams), AHEAD // PERIOD + 1, PERIOD, each))
-        self._drawn = np.zeros(len(streams), np.int64)
-
-    def at(self, rows: Rows, iteration: Rows) -> Double:
-        """The numbers (n, each) of these iterations; iterations are reached in order."""
-        period, step = np.divmod(iteration, PERIOD)
-        slots = self._table.shape[1]
-        while (late := period >= self._drawn[rows]).any():
-            behind = np.unique(rows[late])
-            drawn = self._streams.uniform(behind, *self._table.shape[2:])
-            self._table[behind, self._drawn[behind] % slots] = drawn
-            self._drawn[behind] += 1
-        return np.asarray(self._table[rows, period % slots, step])
+        return window_size(p_schedule(self.p_init, iteration, whole), image, least)
 
 
 def _search(target: Target, norm: float) -> tuple[Search, Move]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_qnnrobust.attacks.geometry.balls import float32_bounds
 from pytest_qnnrobust.attacks.score_losses import margin
@@ -24,34 +23,19 @@ class Search:
         self.best = self.clean.copy()
         self._loss = np.full(len(target), -np.inf)
 
-    def attempt(self, rows: Rows, tries: Rows, candidates: Float) -> tuple[Rows, Mask]:
-        """Keep, of each sample's candidates, the first that is misclassified or raises the loss.
-
-        `candidates` holds `tries` (n,) in a row for each of `rows`. Returns how many of them count,
-        up to the one that is kept, and whether that one is misclassified. The others are given back
-        to the query count.
-        """
+    def attempt(self, rows: Rows, candidates: Float) -> Mask:
+        """Keep the candidates that are misclassified or raise the loss; true for the former."""
         target = self.target
-        each = np.repeat(rows, tries)
         inputs = candidates.reshape(-1, *target.input_shape)
-        scores = target.evaluate(inputs, each)
-        fooled = scores.labels != target.y[each]
-        loss = margin(scores.logits, target.y[each])
-        better = np.flatnonzero(fooled | (loss > self._loss[each]))
-        owner = np.repeat(np.arange(len(rows)), tries)[better]
-        leading = np.ones(len(owner), bool)
-        leading[1:] = owner[1:] != owner[:-1]
-        owner, first = owner[leading], better[leading]
-        used = tries.copy()
-        used[owner] = count_up(tries)[first] + 1
-        target.queries[rows] -= tries - used
-        improved = rows[owner]
-        self._loss[improved] = loss[first]
-        self.keep(improved, candidates[first])
-        target.propose(improved, inputs[first])
-        success = np.zeros(len(rows), bool)
-        success[owner] = fooled[first]
-        return used, success
+        scores = target.evaluate(inputs, rows)
+        fooled = np.asarray(scores.labels != target.y[rows])
+        loss = margin(scores.logits, target.y[rows])
+        better = np.flatnonzero(fooled | (loss > self._loss[rows]))
+        improved = rows[better]
+        self._loss[improved] = loss[better]
+        self.keep(improved, candidates[better])
+        target.propose(improved, inputs[better])
+        return fooled
 
     def keep(self, rows: Rows, points: Float) -> None:
         """Make these the best points of these samples."""
@@ -72,8 +56,3 @@ class Search:
             sealed = target.seal(delta.reshape(-1, *target.input_shape), rows)
             return sealed.reshape(delta.shape)
         return np.clip(delta, *float32_bounds(target.bounds), out=delta)
-
-
-def count_up(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """[2, 1, 3] -> [0, 1, 0, 0, 1, 2]."""
-    return np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
