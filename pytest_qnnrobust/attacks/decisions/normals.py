@@ -13,9 +13,6 @@ from pytest_qnnrobust.attacks.target import Rows, Target
 from pytest_qnnrobust.metrics import flat, lp_norm
 from pytest_qnnrobust.types import Double, Float
 
-QUESTION = 512
-"""Most probes that one question to the model holds; a multiple of the model's chunk."""
-
 SHARE = 256
 """Most probes of one sample in a question."""
 
@@ -42,7 +39,7 @@ def probe_normals(
     """
     sums = np.empty((len(rows), int(np.prod(target.input_shape))), np.float32)
     share = max(1, min(count, SHARE, CELLS // sums.shape[1]))
-    width = max(1, min(QUESTION, CELLS // sums.shape[1]) // share)
+    width = max(1, CELLS // (share * sums.shape[1]))
     for start in range(0, len(rows), width):
         part = slice(start, start + width)
         shares = [min(share, count - drawn) for drawn in range(0, count, share)]
