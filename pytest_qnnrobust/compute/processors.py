@@ -66,3 +66,8 @@ def _loaded_libraries() -> ThreadpoolController:
 @lru_cache(maxsize=1)
 def thread_pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_count(), thread_name_prefix="qnn-shard")
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has the pool but none of its threads, and would wait for them for ever.
+    os.register_at_fork(after_in_child=thread_pool.cache_clear)

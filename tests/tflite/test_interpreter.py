@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,32 @@ def test_any_batch_size_gives_the_same_integers(size: int) -> None:
     part = model.invoke(q[:size])
     assert part.shape == (size, whole.shape[1])
     np.testing.assert_array_equal(part, whole[:size])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_process_computes_the_same() -> None:
+    """In a process of its own: a fork of pytest would have all that pytest has loaded."""
+    program = """
+import os, signal
+import numpy as np
+from pytest_qnnrobust.demo import demo_path
+from pytest_qnnrobust.tflite.flatbuffer import read_graph
+from pytest_qnnrobust.tflite.interpreter import Interpreter
+
+interpreter = Interpreter(read_graph(demo_path("digits_int8.tflite").read_bytes()))
+q = np.random.default_rng(0).integers(-128, 128, (256, *interpreter.input_shape)).astype(np.int8)
+interpreter._program._least = 1
+before = interpreter.invoke(q)
+if os.fork():
+    raise SystemExit(os.waitstatus_to_exitcode(os.wait()[1]))
+signal.alarm(60)
+os._exit(not np.array_equal(interpreter.invoke(q), before))
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env=os.environ | {"TF_NUM_INTRAOP_THREADS": "2"},
+    )
+    assert run.returncode == 0
 
 
 def test_a_large_activation_is_computed_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import ctypes
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,18 +40,12 @@ class Program:
         self.native = tuple(step is not None for step in steps)
         """Of each step of the plan, whether the core has it."""
         self._parts: list[_Segment | int] = []
-        place = 0
-        while place < len(steps):
-            end = place
-            while end < len(steps) and steps[end] is not None:
-                end += 1
-            if end == place:
-                self._parts.append(place)
-                place += 1
-                continue
-            segment = [step for step in steps[place:end] if step is not None]
-            self._parts.append(_Segment(segment, place, shapes, plan.graph, library))
-            place = end
+        for is_native, run in groupby(enumerate(steps), lambda numbered: numbered[1] is not None):
+            places, made = zip(*run, strict=True)
+            if is_native:
+                self._parts.append(_Segment(made, places[0], shapes, plan.graph, library))
+            else:
+                self._parts.extend(places)
         self._least = max(SHARE // max(_work(plan, shapes), 1), 1)
 
     def run(self, q: NDArray[np.integer], wanted: Sequence[int]) -> list[Array]:
@@ -102,7 +96,7 @@ class _Segment:
 
     def __init__(
         self,
-        steps: list[NativeStep],
+        steps: Sequence[NativeStep],
         start: int,
         shapes: dict[int, Shape],
         graph: Graph,
