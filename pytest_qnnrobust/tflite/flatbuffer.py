@@ -170,7 +170,8 @@ def _read_quantization(
         raise _MalformedError(f"{where} has {len(scale)} scales and {len(zero_point)} zero points")
     if not (np.isfinite(scale).all() and (scale >= 0).all()):
         raise _MalformedError(f"{where} has a scale that is not a finite number >= 0")
-    axis = table.scalar(6, "int32")
+    # Old converters wrote a filter's dimension with its bias, which has but one; TFLM ignores it.
+    axis = table.scalar(6, "int32") if len(shape) > 1 else 0
     if len(scale) > 1 and not (0 <= axis < len(shape) and shape[axis] == len(scale)):
         raise _MalformedError(
             f"{where} of shape {shape} has {len(scale)} scales along dimension {axis}"

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from pytest_qnnrobust.demo import demo_path
 from pytest_qnnrobust.errors import ModelFileError
+from pytest_qnnrobust.tflite.builder import GraphBuilder
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
+from pytest_qnnrobust.tflite.kernels import Settings, prepare
+from tests.tflite.tflm import run_tflm
 
 INT8 = demo_path("digits_int8.tflite").read_bytes()
 INT16 = demo_path("digits_int16.tflite").read_bytes()
@@ -27,6 +30,26 @@ def test_reads_quantization_options_and_constants() -> None:
     assert weights.data.shape == weights.shape
     assert weights.quantization is not None
     assert len(weights.quantization.scale) == weights.shape[0]
+
+
+def test_a_vector_has_one_dimension_whatever_the_file_says() -> None:
+    """Old converters wrote the quantized dimension of a filter with its bias, too."""
+    builder = GraphBuilder()
+    x = builder.tensor((1, 4, 4, 2), "int8", 0.1)
+    filters = np.ones((1, 1, 1, 2), np.int8)
+    weights = builder.tensor(filters.shape, "int8", [0.1, 0.2], data=filters, quantized_dimension=3)
+    bias = builder.tensor(
+        (2,), "int32", [0.01, 0.02], data=np.array([5, -5]), quantized_dimension=3
+    )
+    y = builder.tensor((1, 4, 4, 2), "int8", 0.1)
+    options = {"stride_h": 1, "stride_w": 1, "depth_multiplier": 1}
+    builder.operator("DEPTHWISE_CONV_2D", [x, weights, bias], [y], **options)
+    data = builder.build([x], [y])
+    graph = read_graph(data)
+    assert graph.tensors[bias].quantization.quantized_dimension == 0
+    q = np.random.default_rng(0).integers(-128, 128, (5, 4, 4, 2)).astype(np.int8)
+    kernel = prepare(graph.operators[0], graph, Settings())
+    np.testing.assert_array_equal(kernel.run(q), run_tflm(data, [q]))
 
 
 def test_agrees_with_tensorflow_on_every_tensor() -> None:

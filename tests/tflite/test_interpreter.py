@@ -22,7 +22,7 @@ INTEGER_FILES = [
     f"cifar_{name}_{width}"
     for name in ("resnet", "adv_train", "distil", "ens_adv", "sat")
     for width in ("int8", "int16")
-] + ["vww_int8", "vww_int16"]
+] + ["vww_int8", "vww_int16", "wild/person_detect"]
 
 
 def probes(interpreter: Interpreter, images: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
