@@ -11,6 +11,7 @@ from pytest_qnnrobust.models.float_graph import FloatGraphModel
 from pytest_qnnrobust.models.integer import IntegerModel
 from pytest_qnnrobust.models.lazy import FileFacts, LazyModel
 from pytest_qnnrobust.options.values import RUNTIMES, SCALE_ARITHMETIC
+from pytest_qnnrobust.tflite.class_axis import with_one_class_axis
 from pytest_qnnrobust.tflite.flatbuffer import read_graph
 from pytest_qnnrobust.tflite.folding import fold_constants
 from pytest_qnnrobust.tflite.graph import Graph
@@ -106,6 +107,7 @@ def load_tflite(
     folded, be they packed in integers or in float16: it is a float model then.
     Raises ModelFileError where the graph is no classifier of one input and one output.
     """
+    graph = with_one_class_axis(graph)
     check_signature(graph)
     folded = fold_constants(graph)
     if runtime in ("litert", "litert-builtin"):
