@@ -182,7 +182,10 @@ def _short(summary: Summary) -> list[str]:
     """What failed, with its number; how much else there is, and how to see it."""
     results, gate = summary.results, summary.gate
     refused = [f"cache: {results.notes['cache']}"] if "cache" in results.notes else []
-    problems = [*gate.accepted, *map(_message, failures(results)), *gate.warnings, *refused]
+    verdict = headline.verdict(results) if summary.closed else ""
+    # The verdict has told one of them already.
+    failed = [f for f in map(_message, failures(results)) if not verdict.startswith(f"FAILED: {f}")]
+    problems = [*gate.accepted, *failed, *gate.warnings, *refused]
     lines = [line for problem in problems[:PROBLEMS] for line in wrap(problem)]
     if len(problems) > PROBLEMS:
         lines.append(f"... and {len(problems) - PROBLEMS} more")
