@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from pytest_qnnrobust.tflite.graph import Graph
 from pytest_qnnrobust.tflite.interpreter import Interpreter
 from pytest_qnnrobust.tflite.kernels import Settings, prepare
 from pytest_qnnrobust.tflite.kernels.fully_connected import FullyConnected
+from pytest_qnnrobust.tflite.native import shared_library
 from pytest_qnnrobust.tflite.native.shared_library import ISA, instruction_sets
 from pytest_qnnrobust.tflite.plan import Plan, Step
 from tests.tflite.cases import CASES
@@ -222,6 +225,29 @@ def test_a_sum_that_could_leave_32_bits_is_left_to_numpy() -> None:
         x = np.full((3, inputs), -32768, np.int16)
         assert run.native == (native_step,)
         np.testing.assert_array_equal(run.run(x, [1])[0], layer.run(x))
+
+
+@pytest.mark.parametrize("content", [b"", b"no library"])
+def test_a_damaged_core_is_none(
+    content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "core.so"
+    file.write_bytes(content)
+    refused(file, monkeypatch)
+
+
+def test_another_library_is_no_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(Path(_ctypes.__file__), monkeypatch)
+
+
+def refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared_library._load.cache_clear()
+    monkeypatch.setattr(shared_library, "FILE", file)
+    monkeypatch.delenv(ISA, raising=False)
+    assert native.library() is None
+    assert f"{file.name} cannot be loaded" in native.missing()
+    monkeypatch.undo()
+    shared_library._load.cache_clear()
 
 
 def test_an_instruction_set_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,9 +66,10 @@ def _load(wanted: str) -> tuple[Library | None, str]:
         return None, "it was not compiled: there was no C++ compiler when the package was installed"
     try:
         functions = ctypes.CDLL(str(FILE))
-    except OSError as error:
+        interface = functions.qnn_interface()
+    except (OSError, AttributeError) as error:
         return None, f"{FILE.name} cannot be loaded: {error}"
-    if functions.qnn_interface() != INTERFACE:
+    if interface != INTERFACE:
         return None, f"{FILE.name} is of another version; install the package again"
     available = instruction_sets(functions)
     if wanted and wanted not in available:
