@@ -25,13 +25,15 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_an_object_exports_nothing_that_another_could_take(objects) -> None:
     # Of two weak functions of one name the linker takes the first: one of std:: that was compiled
     # for AVX2 would run where a processor has none.
+    found = []
     for file in objects:
         command = ["nm", "-C", "--extern-only", "--defined-only", str(file)]
         listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         symbols = [line.split(maxsplit=2)[1:] for line in listed.splitlines() if line]
-        assert symbols, file.name
+        found += symbols  # A source for other processors is empty here.
         others = [name for kind, name in symbols if kind != "T" or not name.startswith("qnn_")]
         assert not others, f"{file.name} exports {others}"
+    assert len(found) > 4
 
 
 def test_a_compiler_that_is_none_is_an_error_or_no_core(monkeypatch, tmp_path) -> None:

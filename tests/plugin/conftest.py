@@ -108,8 +108,12 @@ def gate(on_digits: Run, request: pytest.FixtureRequest) -> Run:
 def refused(pytester: pytest.Pytester, run):
     """`refused(*args)` -> the one line with which pytest ended."""
 
+    def files() -> list[str]:
+        """All but what Python writes of the modules that it imports."""
+        return sorted(p.name for p in pytester.path.iterdir() if p.name != "__pycache__")
+
     def start(*args: object) -> str:
-        before = sorted(path.name for path in pytester.path.iterdir())
+        before = files()
         result = run(*args)
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         errors = [line for line in result.errlines if line.strip()]
@@ -117,7 +121,7 @@ def refused(pytester: pytest.Pytester, run):
         assert errors[0].startswith("ERROR: ")
         assert "Traceback" not in result.stdout.str()
         assert "collected" not in result.stdout.str()
-        assert sorted(path.name for path in pytester.path.iterdir()) == before
+        assert files() == before
         return errors[0]
 
     return start
