@@ -17,7 +17,7 @@ struct Isa {
 #if defined(QNN_EMULATED)
 #define QNN_HAS(feature) true
 #elif defined(__GNUC__) || defined(__clang__)
-#define QNN_HAS(feature) (__builtin_cpu_supports(feature) != 0)
+#define QNN_HAS(feature) (__builtin_cpu_init(), __builtin_cpu_supports(feature) != 0)
 #else
 #define QNN_HAS(feature) false
 #endif
