@@ -12,13 +12,14 @@ import pytest
 
 from tests.tflite.other_cores import COMPILER, ROOT, compiled, laws, linked
 
+EMULATED = Path(__file__).with_name("emulated")
 SETS = {
     "portable": [],
-    "neon": ["-include", "simde/arm/neon.h"],
+    "neon": ["-include", str(EMULATED / "simde_neon.h")],
     "avx2": ["-include", "simde/x86/avx2.h"],
-    "avx512": ["-include", str(Path(__file__).with_name("emulated") / "simde_avx512.h")],
+    "avx512": ["-include", str(EMULATED / "simde_avx512.h")],
 }
-EMULATED = ["-DQNN_EMULATED", "-DSIMDE_ENABLE_NATIVE_ALIASES"]
+FLAGS = ["-DQNN_EMULATED", "-DSIMDE_ENABLE_NATIVE_ALIASES"]
 
 
 @pytest.mark.nightly
@@ -30,7 +31,7 @@ def test_the_laws_hold_on_every_instruction_set(tmp_path: Path) -> None:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("there is no g++ with SIMDe here")
     objects = [
-        compiled(ROOT / "native", name, [*EMULATED, *flags], tmp_path)
+        compiled(ROOT / "native", name, [*FLAGS, *flags], tmp_path)
         for name, flags in {"core": [], **SETS}.items()
     ]
     run = laws(linked(objects, tmp_path), "-v")
