@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_qnnrobust.tflite.graph import Graph, Operator, Tensor
+from pytest_qnnrobust.tflite.graph import Graph, Operator
+from pytest_qnnrobust.tflite.plan import CONVERSIONS, is_unary
 
-KEEPING = ("QUANTIZE", "DEQUANTIZE", "SOFTMAX")
+KEEPING = (*CONVERSIONS, "SOFTMAX")
 """Operators behind the scores that treat each of them, or each row of them, alone."""
 
 
@@ -31,30 +32,29 @@ def with_one_class_axis(graph: Graph) -> Graph:
     tensors = list(graph.tensors)
     flattened = replace(scores, index=len(tensors), name=f"{scores.name} (flat)", shape=flat)
     tensors.append(flattened)
-    for operator in last:
-        index = operator.outputs[0]
-        tensors[index] = replace(tensors[index], shape=flat)
     reshape = Operator(
         len(graph.operators), "RESHAPE", (scores.index,), (flattened.index,), {"new_shape": flat}
     )
-    before = [operator for operator in graph.operators if operator not in last]
-    behind = [reshape, *last]
-    if last:
-        behind[1] = replace(last[0], inputs=(flattened.index,))
-    outputs = graph.outputs if last else (flattened.index,)
-    return replace(graph, tensors=tuple(tensors), operators=(*before, *behind), outputs=outputs)
+    operators = [operator for operator in graph.operators if operator not in last]
+    operators.append(reshape)
+    end = flattened.index
+    for operator in last:
+        operators.append(replace(operator, inputs=(end,)))
+        (end,) = operator.outputs
+        tensors[end] = replace(tensors[end], shape=flat)
+    return replace(graph, tensors=tuple(tensors), operators=tuple(operators), outputs=(end,))
 
 
 def _last_operators(graph: Graph) -> list[Operator]:
     """The operators of `KEEPING` that end the graph, one behind the other, in order."""
     writers = {index: operator for operator in graph.operators for index in operator.outputs}
     chain: list[Operator] = []
-    tensor: Tensor = graph.output
+    tensor = graph.output
     while (writer := writers.get(tensor.index)) is not None and writer.name in KEEPING:
-        if len(writer.inputs) != 1 or len(writer.outputs) != 1 or writer.inputs[0] < 0:
+        if not is_unary(writer):
             break
-        if graph.tensors[writer.inputs[0]].shape[1:] != graph.output.shape[1:]:
+        tensor = graph.tensors[writer.inputs[0]]
+        if tensor.shape[1:] != graph.output.shape[1:]:
             break
         chain.insert(0, writer)
-        tensor = graph.tensors[writer.inputs[0]]
     return chain

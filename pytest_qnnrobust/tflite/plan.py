@@ -144,7 +144,7 @@ def check_signature(graph: Graph) -> None:
 
 def _strip_first(graph: Graph, operators: list[Operator]) -> tuple[Tensor, list[Operator]]:
     readers = [operator for operator in operators if graph.inputs[0] in operator.inputs]
-    if [reader.name for reader in readers] == ["QUANTIZE"] and _is_unary(readers[0]):
+    if [reader.name for reader in readers] == ["QUANTIZE"] and is_unary(readers[0]):
         inner = graph.results(readers[0])[0]
         if _is_conversion(graph.input, inner):
             return inner, [operator for operator in operators if operator is not readers[0]]
@@ -153,7 +153,7 @@ def _strip_first(graph: Graph, operators: list[Operator]) -> tuple[Tensor, list[
 
 def _strip_last(graph: Graph, operators: list[Operator]) -> tuple[Tensor, list[Operator]]:
     writer = next((o for o in operators if graph.outputs[0] in o.outputs), None)
-    if writer is not None and writer.name in CONVERSIONS and _is_unary(writer):
+    if writer is not None and writer.name in CONVERSIONS and is_unary(writer):
         inner = graph.tensors[writer.inputs[0]]
         if _is_conversion(graph.output, inner):
             return inner, [operator for operator in operators if operator is not writer]
@@ -181,14 +181,15 @@ def final_softmax(graph: Graph, end: Tensor) -> Operator | None:
     """The SOFTMAX whose result `end` is, perhaps behind a conversion; None where there is none."""
     writers = {index: operator for operator in graph.operators for index in operator.outputs}
     writer = writers.get(end.index)
-    while writer is not None and writer.name in CONVERSIONS and _is_unary(writer):
+    while writer is not None and writer.name in CONVERSIONS and is_unary(writer):
         writer = writers.get(writer.inputs[0])
-    if writer is None or writer.name != "SOFTMAX" or not _is_unary(writer):
+    if writer is None or writer.name != "SOFTMAX" or not is_unary(writer):
         return None
     return writer
 
 
-def _is_unary(operator: Operator) -> bool:
+def is_unary(operator: Operator) -> bool:
+    """Whether the operator reads one tensor and writes one."""
     return len(operator.inputs) == len(operator.outputs) == 1 and operator.inputs[0] >= 0
 
 

@@ -18,10 +18,8 @@ MAX_MOVED = 1 << 22
 def move(kernel: Kernel, context: Context) -> NativeStep | None:
     """A step that moves values, found by running the kernel on the places of its inputs."""
     sizes = [math.prod(context.shapes[index]) for index in kernel.inputs]
-    before, after = (
-        [context.tensors[index].zero_point for index in kernel.inputs],
-        context.tensors[kernel.output],
-    )
+    before = [context.tensors[index].zero_point for index in kernel.inputs]
+    after = context.tensors[kernel.output]
     if len(sizes) > 2 or len(set(kernel.inputs)) < len(sizes) or len(set(before)) > 1:
         return None
     if math.prod(context.shapes[kernel.output]) > MAX_MOVED or sum(sizes) > MAX_MOVED:
